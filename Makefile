@@ -1,0 +1,101 @@
+# `make` lists the targets. Each makes the environment that it needs; nothing is installed elsewhere.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+# Python 3.11 or newer, asked rather than read off the name: a version manager's shim may be a shell.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+PIP_INSTALL := -m pip install --disable-pip-version-check --quiet --require-hashes
+CODE := functions layers/aggregator local scripts tests
+PYTEST_ARGS ?= -n auto
+ARGS ?=
+
+LOCAL := .venv/.local
+DEV := .venv/.dev
+DEPLOY := .venv-deploy/.stamp
+CHECKOV := .venv-checkov/.stamp
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+##
+.PHONY: demo
+demo: $(LOCAL) ## The whole way on this machine, from a demo relay into a store
+	@.venv/bin/python -m local.demo $(ARGS)
+
+.PHONY: check
+check: $(LOCAL) ## Does the relay in RELAY_BASE_URL answer, does OTEL_EXPORT_URL accept? Without AWS
+	@.venv/bin/python -m local.check $(ARGS)
+
+.PHONY: test
+test: $(DEV) ## Formatter and linter check, strict types, and all tests but tests/e2e
+	.venv/bin/ruff format --check --quiet
+	.venv/bin/ruff check --quiet
+	.venv/bin/mypy $(wildcard $(CODE))
+	.venv/bin/pytest $(PYTEST_ARGS) --ignore=tests/e2e
+
+.PHONY: test-e2e
+test-e2e: $(DEV) $(DEPLOY) ## The tests of the built artefacts, and the long ones
+	.venv/bin/pytest tests/e2e
+
+.PHONY: format
+format: $(DEV) ## Format, and mend what the linter can
+	.venv/bin/ruff format
+	.venv/bin/ruff check --fix
+
+.PHONY: bench
+bench: $(DEV) ## Measure against fixed-latency servers on this machine
+	.venv/bin/python -m bench $(ARGS)
+
+.PHONY: build
+build: $(DEPLOY) ## sam build; ARCHITECTURE=x86_64 for the other one
+	.venv-deploy/bin/sam build $(ARGS)
+
+.PHONY: validate
+validate: $(DEPLOY) $(CHECKOV) ## sam validate --lint, cfn-lint with its information rules, checkov
+	.venv-deploy/bin/sam validate --lint
+	.venv-deploy/bin/cfn-lint --include-checks I -- template.yaml
+	.venv-checkov/bin/checkov --quiet --compact --framework cloudformation --file template.yaml
+
+# Only the compiled files are ever installed from. They hold a hash of every file and no index.
+COMPILE := .venv-deploy/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-header --upgrade
+.PHONY: lock
+lock: $(DEPLOY) ## Pin the requirements anew
+	$(COMPILE) layers/aggregator/requirements.in -o layers/aggregator/requirements.txt
+	$(COMPILE) -c layers/aggregator/requirements.txt requirements-local.in -o requirements-local.txt
+	$(COMPILE) -c requirements-local.txt requirements-dev.in -o requirements-dev.txt
+	$(COMPILE) requirements-deploy.in -o requirements-deploy.txt
+	$(COMPILE) requirements-checkov.in -o requirements-checkov.txt
+
+.PHONY: clean
+clean: ## Remove what was made here, the environments included
+	rm -rf .venv .venv-deploy .venv-checkov .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.PHONY: .venv
+.venv: $(DEV)
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "relay-metrics needs Python 3.11 or newer on the PATH" >&2; exit 1; }
+	@echo "Making .venv with $(PYTHON)"
+	@$(PYTHON) -m venv .venv
+
+$(LOCAL): requirements-local.txt | .venv/bin/python
+	@echo "Installing requirements-local.txt into .venv"
+	@.venv/bin/python $(PIP_INSTALL) -r requirements-local.txt
+	@touch $@
+
+$(DEV): requirements-dev.txt | .venv/bin/python
+	@echo "Installing requirements-dev.txt into .venv"
+	@.venv/bin/python $(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@ $(LOCAL)
+
+.venv-deploy/.stamp: requirements-deploy.txt
+.venv-checkov/.stamp: requirements-checkov.txt
+.venv-deploy/.stamp .venv-checkov/.stamp:
+	@test -n "$(PYTHON)" || { echo "relay-metrics needs Python 3.11 or newer on the PATH" >&2; exit 1; }
+	@echo "Installing $< into $(@D)"
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python $(PIP_INSTALL) -r $<
+	@touch $@
