@@ -1,0 +1,184 @@
+"""Data points, gathered by resource and metric."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Gauge,
+    Histogram,
+    HistogramDataPoint,
+    Metric,
+    MetricsData,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
+)
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from relay_metrics import catalogue
+from relay_metrics.snapshot import INT64, Number
+
+GAUGE, SUM, RUNNING, HISTOGRAM = "gauge", "sum", "running sum", "histogram"
+NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
+
+_SCOPE = InstrumentationScope("relay_metrics")
+_CUMULATIVE = AggregationTemporality.CUMULATIVE
+
+
+class _Gathered(NamedTuple):
+    kind: str
+    unit: str
+    description: str
+    points: list[Any]
+
+
+class ResourcePoints:
+    """The data points of one resource."""
+
+    def __init__(self, time_ms: int) -> None:
+        self._time_ms = time_ms
+        self._metrics: dict[tuple[str, str], _Gathered] = {}
+
+    def _of(self, kind: str, name: str, unit: str, description: str) -> list[Any]:
+        gathered = self._metrics.get((name, kind))
+        if gathered is None:
+            gathered = self._metrics[name, kind] = _Gathered(kind, unit, description, [])
+        return gathered.points
+
+    def add(
+        self,
+        metric: catalogue.Metric,
+        value: Number,
+        attributes: Mapping[str, str] = NO_ATTRIBUTES,
+        start_ms: int | None = None,
+    ) -> None:
+        """A point of a metric of the catalogue, at the snapshot's instant."""
+        if metric.running and start_ms is not None and start_ms > self._time_ms:
+            start_ms = None
+        self.number(
+            RUNNING if metric.running else GAUGE,
+            metric.name,
+            value,
+            attributes,
+            unit=metric.unit,
+            description=metric.description,
+            start_ms=start_ms if metric.running else None,
+        )
+
+    def number(
+        self,
+        kind: str,
+        name: str,
+        value: Number,
+        attributes: Mapping[str, str],
+        *,
+        unit: str = "",
+        description: str = "",
+        time_ms: int | None = None,
+        start_ms: int | None = None,
+    ) -> None:
+        """A point of any metric. `kind` is `GAUGE`, `RUNNING` (monotonic) or `SUM` (not)."""
+        self._of(kind, name, unit, description).append(
+            NumberDataPoint(
+                attributes=attributes,
+                start_time_unix_nano=_nano(start_ms),
+                time_unix_nano=_nano(self._time_ms if time_ms is None else time_ms),
+                value=value if value in INT64 or isinstance(value, float) else float(value),
+            )
+        )
+
+    def histogram(
+        self,
+        name: str,
+        attributes: Mapping[str, str],
+        *,
+        bounds: Sequence[float],
+        counts: Sequence[int],
+        sum: float | None,
+        description: str = "",
+        time_ms: int | None = None,
+        start_ms: int | None = None,
+    ) -> None:
+        """A point of a cumulative histogram.
+
+        Args:
+            bounds: the upper bounds but the last, `inf`, ascending.
+            counts: of each bucket alone, one more than bounds.
+            sum: of what was observed; None where it is not known.
+        """
+        self._of(HISTOGRAM, name, "", description).append(
+            HistogramDataPoint(
+                attributes=attributes,
+                start_time_unix_nano=_nano(start_ms),
+                time_unix_nano=_nano(self._time_ms if time_ms is None else time_ms),
+                count=builtins.sum(counts),
+                sum=sum,  # type: ignore[arg-type]  # None is encoded as not set, as it should be
+                bucket_counts=counts,
+                explicit_bounds=bounds,
+                min=None,  # type: ignore[arg-type]  # likewise
+                max=None,  # type: ignore[arg-type]  # likewise
+            )
+        )
+
+    def metrics(self) -> list[Metric]:
+        """All of them as metrics of the SDK."""
+        return [
+            Metric(name, gathered.description, gathered.unit, _data(gathered))
+            for (name, _), gathered in self._metrics.items()
+        ]
+
+
+class Points:
+    """Gathers the data points of one snapshot.
+
+    Points of equal resources come together whatever order they are added in: the encoder of the
+    SDK keeps only the last of two equal `ResourceMetrics`.
+
+    Args:
+        resource: the attributes that every series has.
+        time_ms: the instant of every point that has none of its own, epoch milliseconds.
+    """
+
+    def __init__(self, resource: Mapping[str, str], time_ms: int) -> None:
+        self._resource = resource
+        self._time_ms = time_ms
+        self._resources: dict[tuple[tuple[str, str], ...], ResourcePoints] = {}
+
+    def of(self, resource: Mapping[str, str] = NO_ATTRIBUTES) -> ResourcePoints:
+        """Where the points go whose resource has these attributes beside the snapshot's."""
+        attributes = {**self._resource, **resource}
+        key = tuple(sorted(item for item in attributes.items() if item[1]))
+        points = self._resources.get(key)
+        if points is None:
+            points = self._resources[key] = ResourcePoints(self._time_ms)
+        return points
+
+    def data(self) -> MetricsData:
+        """Everything that was added."""
+        return MetricsData(
+            [
+                ResourceMetrics(
+                    Resource(dict(attributes)), [ScopeMetrics(_SCOPE, points.metrics(), "")], ""
+                )
+                for attributes, points in self._resources.items()
+            ]
+        )
+
+
+def _nano(ms: int | None) -> int:
+    return 0 if ms is None else ms * 1_000_000
+
+
+def _data(gathered: _Gathered) -> Gauge | Sum | Histogram:
+    if gathered.kind == GAUGE:
+        return Gauge(gathered.points)
+    if gathered.kind == HISTOGRAM:
+        return Histogram(gathered.points, _CUMULATIVE)
+    return Sum(gathered.points, _CUMULATIVE, is_monotonic=gathered.kind == RUNNING)

@@ -1,0 +1,1 @@
+"""Asking relays: one module a kind, each from a relay's settings to a snapshot."""

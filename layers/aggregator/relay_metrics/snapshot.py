@@ -1,0 +1,361 @@
+"""What one relay said in one run: plain typed data that can be written down and read back.
+
+A snapshot holds all that its series are made of, and no credential: whoever reads it later, with
+another environment or another release, makes the same series of it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from relay_metrics.errors import SnapshotError
+
+SCHEMA = 1
+"""Written into every snapshot. A reader takes its own schema and older ones."""
+
+INT64 = range(-(2**63), 2**63)
+
+
+class Kind(StrEnum):
+    """The kinds of relay."""
+
+    CLAUDE_RELAY = "claude-relay"
+    WYOLET_RELAY = "wyolet-relay"
+
+
+class Scope(StrEnum):
+    """What a reading is of, and so which rows of the catalogue it fills."""
+
+    RUN = "run"
+    FAILURE = "failure"
+    RELAY = "relay"
+    KEY = "key"
+    MODEL = "model"
+    ACCOUNT = "account"
+    KEY_STATE = "key_state"
+    ACCOUNT_STATE = "account_state"
+
+
+Number = int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a relay said of one thing: of itself, a key, a key's use of a model, an account.
+
+    Attributes:
+        scope: what kind of thing it is.
+        resource: the resource attributes that it has beside, or in place of, the snapshot's.
+        attributes: those of its data points.
+        start_ms: since when its running totals run, epoch milliseconds; None where unknown.
+        fields: the relay's figures by the path of the field, each one a data point. A field that it
+            did not send, or that is no figure, is not among them.
+    """
+
+    scope: Scope
+    fields: Mapping[str, Number]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    resource: Mapping[str, str] = field(default_factory=dict)
+    start_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series of a family: its labels as scraped, and what it says.
+
+    Attributes:
+        value: of a counter, a gauge, an unknown or an info.
+        buckets: of a histogram: (upper bound, cumulative count), ascending, `inf` last.
+        quantiles: of a summary: (quantile, value), as scraped.
+        sum, count: of a histogram or a summary; None where it has none.
+        time_ms: its own instant, where the exposition gives one, epoch milliseconds.
+        start_ms: since when it counts; None where unknown.
+    """
+
+    labels: Mapping[str, str]
+    value: Number | None = None
+    buckets: tuple[tuple[float, Number], ...] = ()
+    quantiles: tuple[tuple[float, Number], ...] = ()
+    sum: Number | None = None
+    count: Number | None = None
+    time_ms: int | None = None
+    start_ms: int | None = None
+
+    @property
+    def points(self) -> int:
+        """How many data points it gives: a summary's quantiles, sum and count are one each."""
+        if self.value is not None or self.buckets:
+            return 1
+        return len(self.quantiles) + (self.sum is not None) + (self.count is not None)
+
+
+class FamilyType(StrEnum):
+    """The types of a Prometheus family, as far as they are told apart here."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+    SUMMARY = "summary"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A metric of an exposition. `name` is that of its samples, as scraped.
+
+    An untyped, an info and a state-set family are gauges.
+    """
+
+    name: str
+    type: FamilyType
+    help: str
+    series: tuple[Series, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How often an endpoint failed in one way, or how many values of its answer were left out."""
+
+    endpoint: str
+    type: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """How the run went for one relay.
+
+    Attributes:
+        up: whether the relay answered and accepted the credential.
+        duration_s: of all its requests together, wall clock.
+        samples: the data points of what it answered, those of this record aside.
+        last_success_ms: the latest run in which it was up, epoch milliseconds; None while unknown.
+        keys_failed: how many keys have no user-stats although they were asked for.
+        keys_left_out: how many keys stand beyond the bound.
+        models_left_out: how many model rows stand beyond the bound.
+    """
+
+    up: bool
+    duration_s: float
+    samples: int = 0
+    last_success_ms: int | None = None
+    failures: tuple[Failure, ...] = ()
+    keys_failed: int = 0
+    keys_left_out: int = 0
+    models_left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one relay said in one run.
+
+    Attributes:
+        kind: of the relay.
+        relay: its name.
+        time_ms: the run's one instant, epoch milliseconds.
+        resource: the attributes of everything that is the relay's.
+        scrape: None in all but the first part of a snapshot that was split, and in all shards but
+            the first.
+        readings: of a relay whose answers are JSON.
+        families: of a Prometheus endpoint.
+    """
+
+    kind: Kind
+    relay: str
+    time_ms: int
+    resource: Mapping[str, str]
+    scrape: Scrape | None = None
+    readings: Sequence[Reading] = ()
+    families: Sequence[Family] = ()
+
+    def __len__(self) -> int:
+        """How many things it says: readings and series."""
+        return len(self.readings) + sum(len(family.series) for family in self.families)
+
+    @property
+    def samples(self) -> int:
+        """The data points of what the relay answered."""
+        series = (one for family in self.families for one in family.series)
+        return sum(len(one.fields) for one in self.readings) + sum(one.points for one in series)
+
+    def split(self) -> tuple[Snapshot, Snapshot]:
+        """Two snapshots that together make the same series as this one.
+
+        Raises:
+            SnapshotError: there are no two things in it.
+        """
+        if len(self) < 2:
+            raise SnapshotError("a snapshot of one thing cannot be split")
+        middle = len(self) // 2
+        return self._part(0, middle), replace(self._part(middle, len(self)), scrape=None)
+
+    def _part(self, start: int, stop: int) -> Snapshot:
+        offset = len(self.readings)
+        families = []
+        for family in self.families:
+            chosen = family.series[max(start - offset, 0) : max(stop - offset, 0)]
+            if chosen:
+                families.append(replace(family, series=chosen))
+            offset += len(family.series)
+        return replace(self, readings=self.readings[start:stop], families=families)
+
+    def dump(self) -> bytes:
+        """The snapshot as JSON that `load` reads back."""
+        written: dict[str, Any] = {
+            "schema": SCHEMA,
+            "kind": self.kind,
+            "relay": self.relay,
+            "time_ms": self.time_ms,
+            "resource": dict(self.resource),
+        }
+        if self.scrape is not None:
+            written["scrape"] = asdict(self.scrape)
+        if self.readings:
+            written["readings"] = [
+                [r.scope, dict(r.fields), dict(r.attributes), dict(r.resource), r.start_ms]
+                for r in self.readings
+            ]
+        if self.families:
+            written["families"] = [
+                {
+                    "name": family.name,
+                    "type": family.type,
+                    "help": family.help,
+                    "series": [_written(series) for series in family.series],
+                }
+                for family in self.families
+            ]
+        return json.dumps(written, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @classmethod
+    def load(cls, data: bytes) -> Snapshot:
+        """The snapshot that `dump` wrote.
+
+        Raises:
+            SnapshotError: it is damaged, or of a newer schema.
+        """
+        try:
+            written = json.loads(data)
+            schema = written["schema"]
+            if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
+                raise SnapshotError(f"the snapshot has a schema other than 1 to {SCHEMA}")
+            scrape = written.get("scrape")
+            return cls(
+                kind=Kind(written["kind"]),
+                relay=_text(written["relay"]),
+                time_ms=_instant(written["time_ms"]),
+                resource=_texts(written["resource"]),
+                scrape=None if scrape is None else _scrape(scrape),
+                readings=tuple(_reading(*one) for one in written.get("readings", ())),
+                families=tuple(_family(one) for one in written.get("families", ())),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise SnapshotError(f"the snapshot is damaged ({type(error).__name__})") from None
+
+
+def mend(text: str) -> str:
+    """Text as well-formed Unicode: what is no character (a lone surrogate) becomes U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _written(series: Series) -> dict[str, Any]:
+    """The fields that are set; infinities as JSON's readers and writers in Python have them."""
+    return {
+        name: getattr(series, name)
+        for name in Series.__slots__
+        if getattr(series, name) not in (None, ())
+    }
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _texts(value: Any) -> dict[str, str]:
+    return {_text(name): _text(text) for name, text in value.items()}
+
+
+def _number(value: Any) -> Number:
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        raise TypeError
+    if isinstance(value, int) and value not in INT64:
+        raise ValueError
+    return value
+
+
+def _maybe(value: Any) -> Number | None:
+    return None if value is None else _number(value)
+
+
+def _instant(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value not in INT64:
+        raise TypeError
+    return value
+
+
+def _maybe_instant(value: Any) -> int | None:
+    return None if value is None else _instant(value)
+
+
+def _pairs(value: Any) -> tuple[tuple[float, Number], ...]:
+    return tuple((float(_number(at)), _number(number)) for at, number in value)
+
+
+def _scrape(written: Any) -> Scrape:
+    if not isinstance(written["up"], bool):
+        raise TypeError
+    return Scrape(
+        up=written["up"],
+        duration_s=float(_number(written["duration_s"])),
+        samples=_instant(written["samples"]),
+        last_success_ms=_maybe_instant(written["last_success_ms"]),
+        failures=tuple(
+            Failure(_text(one["endpoint"]), _text(one["type"]), _instant(one["count"]))
+            for one in written["failures"]
+        ),
+        keys_failed=_instant(written["keys_failed"]),
+        keys_left_out=_instant(written["keys_left_out"]),
+        models_left_out=_instant(written["models_left_out"]),
+    )
+
+
+def _reading(scope: Any, fields: Any, attributes: Any, resource: Any, start_ms: Any) -> Reading:
+    return Reading(
+        scope=Scope(scope),
+        fields={_text(path): _number(value) for path, value in fields.items()},
+        attributes=_texts(attributes),
+        resource=_texts(resource),
+        start_ms=_maybe_instant(start_ms),
+    )
+
+
+def _family(written: Any) -> Family:
+    return Family(
+        name=_text(written["name"]),
+        type=FamilyType(written["type"]),
+        help=_text(written["help"]),
+        series=tuple(_series(one) for one in written["series"]),
+    )
+
+
+def _series(written: Any) -> Series:
+    return Series(
+        labels=_texts(written.get("labels", {})),
+        value=_maybe(written.get("value")),
+        buckets=_pairs(written.get("buckets", ())),
+        quantiles=_pairs(written.get("quantiles", ())),
+        sum=_maybe(written.get("sum")),
+        count=_maybe(written.get("count")),
+        time_ms=_maybe_instant(written.get("time_ms")),
+        start_ms=_maybe_instant(written.get("start_ms")),
+    )
