@@ -136,6 +136,14 @@ FaultHook = Callable[[Request], Fault | None]
 class _BadRequestError(Exception):
     """The client sent what is no HTTP request; the message says what."""
 
+    status = 400
+
+
+class _TooLongError(_BadRequestError):
+    """The client's body is longer than this server takes."""
+
+    status = 413
+
 
 class _HangupError(Exception):
     """The client closed, or the answer is to end here."""
@@ -248,7 +256,9 @@ class HttpServer:
         try:
             request = _read_request(stream, connection)
         except _BadRequestError as error:
-            self._send(connection, _head(Response(400), 0) + b"\r\n" + str(error).encode())
+            message = str(error).encode()
+            refusal = Response(error.status, message, "text/plain; charset=utf-8")
+            self._send(connection, _head(refusal, len(message)) + message)
             return False
         if request is None:
             return False
@@ -400,7 +410,7 @@ def _chunks(stream: BinaryIO) -> Iterator[bytes]:
     while size := _size(_line(stream).split(b";")[0].decode("latin-1"), 16):
         total += size
         if total > MAX_BODY_BYTES:
-            raise _BadRequestError("the body is too long")
+            raise _TooLongError("the body is too long")
         yield _exactly(stream, size)
         _line(stream)
     while _line(stream):
@@ -413,7 +423,7 @@ def _size(text: str, base: int) -> int:
     except ValueError:
         raise _BadRequestError("a length that is no number") from None
     if not 0 <= size <= MAX_BODY_BYTES:
-        raise _BadRequestError("the body is too long")
+        raise _TooLongError("the body is too long")
     return size
 
 
