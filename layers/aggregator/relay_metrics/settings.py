@@ -11,7 +11,7 @@ import math
 import os
 import re
 import ssl
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -608,11 +608,14 @@ def _host_port(parts: SplitResult) -> str:
 
 
 def _no_twins(what: str, named: tuple[Relay, ...] | tuple[Destination, ...]) -> None:
-    seen: set[str] = set()
-    for one in named:
+    seen: dict[str, int] = {}
+    for at, one in enumerate(named):
         if one.name in seen:
-            raise SettingsError(f"two {what}s have the name {one.name!r}: give each one of its own")
-        seen.add(one.name)
+            raise SettingsError(
+                f"two {what}s have one name (number {seen[one.name] + 1} and {at + 1}): "
+                "give each a name of its own"
+            )
+        seen[one.name] = at
 
 
 def _hidden(relays: tuple[Relay, ...], destinations: tuple[Destination, ...]) -> Iterator[str]:
@@ -635,8 +638,6 @@ def _hidden(relays: tuple[Relay, ...], destinations: tuple[Destination, ...]) ->
 
 
 def _decoded(token: str) -> Iterator[str]:
-    from base64 import b64decode
-
     try:
         _, _, password = b64decode(token, validate=True).decode().partition(":")
     except ValueError:

@@ -1,0 +1,222 @@
+"""The requests of one run to one relay: bounded, side by side, each failure typed and counted."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor, Future, wait
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from relay_metrics.deadline import Deadline
+from relay_metrics.errors import ExchangeError, InvalidAnswer, RelayError, Unauthorised
+from relay_metrics.http import Answer, Client
+from relay_metrics.settings import Environment, Relay
+from relay_metrics.snapshot import Failure
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The part of a relay's keys that an invocation is for: `index` of `count`, from 1."""
+
+    index: int = 1
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether it is the one that speaks for the relay at large."""
+        return self.index == 1
+
+
+class Conversation:
+    """What a fetch asks a relay through, and where it counts what went wrong.
+
+    Args:
+        relay: who is asked.
+        environment: bounds of time and size.
+        client: the connections to the relay.
+        pool: runs the requests; its size is how many are under way at once, over all relays.
+        deadline: when all of them end.
+        renew: reads the secret anew, once an invocation, and gives the relay as it is then.
+        time_ms: the run's one instant, epoch milliseconds.
+        scheduled_s: the instant that the run was scheduled for, epoch seconds.
+        shard: the part of the keys that this run is for.
+    """
+
+    def __init__(
+        self,
+        relay: Relay,
+        environment: Environment,
+        client: Client,
+        pool: Executor,
+        deadline: Deadline,
+        renew: Callable[[], Relay],
+        *,
+        time_ms: int,
+        scheduled_s: float,
+        shard: Shard = Shard(),
+    ) -> None:
+        self.relay = relay
+        self.environment = environment
+        self.time_ms = time_ms
+        self.scheduled_s = scheduled_s
+        self.shard = shard
+        self._client = client
+        self._pool = pool
+        self._deadline = deadline
+        self._renew = renew
+        self._failures: Counter[tuple[str, str]] = Counter()
+        self._sentences: dict[str, None] = {}
+        self._lock = threading.Lock()
+
+    # -- one request
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        endpoint: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: object = None,
+    ) -> Answer:
+        """One request to the relay and its answer, which has status 200.
+
+        Args:
+            path: behind the base URL, with its leading slash and its query.
+            endpoint: what the request is counted as; the path without query where it is None.
+            body: sent as JSON.
+
+        Raises:
+            Unauthorised: the relay answered 401.
+            RelayError: no answer, or one with another status.
+        """
+        endpoint = endpoint or path.partition("?")[0].strip("/")
+        sent = {**self.relay.headers, **(headers or {})}
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        deadline = self._deadline.or_after(self.environment.relay_timeout_s)
+        try:
+            answer = self._client.exchange(
+                method,
+                self.relay.base_url + path,
+                seconds=deadline.left,
+                max_bytes=self.environment.max_response_bytes,
+                headers=sent,
+                body=None if body is None else json.dumps(body).encode(),
+            )
+        except ExchangeError as error:
+            raise RelayError(self.relay.name, endpoint, error.type, str(error)) from None
+        if answer.status != 200:
+            kind = Unauthorised if answer.status == 401 else RelayError
+            status = str(answer.status)
+            message = f"answered {status}{_reason(answer)}"
+            raise kind(self.relay.name, endpoint, status, message, answer.status)
+        return answer
+
+    def ask_json(
+        self,
+        method: str,
+        path: str,
+        *,
+        endpoint: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: object = None,
+    ) -> dict[str, Any]:
+        """One request and its answer as the JSON object that says `success: true`.
+
+        Raises:
+            InvalidAnswer: it is no JSON object, or does not say so.
+            RelayError: as `ask`.
+        """
+        endpoint = endpoint or path.partition("?")[0].strip("/")
+        answer = self.ask(method, path, endpoint=endpoint, headers=headers, body=body)
+        try:
+            value = json.loads(answer.body)
+        except (ValueError, RecursionError):
+            what = "HTML" if answer.media_type == "text/html" else "no JSON"
+            raise self.invalid(endpoint, "not_json", f"answered 200 with {what}") from None
+        if not isinstance(value, dict):
+            raise self.invalid(endpoint, "not_json", "answered 200 with other than a JSON object")
+        if value.get("success") is not True:
+            raise self.invalid(endpoint, "unsuccessful", "answered 200 without success")
+        return value
+
+    def invalid(self, endpoint: str, type: str, message: str) -> InvalidAnswer:
+        """An error of this relay for an answer that is not what it should be."""
+        return InvalidAnswer(self.relay.name, endpoint, type, message, 200)
+
+    def renewed(self) -> Relay:
+        """The relay by the secret as it is now, which is read anew once an invocation."""
+        return self._renew()
+
+    # -- many requests
+
+    def start(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Have work done that makes one request, when its turn comes."""
+        return self._pool.submit(work, *arguments)
+
+    def finish(self, started: Iterable[Future[Any]]) -> None:
+        """Wait for work, but no longer than there is time; what is left then has failed."""
+        wait(started, timeout=self._deadline.left + 0.05)
+
+    def result(self, future: Future[T], endpoint: str) -> T | None:
+        """What work gave, or None where it failed or did not end in time, which is counted."""
+        if not future.done():
+            future.cancel()
+            error = RelayError(self.relay.name, endpoint, "timeout", "the run's time ran out")
+            self.failed(error)
+            return None
+        try:
+            return future.result()
+        except RelayError as error:
+            self.failed(error)
+            return None
+
+    # -- what went wrong
+
+    def failed(self, error: RelayError) -> None:
+        """Count a request that failed."""
+        with self._lock:
+            self._failures[error.endpoint, error.type] += 1
+            self._sentences[str(error)] = None
+
+    def left_out(self, endpoint: str, type: str, count: int = 1) -> None:
+        """Count values of an answer that are left out."""
+        with self._lock:
+            self._failures[endpoint, type] += count
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """All that was counted, by endpoint and type."""
+        with self._lock:
+            counted = sorted(self._failures.items())
+        return tuple(Failure(endpoint, type, count) for (endpoint, type), count in counted)
+
+    @property
+    def error(self) -> str | None:
+        """A sentence on the requests that failed; None where none did."""
+        with self._lock:
+            sentences = list(self._sentences)
+        if not sentences:
+            return None
+        more = f" (and {len(sentences) - 1} more)" if len(sentences) > 1 else ""
+        return sentences[0] + more
+
+
+def _reason(answer: Answer) -> str:
+    """What the relay itself says in `error`, where that is a few plain words.
+
+    Its `message` may be in another language, and may repeat what was sent.
+    """
+    try:
+        error = json.loads(answer.body).get("error")
+    except (ValueError, RecursionError, AttributeError):
+        return ""
+    if isinstance(error, str) and len(error) <= 80 and error.isascii() and error.isprintable():
+        return f" ({error})"
+    return ""

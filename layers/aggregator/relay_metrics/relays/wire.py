@@ -1,0 +1,100 @@
+"""What relays send as JSON, typed at the edge: a figure, a name, an instant, or nothing."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from relay_metrics.catalogue import Metric
+from relay_metrics.snapshot import INT64, Number, mend
+
+MAX_TEXT = 1024
+"""A longer name is cut: it is an attribute of every series of its key."""
+
+_NUMERAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
+_MISSING: Any = object()
+
+
+def number(value: object) -> Number | None:
+    """A finite number, also one that comes as text; None for anything else.
+
+    A whole number past 64 bits becomes a float, which is what the relay itself computes with.
+    """
+    if isinstance(value, str) and len(value) <= 64 and _NUMERAL.fullmatch(value.strip()):
+        value = float(value) if re.search(r"[.eE]", value) else int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, int) and value not in INT64:
+        try:
+            value = float(value)
+        except OverflowError:
+            return None
+    return value if math.isfinite(value) else None
+
+
+def text(value: object) -> str:
+    """Well-formed text without space around it; empty for anything else."""
+    return mend(value).strip()[:MAX_TEXT] if isinstance(value, str) else ""
+
+
+def instant_ms(value: object) -> int | None:
+    """An ISO 8601 instant or a number of milliseconds as epoch milliseconds; None for others."""
+    if isinstance(value, str) and not _NUMERAL.fullmatch(value.strip()):
+        try:
+            at = datetime.fromisoformat(value.strip())
+        except ValueError:
+            return None
+        if at.tzinfo is None:
+            at = at.replace(tzinfo=UTC)
+        milliseconds: Number | None = at.timestamp() * 1000
+    else:
+        milliseconds = number(value)
+    # from 1970 to the year 9999: nothing else is an instant of a key
+    if milliseconds is None or not 0 < milliseconds < 253_402_300_800_000:
+        return None
+    return round(milliseconds)
+
+
+def dig(value: object, path: str) -> Any:
+    """The value at a path (`usage.total.requests`) of nested objects; `missing(…)` if none is."""
+    for name in path.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            return _MISSING
+        value = value[name]
+    return value
+
+
+def missing(value: object) -> bool:
+    """Whether `dig` found nothing."""
+    return value is _MISSING
+
+
+def figures(
+    rows: Iterable[Metric],
+    answer: Mapping[str, Any],
+    left_out: Callable[[str], None],
+) -> dict[str, Number]:
+    """The figures that rows of the catalogue take from one answer, by field.
+
+    Args:
+        left_out: is told the type of each that cannot be had: `missing_field`, `null` (where the
+            catalogue gives null no value), `invalid_value`.
+    """
+    found: dict[str, Number] = {}
+    for row in rows:
+        value = dig(answer, row.field)
+        if value is _MISSING:
+            left_out("missing_field")
+        elif value is None:
+            if row.null is None:
+                left_out("null")
+            else:
+                found[row.field] = row.null
+        elif (figure := number(value)) is None:
+            left_out("invalid_value")
+        else:
+            found[row.field] = figure
+    return found
