@@ -1,0 +1,27 @@
+"""A stand-in for GreptimeDB: its OTLP metrics endpoint and its SQL endpoint, DuckDB beneath.
+
+For the demo and the tests. It keeps the rules of GreptimeDB that decide whether what was sent can
+be found again, as its releases 1.1 to 1.3 have them:
+
+- `POST /v1/otlp/v1/metrics`: protobuf only, compressed or not, 64 MiB at most, Basic credentials,
+  the database's header, and the statuses of each refusal;
+- a table a metric, its name with the unit's word and `total` (`naming`), histograms and summaries
+  as Prometheus lays them out, exponential histograms dropped;
+- tags from promoted resource attributes and data point attributes, the rest dropped silently;
+- milliseconds; of the same tags and the same millisecond the last write stays;
+- two histograms of one name in one request overwrite each other;
+- tables that SQL made turn a request into the older way, or, beside OTLP's own, into a 500;
+- `POST /v1/sql`, with GreptimeDB's answers.
+
+What it has not: PromQL, GreptimeDB's own SQL (DuckDB's is spoken: no `TIME INDEX`, no
+`ALTER DATABASE`; a database is a schema), users with different rights, `br` and `zstd`. Names that
+differ only in case are one name to DuckDB: where a request has two such, it is refused.
+
+    with GreptimeDB(username="relay", password="secret") as db:
+        post_metrics(db.url + "/v1/otlp/v1/metrics")
+        db.sql("SELECT model, greptime_value FROM relay_model_requests")
+"""
+
+from local.greptimedb.server import GreptimeDB, Received
+
+__all__ = ["GreptimeDB", "Received"]
