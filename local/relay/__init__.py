@@ -1,7 +1,19 @@
 """Simulated relays on loopback, for the demo, the tests and the benchmark."""
 
 from local.relay.claude import ClaudeRelay
-from local.relay.state import PRICES, Key, Limits, Usage, many_keys
+from local.relay.demo import for_demo
+from local.relay.state import PRICES, Account, Key, Limits, Quota, Usage, many_keys
 from local.relay.wyolet import WyoletRelay
 
-__all__ = ["PRICES", "ClaudeRelay", "Key", "Limits", "Usage", "WyoletRelay", "many_keys"]
+__all__ = [
+    "PRICES",
+    "Account",
+    "ClaudeRelay",
+    "Key",
+    "Limits",
+    "Quota",
+    "Usage",
+    "WyoletRelay",
+    "for_demo",
+    "many_keys",
+]

@@ -169,7 +169,9 @@ def metrics(relay: RelayState, _request: Request) -> Response:
     now = relay.clock()
     body = {
         "totalApiKeys": len(relay.keys),
-        "totalClaudeAccounts": 1,
+        "totalClaudeAccounts": sum(
+            account.platform.startswith("claude") for account in relay.accounts
+        ),
         "totalUsageRecords": sum(
             len(models) for key in relay.keys for models in key.usage.values()
         ),
@@ -348,6 +350,8 @@ def _asked_for(relay: RelayState, body: Mapping[str, Any], *, expired_too: bool)
 def _by_api_key(relay: RelayState, api_key: object) -> Key:
     if not isinstance(api_key, str) or not 10 <= len(api_key) <= 512:
         raise RefusedError(error(400, "Invalid API key format", "API key format is invalid"))
+    if not api_key.startswith("cr_"):
+        raise RefusedError(error(401, "Invalid API key", "Invalid API key format"))
     key = relay.key_of(api_key)
     if key is None:
         raise RefusedError(error(401, "Invalid API key", "API key not found"))

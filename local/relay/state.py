@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 MICRO = 1_000_000
 TOTAL = "total"
@@ -126,7 +127,8 @@ class Key:
     A key with `activated` False waits for its first use: its expiry clock of `activation_days`
     starts then. `models` are what `RelayState.tick` uses it for; none means that it stays unused.
     `usage` maps a period (`"total"`, a day `"2026-11-22"`, a month `"2026-11"`, a week
-    `"week:2026-11-16T00"`) to a model to its usage, as the relay's database does.
+    `"week:2026-11-16T00"`) to a model to its usage, as the relay's database does; `totals` is the
+    same over all models.
     """
 
     name: str
@@ -145,6 +147,7 @@ class Key:
     models: tuple[str, ...] = tuple(PRICES)
     last_used_at: float | None = None
     usage: dict[str, dict[str, Usage]] = field(default_factory=dict)
+    totals: dict[str, Usage] = field(default_factory=dict)
     window: Window | None = None
 
     def __post_init__(self) -> None:
@@ -154,7 +157,7 @@ class Key:
     @property
     def used(self) -> bool:
         """Whether it ever cost anything: reading a key that did not makes the relay scan."""
-        return any(usage.rated_micro for usage in self.usage.get(TOTAL, {}).values())
+        return self.usage_in(TOTAL).rated_micro > 0
 
     def expired(self, now: float) -> bool:
         """Whether its time is over."""
@@ -166,7 +169,12 @@ class Key:
 
     def usage_in(self, period: str = TOTAL) -> Usage:
         """Usage of all models in a period, since ever by default."""
-        return sum_of(self.models_in(period).values())
+        return self.totals.get(period) or Usage()
+
+    def count(self, period: str, model: str, added: Usage) -> None:
+        """Add a use to a period."""
+        self.usage.setdefault(period, {}).setdefault(model, Usage()).add(added)
+        self.totals.setdefault(period, Usage()).add(added)
 
     def activate(self, now: float) -> None:
         """Start the expiry clock, once."""
@@ -183,11 +191,79 @@ class Key:
         return self.window if now * 1000 < self.window.start_ms + length_ms else None
 
 
+SERVED_BY: Mapping[str, tuple[str, ...]] = {
+    "claude": ("claude", "claude-console", "bedrock", "ccr", "droid"),
+    "gpt": ("openai", "openai-responses", "azure-openai"),
+    "gemini": ("gemini",),
+}
+FIVE_HOURS_S, SEVEN_DAYS_S = 5 * 3600, 7 * 86_400
+
+
+@dataclass(slots=True)
+class Quota:
+    """What the provider says of an account's 5-hour and 7-day limits: percent, epoch seconds.
+
+    A relay asks the provider only when somebody opens its page: with `watched` False the figures
+    stay as they were at `updated_at`.
+    """
+
+    updated_at: float
+    five_hour_percent: float
+    five_hour_resets_at: float
+    seven_day_percent: float
+    seven_day_resets_at: float
+    watched: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """An upstream account. `platform` is one of those in `account_rows`; times are epoch seconds.
+
+    `usage` maps a period (total, a day, a month) to its usage. A daily quota is in USD, 0 for
+    none; `quota` is what Claude's OAuth accounts and OpenAI's have.
+    """
+
+    platform: str
+    name: str
+    id: str = ""
+    active: bool = True
+    schedulable: bool = True
+    status: str = "active"
+    created_at: float = 0.0
+    last_used_at: float | None = None
+    rate_limited_at: float | None = None
+    rate_limited_until: float | None = None
+    daily_quota_usd: float = 0
+    quota: Quota | None = None
+    usage: dict[str, Usage] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.id = self.id or str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.platform}:{self.name}"))
+
+    def rate_limited(self, now: float) -> bool:
+        """Whether the provider refuses it for now."""
+        return self.rate_limited_until is not None and now < self.rate_limited_until
+
+    def spend_quota(self, rng: random.Random, now: float) -> None:
+        """A minute's worth of both limits, where the relay looks."""
+        quota = self.quota
+        if quota is None or not quota.watched:
+            return
+        quota.updated_at = now
+        if now >= quota.five_hour_resets_at:
+            quota.five_hour_percent, quota.five_hour_resets_at = 0.0, now + FIVE_HOURS_S
+        if now >= quota.seven_day_resets_at:
+            quota.seven_day_percent, quota.seven_day_resets_at = 0.0, now + SEVEN_DAYS_S
+        quota.five_hour_percent = min(100.0, quota.five_hour_percent + rng.randint(0, 2))
+        quota.seven_day_percent = min(100.0, quota.seven_day_percent + rng.randint(0, 1))
+
+
 class RelayState:
     """Keys, usage and calendar of one relay, behind one lock.
 
     Args:
         keys: what it knows at the start; `add` brings more.
+        accounts: the upstream accounts that it spends; `tick` uses the fitting ones.
         utc_offset_hours: where its day, month and week roll (a fixed offset, no daylight saving).
         release: leaves out what an older release has not.
         seed: of `tick`: the same seed and the same calls give the same usage.
@@ -202,6 +278,7 @@ class RelayState:
         self,
         keys: Iterable[Key] = (),
         *,
+        accounts: Iterable[Account] = (),
         utc_offset_hours: float = 8,
         release: str = CURRENT_RELEASE,
         seed: int = 1,
@@ -218,7 +295,9 @@ class RelayState:
         self.missing: set[str] = set()
         self.active_requests: dict[str, int] = {}
         self.queued_requests: dict[str, int] = {}
+        self.accounts = list(accounts)
         self.by_id: dict[str, Key] = {}
+        self._newest_first: list[Key] | None = None
         self._by_api_key: dict[str, Key] = {}
         self.started_at = clock()
         for key in keys:
@@ -229,6 +308,12 @@ class RelayState:
         """Every key that is not deleted, oldest first."""
         return [key for key in self.by_id.values() if not key.deleted]
 
+    def newest_first(self) -> list[Key]:
+        """The same in the order in which the administrator's list has them."""
+        if self._newest_first is None:
+            self._newest_first = sorted(self.keys, key=lambda key: (-key.created_at, key.id))
+        return self._newest_first
+
     def add(self, key: Key) -> Key:
         """Make a key known; it was created now where it does not say when."""
         with self.lock:
@@ -237,6 +322,7 @@ class RelayState:
                 key.activated_at = key.created_at
             self.by_id[key.id] = key
             self._by_api_key[key.api_key] = key
+            self._newest_first = None
         return key
 
     def delete(self, key: Key) -> None:
@@ -244,6 +330,7 @@ class RelayState:
         with self.lock:
             key.deleted, key.active = True, False
             self._by_api_key.pop(key.api_key, None)
+            self._newest_first = None
 
     def key_of(self, api_key: str) -> Key | None:
         """The key that has this credential."""
@@ -253,30 +340,21 @@ class RelayState:
         """Whether this relay is of that release or a newer one."""
         return _version(self.release) >= _version(release)
 
-    def local_time(self) -> datetime:
-        """Now, on the relay's own clock (naive: its offset is not a time zone)."""
-        utc = datetime.fromtimestamp(self.clock(), UTC).replace(tzinfo=None)
-        return utc + timedelta(hours=self.utc_offset_hours)
+    def local_hour(self) -> int:
+        """Hours since 1970 on the relay's own clock: every period begins on one."""
+        return int((self.clock() + self.utc_offset_hours * 3600) // 3600)
 
     def day(self) -> str:
         """The period of today."""
-        return f"{self.local_time():%Y-%m-%d}"
+        return _day(self.local_hour())
 
     def month(self) -> str:
         """The period of this month."""
-        return f"{self.local_time():%Y-%m}"
+        return _day(self.local_hour())[:7]
 
     def week(self, reset_day: int = 1, reset_hour: int = 0) -> str:
         """The period of the week that began last on that day (1 is Monday) at that hour."""
-        begin = self.week_start(reset_day, reset_hour)
-        return f"week:{begin:%Y-%m-%dT%H}"
-
-    def week_start(self, reset_day: int = 1, reset_hour: int = 0) -> datetime:
-        """When that week began, on the relay's own clock."""
-        local = self.local_time()
-        today = local.replace(hour=reset_hour, minute=0, second=0, microsecond=0)
-        begin = today - timedelta(days=(local.isoweekday() - reset_day) % 7)
-        return begin if begin <= local else begin - timedelta(days=7)
+        return _week(self.local_hour(), reset_day, reset_hour)
 
     def use(
         self,
@@ -288,8 +366,12 @@ class RelayState:
         output_tokens: int = 0,
         cache_create_tokens: int = 0,
         cache_read_tokens: int = 0,
+        account: Account | None = None,
     ) -> Usage:
-        """Count a use of a key in every period, activate it, and return what was counted."""
+        """Count a use of a key, and of an account, in every period; activate the key.
+
+        Returns what was counted.
+        """
         price = PRICES.get(model, DEFAULT_PRICE)
         real = round(
             input_tokens * price.input
@@ -313,7 +395,7 @@ class RelayState:
             key.last_used_at = now
             week = self.week(limits.weekly_reset_day, limits.weekly_reset_hour)
             for period in (TOTAL, self.day(), self.month(), week):
-                key.usage.setdefault(period, {}).setdefault(model, Usage()).add(added)
+                key.count(period, model, added)
             if limits.rate_limit_window:
                 window = key.open_window(now)
                 if window is None:
@@ -321,6 +403,10 @@ class RelayState:
                 window.requests += requests
                 window.tokens += added.all_tokens
                 window.cost_micro += added.rated_micro
+            if account is not None:
+                account.last_used_at = now
+                for period in (TOTAL, self.day(), self.month()):
+                    account.usage.setdefault(period, Usage()).add(added)
         return added
 
     def tick(self) -> None:
@@ -342,9 +428,21 @@ class RelayState:
                         output_tokens=requests * rng.randint(50, 800),
                         cache_create_tokens=requests * rng.randint(0, 500),
                         cache_read_tokens=requests * rng.randint(0, 5_000),
+                        account=self._account_for(rng, model),
                     )
                 self.active_requests[key.id] = rng.randint(0, 3) if rank < 3 else 0
                 self.queued_requests[key.id] = rng.randint(0, 1) if rank == 0 else 0
+            for account in self.accounts:
+                account.spend_quota(rng, now)
+
+    def _account_for(self, rng: random.Random, model: str) -> Account | None:
+        platforms = next((names for start, names in SERVED_BY.items() if start in model), ())
+        fitting = [
+            account
+            for account in self.accounts
+            if account.platform in platforms and account.active and account.schedulable
+        ]
+        return rng.choice(fitting) if fitting else None
 
     def usage_of_all(self, period: str = TOTAL) -> Usage:
         """What its keys used together in a period, deleted ones included."""
@@ -367,5 +465,24 @@ def many_keys(count: int) -> list[Key]:
     return keys
 
 
+@lru_cache(maxsize=64)
+def _day(local_hour: int) -> str:
+    return f"{_hour(local_hour):%Y-%m-%d}"
+
+
+@lru_cache(maxsize=1024)
+def _week(local_hour: int, reset_day: int, reset_hour: int) -> str:
+    now = _hour(local_hour)
+    begin = now.replace(hour=reset_hour) - timedelta(days=(now.isoweekday() - reset_day) % 7)
+    begin = begin if begin <= now else begin - timedelta(days=7)
+    return f"week:{begin:%Y-%m-%dT%H}"
+
+
+def _hour(local_hour: int) -> datetime:
+    # The offset is in the number already: what UTC makes of it is the relay's own clock.
+    return datetime.fromtimestamp(local_hour * 3600, UTC)
+
+
+@lru_cache(maxsize=64)
 def _version(release: str) -> tuple[int, ...]:
     return tuple(int(part) for part in release.split("."))
