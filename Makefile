@@ -5,7 +5,11 @@ SHELL := /bin/sh
 # Python 3.11 or newer, asked rather than read off the name: a version manager's shim may be a shell.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
-PIP_INSTALL := -m pip install --disable-pip-version-check --quiet --require-hashes
+# The compiled requirements are complete: nothing is left for pip to work out.
+PIP_INSTALL := -m pip install --disable-pip-version-check --quiet --require-hashes --no-deps
+# SAM would report each use of it.
+export SAM_CLI_TELEMETRY := 0
+
 CODE := functions layers/aggregator local scripts tests
 PYTEST_ARGS ?= -n auto
 ARGS ?=
@@ -19,7 +23,6 @@ CHECKOV := .venv-checkov/.stamp
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-##
 .PHONY: demo
 demo: $(LOCAL) ## The whole way on this machine, from a demo relay into a store
 	@.venv/bin/python -m local.demo $(ARGS)
@@ -49,14 +52,14 @@ bench: $(DEV) ## Measure against fixed-latency servers on this machine
 	.venv/bin/python -m bench $(ARGS)
 
 .PHONY: build
-build: $(DEPLOY) ## sam build; ARCHITECTURE=x86_64 for the other one
-	.venv-deploy/bin/sam build $(ARGS)
+build: $(DEPLOY) ## sam build: the functions, and the layer for either processor
+	PYTHON="$(CURDIR)/.venv-deploy/bin/python" .venv-deploy/bin/sam build $(ARGS)
 
 .PHONY: validate
 validate: $(DEPLOY) $(CHECKOV) ## sam validate --lint, cfn-lint with its information rules, checkov
 	.venv-deploy/bin/sam validate --lint
 	.venv-deploy/bin/cfn-lint --include-checks I -- template.yaml
-	.venv-checkov/bin/checkov --quiet --compact --framework cloudformation --file template.yaml
+	.venv-checkov/bin/checkov --quiet --compact --skip-download --framework cloudformation --file template.yaml
 
 # Only the compiled files are ever installed from. They hold a hash of every file and no index.
 COMPILE := .venv-deploy/bin/uv pip compile --quiet --universal --python-version 3.11 \
