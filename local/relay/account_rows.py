@@ -62,7 +62,7 @@ from typing import Any
 from local.relay.state import FIVE_HOURS_S, SEVEN_DAYS_S, TOTAL, Account, Quota, RelayState, Usage
 from local.relay.wire import iso, number, usd
 
-NO_SUBSCRIPTION: Mapping[str, Any] = {
+NO_SUBSCRIPTION: dict[str, Any] = {
     "subscriptionExpiresAt": None,
     "tokenExpiresAt": None,
     "groupInfos": [],
