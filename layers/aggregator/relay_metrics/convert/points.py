@@ -90,7 +90,7 @@ class ResourcePoints:
                 attributes=attributes,
                 start_time_unix_nano=_nano(start_ms),
                 time_unix_nano=_nano(self._time_ms if time_ms is None else time_ms),
-                value=value if value in INT64 or isinstance(value, float) else float(value),
+                value=value if isinstance(value, float) or value in INT64 else float(value),
             )
         )
 
