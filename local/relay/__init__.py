@@ -1,8 +1,8 @@
 """Simulated relays on loopback, for the demo, the tests and the benchmark."""
 
 from local.relay.claude import ClaudeRelay
-from local.relay.demo import for_demo
-from local.relay.state import PRICES, Account, Key, Limits, Quota, Usage, many_keys
+from local.relay.demo import for_demo, many_keys
+from local.relay.model import PRICES, Account, Key, Limits, Quota, Usage
 from local.relay.wyolet import WyoletRelay
 
 __all__ = [

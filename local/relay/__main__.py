@@ -6,8 +6,7 @@ import argparse
 import time
 
 from local.relay.claude import ClaudeRelay
-from local.relay.demo import ADMIN, for_demo
-from local.relay.state import many_keys
+from local.relay.demo import ADMIN, for_demo, many_keys
 from local.relay.wyolet import WyoletRelay
 
 

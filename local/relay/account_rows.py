@@ -59,7 +59,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from local.relay.state import FIVE_HOURS_S, SEVEN_DAYS_S, TOTAL, Account, Quota, RelayState, Usage
+from local.relay.model import FIVE_HOURS_S, SEVEN_DAYS_S, TOTAL, Account, Quota, Usage
+from local.relay.state import RelayState
 from local.relay.wire import iso, number, usd
 
 NO_SUBSCRIPTION: dict[str, Any] = {
@@ -240,6 +241,9 @@ def _gemini(relay: RelayState, account: Account) -> dict[str, Any]:
 def _droid(relay: RelayState, account: Account) -> dict[str, Any]:
     return _stored(relay, account) | {
         "platform": "droid",
+        "endpointType": "anthropic",
+        "apiKeyCount": 0,
+        "boundApiKeysCount": 0,
         "rateLimitStatus": "limited" if account.rate_limited(relay.clock()) else "",
         "usage": _with_averages(relay, account),
     }

@@ -1,9 +1,17 @@
 """The endpoints of a Claude Relay Service that need an administrator's session.
 
-What the service's source says of keys, since its lists do not: a deleted key stays stored with
-`isDeleted` and `isActive` false, is in none of these lists, and answers 403 by its id, as a
-disabled one does. The dashboard's totals come from counters of the whole relay and keep what
-deleted keys used; `/usage-stats` has the keys that are not deleted, disabled and expired ones too.
+What the service's source says of keys, since its answers alone do not:
+
+- A deleted key stays stored, with `isDeleted` and with `isActive` false. It is in none of these
+  lists, its apiKey is unknown from then on, and by its id it answers 403 as a disabled one does.
+- Disabled: `isActive` false. Expired: `expiresAt` is set and past; `isActive` stays true, and the
+  dashboard counts such a key as active. Waiting for its first use: `expirationMode` is
+  `"activation"` and `isActivated` is not `"true"`; `expiresAt` is `""` until then, and
+  `activationDays` (text) counts `activationUnit`, days or hours.
+- `/usage-stats` has every key that is not deleted, disabled and expired ones included. The
+  dashboard's totals are counters of the whole relay, so they keep what deleted keys used; a relay
+  whose counters were never begun sums the keys that are not deleted instead.
+- `systemTimezone` of the dashboard is the offset in hours at which days, months and weeks roll.
 """
 
 from __future__ import annotations
@@ -13,6 +21,7 @@ from typing import Any
 
 from local.http_server import Request, Response
 from local.relay import account_rows
+from local.relay.model import TOTAL, Account, Key, Usage
 from local.relay.public_api import (
     LIMITS_SINCE,
     body_of,
@@ -21,7 +30,7 @@ from local.relay.public_api import (
     weekly_micro,
     window_figures,
 )
-from local.relay.state import TOTAL, Account, Key, RelayState, Usage
+from local.relay.state import RelayState
 from local.relay.wire import error, formatted, iso, number, tokens, usd
 
 PAGE_SIZES = (10, 20, 50, 100)

@@ -12,7 +12,8 @@ from typing import Self
 from local.http_server import FaultHook, HttpServer, Request, Response
 from local.relay import admin_api, public_api
 from local.relay.account_rows import PLATFORMS
-from local.relay.state import CURRENT_RELEASE, Account, Key, RelayState
+from local.relay.model import Account, Key
+from local.relay.state import CURRENT_RELEASE, RelayState
 from local.relay.wire import error, iso
 
 Answer = Callable[[RelayState, Request], Response]

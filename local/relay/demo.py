@@ -1,4 +1,4 @@
-"""The Claude Relay that the demo shows: three keys, six accounts, an administrator."""
+"""Ready-made relays and keys: the demo's three keys with their accounts, or as many as wanted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from local.relay.claude import ClaudeRelay
-from local.relay.state import FIVE_HOURS_S, SEVEN_DAYS_S, Account, Key, Limits, Quota
+from local.relay.model import FIVE_HOURS_S, PRICES, SEVEN_DAYS_S, Account, Key, Limits, Quota
 
 ADMIN = ("demo-admin", "demo-password")
 WARM_UP_TICKS = 20
@@ -95,3 +95,18 @@ def for_demo(
     for _ in range(WARM_UP_TICKS):
         relay.tick()
     return relay
+
+
+def many_keys(count: int) -> list[Key]:
+    """`count` keys: one in four has limits and a window, one in ten is never used."""
+    keys = []
+    for number in range(count):
+        limits = Limits(rate_limit_window=60, rate_limit_requests=500, daily_cost_limit=50)
+        keys.append(
+            Key(
+                name=f"key-{number:05d}",
+                limits=limits if number % 4 == 0 else Limits(),
+                models=() if number % 10 == 9 else tuple(PRICES),
+            )
+        )
+    return keys

@@ -7,16 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from local.http_server import Request, Response
-from local.relay.state import (
-    DEFAULT_PRICE,
-    MICRO,
-    PRICES,
-    TOTAL,
-    Key,
-    RelayState,
-    Usage,
-    sum_of,
-)
+from local.relay.model import DEFAULT_PRICE, MICRO, PRICES, TOTAL, Key, Usage, sum_of
+from local.relay.state import RelayState
 from local.relay.wire import (
     error,
     formatted,

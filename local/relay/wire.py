@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from local.http_server import Response
-from local.relay.state import MICRO, Key, Usage
+from local.relay.model import MICRO, Key, Usage
 
 
 def number(value: float) -> float:

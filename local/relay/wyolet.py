@@ -13,14 +13,13 @@ import random
 import ssl
 import threading
 import time
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
 from local.http_server import FaultHook, HttpServer, Request, Response
+from local.relay.exposition import Histogram, by_label, family, go_float, head, histogram_lines
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=values"
 SOURCES = ("pipeline", "proxy", "ws")
@@ -35,38 +34,6 @@ OVERHEAD_BOUNDS = (
 )
 ADMISSION_BOUNDS = OVERHEAD_BOUNDS[:-1]
 POST_FLIGHT_BOUNDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
-
-
-class Histogram:
-    """Counts of observations up to each bound (not cumulative), and their sum."""
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = tuple(bounds)
-        self.counts = [0] * (len(self.bounds) + 1)
-        self.sum = 0.0
-
-    @property
-    def count(self) -> int:
-        """Observations in all."""
-        return sum(self.counts)
-
-    def observe(self, value: float) -> None:
-        """Count one observation; a bound belongs to the bucket that it ends."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
-
-    def quantile(self, q: float) -> float:
-        """What PromQL's `histogram_quantile` makes of these buckets; NaN where they are empty."""
-        rank, below = q * self.count, 0
-        if not self.count:
-            return math.nan
-        for index, bound in enumerate(self.bounds):
-            inside = self.counts[index]
-            if below + inside >= rank:
-                lower = self.bounds[index - 1] if index else 0.0
-                return lower + (bound - lower) * (rank - below) / inside
-            below += inside
-        return self.bounds[-1]
 
 
 class WyoletRelay:
@@ -197,7 +164,7 @@ class WyoletRelay:
         return Response(200, self.exposition().encode(), CONTENT_TYPE)
 
     def _lines(self) -> Iterator[str]:
-        yield from _family(
+        yield from family(
             "relay_requests_total",
             "counter",
             "Total requests handled, by source runner and status class (2xx/4xx/5xx).",
@@ -207,32 +174,32 @@ class WyoletRelay:
             },
         )
         for name, text in HISTOGRAM_HELP.items():
-            yield from _head(name, "histogram", text)
+            yield from head(name, "histogram", text)
             for source, histogram in self.histograms[name].items():
-                yield from _histogram(name, source, histogram)
-        yield from _family(
+                yield from histogram_lines(name, source, histogram)
+        yield from family(
             "relay_inflight_requests",
             "gauge",
             "Currently-open requests, by source runner. Streams count until body close.",
-            _by("source", self.inflight),
+            by_label("source", self.inflight),
         )
-        yield from _family(
+        yield from family(
             "relay_records_lost_total",
             "counter",
             "Background records dropped due to a full emitter queue, by kind (usage/payload).",
-            _by("kind", self.records_lost),
+            by_label("kind", self.records_lost),
         )
-        yield from _family(
+        yield from family(
             "relay_emit_queue_depth",
             "gauge",
             "Events waiting in a bounded emitter queue, by kind (usage/payload).",
-            _by("kind", self.queue_depth),
+            by_label("kind", self.queue_depth),
         )
-        yield from _family(
+        yield from family(
             "relay_provider_keys_down_total",
             "counter",
             "Times a pooled provider key was put into cooldown by a failure, by reason.",
-            _by("reason", self.keys_down),
+            by_label("reason", self.keys_down),
         )
         yield from self._runtime()
 
@@ -240,7 +207,7 @@ class WyoletRelay:
         """The Go runtime's and the process's families."""
         name = "go_gc_duration_seconds"
         text = "A summary of the wall-time pause (stop-the-world) duration in garbage collection"
-        yield from _head(name, "summary", f"{text} cycles.")
+        yield from head(name, "summary", f"{text} cycles.")
         for quantile, seconds in GC_PAUSES.items():
             yield f'{name}{{quantile="{quantile}"}} {go_float(seconds)}'
         yield f"{name}_sum {go_float(self.gc['count'] * 0.00068)}"
@@ -257,7 +224,7 @@ class WyoletRelay:
         }
         for name, (kind, help_text, resting) in RUNTIME.items():
             labels = 'version="go1.24.4"' if name == "go_info" else ""
-            yield from _family(name, kind, help_text, {labels: moving.get(name, resting)})
+            yield from family(name, kind, help_text, {labels: moving.get(name, resting)})
 
 
 HISTOGRAM_HELP = {
@@ -340,46 +307,3 @@ RUNTIME: Mapping[str, tuple[str, str, float]] = {
         1.8446744073709552e19,
     ),
 }
-
-
-def go_float(value: float) -> str:
-    """A number as Go's `strconv.FormatFloat(v, 'g', -1, 64)` writes it, as its client does."""
-    shortest = Decimal(repr(float(value))).normalize()
-    sign, digits, exponent = shortest.as_tuple()
-    power = len(digits) + int(exponent) - 1
-    if -4 <= power < 6:
-        return f"{shortest:f}"
-    mantissa = "".join(map(str, digits))
-    point = "." if len(mantissa) > 1 else ""
-    minus, direction = "-" * sign, "-" if power < 0 else "+"
-    return f"{minus}{mantissa[0]}{point}{mantissa[1:]}e{direction}{abs(power):02d}"
-
-
-def _by(label: str, values: Mapping[str, float]) -> dict[str, float]:
-    return {f'{label}="{name}"': value for name, value in values.items()}
-
-
-def _head(name: str, kind: str, text: str) -> Iterator[str]:
-    yield f"# HELP {name} {text}"
-    yield f"# TYPE {name} {kind}"
-
-
-def _family(name: str, kind: str, text: str, values: Mapping[str, float]) -> Iterator[str]:
-    if not values:
-        return  # a Go vector without children is not written at all
-    yield from _head(name, kind, text)
-    for labels, value in values.items():
-        yield f"{name}{{{labels}}} {go_float(value)}" if labels else f"{name} {go_float(value)}"
-
-
-def _histogram(name: str, source: str, histogram: Histogram) -> Iterator[str]:
-    label = f'source="{source}"' if source else ""
-    braces = f"{{{label}}}" if label else ""
-    also = f",{label}" if label else ""
-    cumulative = 0
-    for bound, count in zip(histogram.bounds, histogram.counts, strict=False):
-        cumulative += count
-        yield f'{name}_bucket{{le="{go_float(bound)}"{also}}} {cumulative}'
-    yield f'{name}_bucket{{le="+Inf"{also}}} {histogram.count}'
-    yield f"{name}_sum{braces} {go_float(histogram.sum)}"
-    yield f"{name}_count{braces} {histogram.count}"

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from local.http_server import html_page
 from local.relay import WyoletRelay
-from local.relay.wyolet import go_float
+from local.relay.exposition import go_float
 
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "tests" / "recordings" / "prometheus" / "wyolet-relay.prom"
