@@ -184,13 +184,12 @@ class Function:
         """
         body = json.dumps(event).encode()
         with self._lock:
-            if self._sandbox is not None and self._sandbox.has_ended:
-                self._stop()
-            if self._sandbox is None:
-                self._sandbox = self._start()
-            result = self._sandbox.invoke(body)
-            if self._sandbox.has_ended:
-                self._stop()
+            result = None
+            while result is None:
+                self._sandbox = self._sandbox or self._start()
+                result = self._sandbox.invoke(body)
+                if self._sandbox.has_ended:
+                    self._stop()
             return result
 
     def close(self) -> None:
@@ -277,7 +276,8 @@ class _Sandbox:
         with self._changed:
             return self._ended
 
-    def invoke(self, event: bytes) -> Result:
+    def invoke(self, event: bytes) -> Result | None:
+        """The invocation's result; None where a warm child had ended and never saw the event."""
         with self._changed:
             was_ready = self._ready_at is not None
             self._request_id = str(uuid.uuid4())
@@ -289,9 +289,11 @@ class _Sandbox:
             outcome = self._wait_for_outcome()
             init_duration_ms = None if was_ready else self._init_duration_ms()
             duration_ms = self._duration_ms(outcome)
-            ended = self._ended
+            ended, begun = self._ended, self._begun_at is not None
         if ended:
             self._end_child()
+        if was_ready and not begun:
+            return None
         return Result(
             self._request_id,
             outcome.payload,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -402,6 +403,15 @@ class TestRows:
         push(db, resource(gauge("tokens", *points), service__name="s"))
         (row,) = db.sql("SELECT count(*) AS n, sum(greptime_value) AS s FROM tokens")
         assert row == {"n": 45_000, "s": sum(range(45_000))}
+
+    def test_requests_side_by_side_are_all_stored(self, db: GreptimeDB) -> None:
+        def send(number: int) -> None:
+            push(db, resource(gauge("up", point(1, NOW_NS, **{f"tag{number}": "x"}))))
+            ask(db, "SELECT * FROM up")
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(send, range(40)))
+        assert db.sql("SELECT count(*) AS n FROM up") == [{"n": 40}]
 
     def test_a_file_keeps_the_data(self, tmp_path: Path) -> None:
         for number in range(2):

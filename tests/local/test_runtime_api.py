@@ -205,11 +205,14 @@ def test_a_child_that_died_between_invocations_is_replaced(make: Make) -> None:
         "calls += 1", "calls += 1; threading.Timer(0.2, lambda: os._exit(0)).start()"
     )
     function = make(source)
-    pid = function.invoke({}).payload["pid"]
-    limit = time.monotonic() + 30
-    while is_running(pid) and time.monotonic() < limit:
+    function.invoke({})
+    sandbox, limit = function._sandbox, time.monotonic() + 30
+    assert sandbox is not None
+    while not sandbox.has_ended and time.monotonic() < limit:
         time.sleep(0.05)
-    assert function.invoke({}).payload["calls"] == 1
+    result = function.invoke({})
+    assert (result.error, result.payload["calls"]) == (None, 1)
+    assert result.init_duration_ms is not None
 
 
 def test_code_wins_over_layer_over_environment(make: Make, tmp_path: Path) -> None:
