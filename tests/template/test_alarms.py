@@ -1,0 +1,99 @@
+"""The alarms: made where an SNS topic is given, each saying what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from relay_metrics.observability import NAMESPACE
+from tests.template.deployed import deployed, everything, of_type, source
+
+TOPIC = "arn:aws:sns:eu-central-1:123456789012:operators"
+ALARM = "AWS::CloudWatch::Alarm"
+ALARMS = sorted(of_type(everything(), ALARM))
+PRICE_USD = 0.10  # a month for each metric that an alarm watches
+
+
+def alarm(name: str) -> dict[str, Any]:
+    return of_type(deployed(AlarmTopicArn=TOPIC), ALARM)[name]
+
+
+def watched(properties: dict[str, Any]) -> list[dict[str, Any]]:
+    """The metrics that an alarm reads."""
+    if "Metrics" not in properties:
+        return [properties]
+    return [one["MetricStat"]["Metric"] for one in properties["Metrics"] if "MetricStat" in one]
+
+
+def test_without_a_topic_there_are_none() -> None:
+    assert of_type(deployed(), ALARM) == {}
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_tells_the_topic_when_it_begins_and_ends_and_says_what_to_do(name: str) -> None:
+    properties = alarm(name)
+    assert properties["AlarmActions"] == properties["OKActions"] == [TOPIC]
+    assert " Do: " in properties["AlarmDescription"]
+    assert len(properties["AlarmDescription"]) <= 1024
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_output_that_an_alarm_names_exists(name: str) -> None:
+    words = alarm(name)["AlarmDescription"].replace(")", " ").replace(",", " ").split()
+    named = {words[at + 1] for at, word in enumerate(words) if word == "(output"}
+    assert named <= source()["Outputs"].keys()
+
+
+def test_they_watch_what_can_go_wrong() -> None:
+    assert {
+        (metric["Namespace"], metric["MetricName"])
+        for name in ALARMS
+        for metric in watched(alarm(name))
+    } == {
+        ("AWS/Lambda", "Errors"),
+        ("AWS/Lambda", "Invocations"),
+        ("AWS/Lambda", "Duration"),
+        ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
+        ("AWS/SQS", "ApproximateNumberOfMessagesNotVisible"),
+        ("AWS/Scheduler", "InvocationDroppedCount"),
+        ("RelayMetrics", "RelaysDown"),
+        ("RelayMetrics", "PointsRejected"),
+    }
+
+
+def test_our_own_metrics_are_read_as_the_functions_write_them() -> None:
+    environment = deployed()["CollectorFunction"]["Properties"]["Environment"]["Variables"]
+    for name in ("RelayDownAlarm", "PointsRejectedAlarm"):
+        assert alarm(name)["Namespace"] == NAMESPACE
+        assert alarm(name)["Dimensions"] == [
+            {"Name": "service", "Value": environment["POWERTOOLS_SERVICE_NAME"]}
+        ]
+
+
+def test_silence_is_an_alarm_unless_it_was_asked_for() -> None:
+    properties = alarm("CollectorSilentAlarm")
+    assert properties["TreatMissingData"] == "breaching"
+    paused = deployed(AlarmTopicArn=TOPIC, ScheduleState="DISABLED")
+    assert "CollectorSilentAlarm" not in paused
+
+
+def test_silence_is_as_long_as_the_parameter_says() -> None:
+    resources = deployed(AlarmTopicArn=TOPIC, AlarmSilentMinutes="70")
+    properties = resources["CollectorSilentAlarm"]["Properties"]
+    assert properties["Period"] == 60
+    assert properties["EvaluationPeriods"] == properties["DatapointsToAlarm"] == "70"
+
+
+@pytest.mark.parametrize("name", sorted(set(ALARMS) - {"CollectorSilentAlarm"}))
+def test_nothing_to_see_is_no_alarm(name: str) -> None:
+    assert alarm(name)["TreatMissingData"] == "notBreaching"
+
+
+def test_the_time_out_is_near_at_nine_tenths_of_it() -> None:
+    time_out = deployed()["CollectorFunction"]["Properties"]["Timeout"]
+    assert alarm("CollectorSlowAlarm")["Threshold"] == 900 * time_out
+
+
+def test_they_cost_less_than_two_dollars_a_month() -> None:
+    assert sum(len(watched(alarm(name))) for name in ALARMS) * PRICE_USD < 2
