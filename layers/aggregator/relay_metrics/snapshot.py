@@ -71,7 +71,7 @@ class Series:
     Attributes:
         value: of a counter, a gauge, an unknown or an info.
         buckets: of a histogram: (upper bound, cumulative count), ascending, `inf` last.
-        quantiles: of a summary: (quantile, value), as scraped.
+        quantiles: of a summary: (quantile, value), the quantile as scraped.
         sum, count: of a histogram or a summary; None where it has none.
         time_ms: its own instant, where the exposition gives one, epoch milliseconds.
         start_ms: since when it counts; None where unknown.
@@ -80,7 +80,7 @@ class Series:
     labels: Mapping[str, str]
     value: Number | None = None
     buckets: tuple[tuple[float, Number], ...] = ()
-    quantiles: tuple[tuple[float, Number], ...] = ()
+    quantiles: tuple[tuple[str, Number], ...] = ()
     sum: Number | None = None
     count: Number | None = None
     time_ms: int | None = None
@@ -353,7 +353,7 @@ def _series(written: Any) -> Series:
         labels=_texts(written.get("labels", {})),
         value=_maybe(written.get("value")),
         buckets=_pairs(written.get("buckets", ())),
-        quantiles=_pairs(written.get("quantiles", ())),
+        quantiles=tuple((_text(at), _number(one)) for at, one in written.get("quantiles", ())),
         sum=_maybe(written.get("sum")),
         count=_maybe(written.get("count")),
         time_ms=_maybe_instant(written.get("time_ms")),

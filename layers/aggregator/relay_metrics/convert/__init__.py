@@ -18,7 +18,7 @@ def convert(snapshot: Snapshot) -> MetricsData:
     """
     points = Points(snapshot.resource, snapshot.time_ms)
     readings.convert(snapshot.readings, points)
-    exposition.convert(snapshot.families, points)
+    exposition.convert(snapshot.families, snapshot.resource, points)
     if snapshot.scrape is not None:
         scrape.convert(snapshot.scrape, snapshot.time_ms, points)
     return points.data()
