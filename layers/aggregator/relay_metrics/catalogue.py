@@ -35,7 +35,7 @@ class Metric:
         unit: UCUM, an annotation in braces for what is counted.
         description: one sentence.
         field: the path of the relay's field, or the name of what a run knows of itself.
-        source: where that field is read, for people.
+        source: the endpoint whose answer has that field.
         null: what null means there; None where null is no value and is left out.
         running: a total that only grows: a monotonic cumulative Sum. All others are Gauges.
     """
@@ -63,6 +63,7 @@ ATTRIBUTES: Mapping[Scope, tuple[str, ...]] = MappingProxyType(
 _RUN = "the run itself"
 _STATS = "user-stats"
 _MODELS = "user-model-stats"
+_BATCH = "batch-stats"
 
 
 def _total(name: str, unit: str, description: str, field: str, running: bool = True) -> Metric:
@@ -72,6 +73,10 @@ def _total(name: str, unit: str, description: str, field: str, running: bool = T
 
 def _limit(name: str, unit: str, description: str, field: str, null: Number | None = 0) -> Metric:
     return Metric(name, Scope.KEY, unit, description, f"limits.{field}", _STATS, null)
+
+
+def _period(name: str, unit: str, description: str, field: str) -> Metric:
+    return Metric(name, Scope.KEY, unit, description, field, _BATCH)
 
 
 def _model(name: str, unit: str, description: str, field: str) -> Metric:
@@ -283,6 +288,36 @@ METRICS: tuple[Metric, ...] = (
         "Maximum concurrent requests allowed for the relay API key",
         "concurrencyLimit",
     ),
+    _period(
+        "relay_daily_requests",
+        REQUESTS,
+        "Requests by the relay API key during the current day",
+        "dailyUsage.requests",
+    ),
+    _period(
+        "relay_daily_tokens",
+        TOKENS,
+        "Tokens consumed by the relay API key during the current day",
+        "dailyUsage.allTokens",
+    ),
+    _period(
+        "relay_monthly_requests",
+        REQUESTS,
+        "Requests by the relay API key during the current month",
+        "monthlyUsage.requests",
+    ),
+    _period(
+        "relay_monthly_tokens",
+        TOKENS,
+        "Tokens consumed by the relay API key during the current month",
+        "monthlyUsage.allTokens",
+    ),
+    _period(
+        "relay_monthly_cost_usd",
+        USD,
+        "USD cost incurred by the relay API key during the current month",
+        "monthlyUsage.cost",
+    ),
     # a key's use of a model in the configured period
     _model(
         "relay_model_requests",
@@ -336,6 +371,12 @@ METRICS: tuple[Metric, ...] = (
 
 
 @cache
-def rows(scope: Scope) -> tuple[Metric, ...]:
-    """The metrics that are told of one kind of thing, in the order of the catalogue."""
-    return tuple(metric for metric in METRICS if metric.scope is scope)
+def rows(scope: Scope, source: str | None = None) -> tuple[Metric, ...]:
+    """The metrics that are told of one kind of thing, in the order of the catalogue.
+
+    Args:
+        source: only those whose field is in that endpoint's answer.
+    """
+    return tuple(
+        metric for metric in METRICS if metric.scope is scope and source in (None, metric.source)
+    )

@@ -1,20 +1,21 @@
 """One tree of exceptions; each carries what an operator needs, and no secret.
 
-    RelayMetricsError
-    ├── SettingsError           a variable, a key of the secret or a field of an event is wrong
-    ├── SecretError             Secrets Manager did not give the secret
-    ├── ExchangeError           an HTTP exchange ended without a whole answer
-    │   └── TimedOut            … because its time ran out
-    ├── RelayError              a relay did not give what it was asked for
-    │   ├── Unauthorised        … because it did not accept the credential
-    │   └── InvalidAnswer       … because what it gave is not what it should be
-    ├── SnapshotError           a written snapshot cannot be read
-    ├── PushError               a destination did not take a request
-    │   ├── Refused             … until an operator mends something: spooled
-    │   ├── Unavailable         … for a passing reason: retried, then spooled
-    │   └── Impossible          … and never will: to the dead-letter queue
-    ├── SpoolError              the queue did not take a snapshot
-    └── NotDelivered            a snapshot could be neither pushed nor spooled
+RelayMetricsError
+├── SettingsError           a variable, a key of the secret or a field of an event is wrong
+├── SecretError             Secrets Manager did not give the secret
+├── ExchangeError           an HTTP exchange ended without a whole answer
+│   └── TimedOut            … because its time ran out
+├── RelayError              a relay did not give what it was asked for
+│   ├── Unauthorised        … because it did not accept the credential
+│   └── InvalidAnswer       … because what it gave is not what it should be
+├── SnapshotError           a written snapshot cannot be read
+├── EncodingError           metrics that no destination could be sent
+├── PushError               a destination did not take a request
+│   ├── Refused             … until an operator mends something: spooled
+│   ├── Unavailable         … for a passing reason: retried, then spooled
+│   └── Impossible          … and never will: to the dead-letter queue
+├── SpoolError              the queue did not take a snapshot
+└── NotDelivered            a snapshot could be neither pushed nor spooled
 """
 
 from __future__ import annotations
@@ -83,6 +84,10 @@ class SnapshotError(RelayMetricsError):
     """A written snapshot cannot be read: it is damaged, or of a newer schema."""
 
 
+class EncodingError(RelayMetricsError):
+    """Metrics that cannot be encoded: no destination will ever take them."""
+
+
 class PushError(RelayMetricsError):
     """A destination did not take a request. `status` is None where no answer came."""
 
@@ -97,7 +102,20 @@ class Refused(PushError):
 
 
 class Unavailable(PushError):
-    """A passing failure: 408, 429, 5xx, a reset, a time-out, no connection."""
+    """A passing failure: 408, 429, 5xx, a reset, a time-out, no connection.
+
+    `retry_after_s` is how long the destination asked to be left alone; None where it did not.
+    """
+
+    def __init__(
+        self,
+        destination: str,
+        message: str,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(destination, message, status)
+        self.retry_after_s = retry_after_s
 
 
 class Impossible(PushError):

@@ -62,7 +62,7 @@ class _TimedReader(io.RawIOBase):
         if left <= 0:
             raise TimeoutError("timed out")
         self._sock.settimeout(left)
-        return self._raw.readinto(buffer)  # type: ignore[attr-defined,no-any-return]  # SocketIO's
+        return self._raw.readinto(buffer)
 
     def close(self) -> None:
         self._raw.close()
@@ -224,9 +224,7 @@ class Client:
             return Answer(response.status_code, response.headers, content)
 
 
-def _read(
-    raw: Any, encoding: str, max_bytes: int, ends: float, seconds: float
-) -> bytes:
+def _read(raw: Any, encoding: str, max_bytes: int, ends: float, seconds: float) -> bytes:
     """The whole body, decompressed by hand: urllib3 takes a gzip stream cut short for a whole."""
     if encoding in ("gzip", "x-gzip"):
         inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -278,7 +276,9 @@ def _failure(error: BaseException, seconds: float) -> ExchangeError:
     if tls:
         reason = getattr(tls, "verify_message", "") or "the handshake failed"
         return ExchangeError("tls", f"TLS: {reason}")
-    if _first_cause(error, (urllib3.exceptions.IncompleteRead, requests.exceptions.ChunkedEncodingError)):
+    if _first_cause(
+        error, (urllib3.exceptions.IncompleteRead, requests.exceptions.ChunkedEncodingError)
+    ):
         return ExchangeError("truncated", "the connection was closed before the end of the body")
     if _first_cause(error, (ConnectionRefusedError,)):
         return ExchangeError("connection", "the connection was refused")

@@ -12,7 +12,7 @@ import os
 import re
 import ssl
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -509,7 +509,9 @@ def _relay(
         "relay.name": name,
         "relay.kind": str(kind),
     }
-    return Relay(name, kind, base_url, {key: text for key, text in resource.items() if text}, **rest)
+    return Relay(
+        name, kind, base_url, {key: text for key, text in resource.items() if text}, **rest
+    )
 
 
 # -- destinations ---------------------------------------------------------------------------------
@@ -564,13 +566,8 @@ def _otlp_url(where: str, url: str, warnings: list[str]) -> str:
             "/v1/otlp/v1/metrics is used"
         )
         path = ""
-    if path == "":
-        path = "/v1/otlp/v1/metrics"
-    elif path == "/v1/otlp":
-        path = "/v1/otlp/v1/metrics"
-    else:
-        path = parts.path
-    return parts._replace(path=path).geturl()
+    known = path in ("", "/v1/otlp")
+    return parts._replace(path="/v1/otlp/v1/metrics" if known else parts.path).geturl()
 
 
 # -- addresses ------------------------------------------------------------------------------------
@@ -607,7 +604,7 @@ def _host_port(parts: SplitResult) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _no_twins(what: str, named: tuple[Relay, ...] | tuple[Destination, ...]) -> None:
+def _no_twins(what: str, named: Sequence[Relay | Destination]) -> None:
     seen: dict[str, int] = {}
     for at, one in enumerate(named):
         if one.name in seen:

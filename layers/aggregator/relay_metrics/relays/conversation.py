@@ -6,9 +6,9 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import Executor, wait
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from relay_metrics.deadline import Deadline
 from relay_metrics.errors import ExchangeError, InvalidAnswer, RelayError, Unauthorised
@@ -32,6 +32,21 @@ class Shard:
         return self.index == 1
 
 
+@dataclass(frozen=True)
+class Request(Generic[T]):
+    """A request to make beside others.
+
+    Attributes:
+        endpoint: what it is counted as, should it have no turn.
+        ask: makes it, in a thread of the pool; may raise a RelayError.
+        take: is given what `ask` gave.
+    """
+
+    endpoint: str
+    ask: Callable[[], T]
+    take: Callable[[T], None]
+
+
 class Conversation:
     """What a fetch asks a relay through, and where it counts what went wrong.
 
@@ -47,7 +62,7 @@ class Conversation:
         shard: the part of the keys that this run is for.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a run is made of, handed over once
         self,
         relay: Relay,
         environment: Environment,
@@ -156,26 +171,27 @@ class Conversation:
 
     # -- many requests
 
-    def start(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
-        """Have work done that makes one request, when its turn comes."""
-        return self._pool.submit(work, *arguments)
+    def together(self, requests: Iterable[Request[Any]]) -> None:
+        """Make requests side by side, and take what they give, in their order, in this thread.
 
-    def finish(self, started: Iterable[Future[Any]]) -> None:
-        """Wait for work, but no longer than there is time; what is left then has failed."""
-        wait(started, timeout=self._deadline.left + 0.05)
-
-    def result(self, future: Future[T], endpoint: str) -> T | None:
-        """What work gave, or None where it failed or did not end in time, which is counted."""
-        if not future.done():
+        One that fails is counted, and so is one for which there is no time left.
+        """
+        started = [(request, self._pool.submit(request.ask)) for request in requests]
+        # a request ends by itself at the deadline; one whose turn never came is called off
+        wait([future for _, future in started], timeout=self._deadline.left + 0.1)
+        for _, future in started:
             future.cancel()
-            error = RelayError(self.relay.name, endpoint, "timeout", "the run's time ran out")
-            self.failed(error)
-            return None
-        try:
-            return future.result()
-        except RelayError as error:
-            self.failed(error)
-            return None
+        for request, future in started:
+            if future.cancelled() or not future.done():
+                message = "the run's time ran out"
+                self.failed(RelayError(self.relay.name, request.endpoint, "timeout", message))
+                continue
+            try:
+                given = future.result()
+            except RelayError as error:
+                self.failed(error)
+            else:
+                request.take(given)
 
     # -- what went wrong
 

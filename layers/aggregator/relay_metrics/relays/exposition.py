@@ -12,7 +12,7 @@ import io
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
 from typing import Any, NamedTuple
@@ -51,12 +51,14 @@ _PLAIN = re.compile(
 _LABEL_NAME = re.compile(r"(?!__)([a-zA-Z_][a-zA-Z0-9_]*)=")
 
 # What stands before a value, whatever is in it; the library then is the judge of that.
-_SERIES = r"""(?:[^\s"{}\#]++(?=\s)|[^\s"{}\#]*+\s*+\{(?:[^"{}\\]|"(?:[^"\\]|\\.)*+")*+\})\s*+"""
+_SERIES = (
+    r"""(?:[a-zA-Z_:][a-zA-Z0-9_:]*+)?(?:(?=\s)|\s*+\{(?:[^"{}\\]|"(?:[^"\\]|\\.)*+")*+\})\s*+"""
+)
 _TEXT_SAMPLE = re.compile(rf"""\s*+{_SERIES}([^\s{{]\S*+)(?:\s++-?[0-9]{{1,18}})?\s*+""")
 _OPENMETRICS_SAMPLE = re.compile(rf"""{_SERIES}([^\s{{]\S*+)(?:\ .*+)?\n?""")
 _NATIVE_HISTOGRAM = re.compile(rf"""{_SERIES}\{{count:""")
 
-_METADATA = re.compile(r"\s*\#\s+(HELP|TYPE|UNIT)\s+(.*)", re.DOTALL)
+_METADATA = re.compile(r"\s*\#\s+(HELP|TYPE|UNIT)(?:\s+|$)(.*)", re.DOTALL)
 _NAME = re.compile(r"""\{?\s*(?:"((?:[^"\\]|\\.)*+)"|([^\s{"]++))""")
 
 
@@ -130,6 +132,8 @@ def read(body: bytes, media_type: str, exclude: Sequence[str] = ()) -> Expositio
     Raises:
         MalformedExposition: a line is not what the format has.
     """
+    if media_type == OPENMETRICS and not body.rstrip(b"\n").endswith(b"# EOF"):
+        raise MalformedExposition("the end (# EOF) is missing")
     reader = _Reader(body, exclude)
     try:
         if media_type == OPENMETRICS:
@@ -156,43 +160,40 @@ class _Reader:
         from prometheus_client.parser import text_fd_to_metric_families
 
         parse: Any = text_fd_to_metric_families
-        for metric in parse(self._odd_lines()):
-            if metric.documentation:
-                self.exposition.helps[metric.name] = metric.documentation
-            for name, labels, value, seconds, *_ in metric.samples:
-                time_ms = None if seconds is None else round(float(seconds) * 1000)
-                self._add(name, labels, value, time_ms)
+        for line in self._lines():
+            plain = _PLAIN.fullmatch(line)
+            if plain and (self._is_excluded(plain[1]) or self._take(*plain.groups())):
+                continue
+            # a line at a time: it would hold back the samples of a family until the next begins
+            for metric in parse((self._odd(line),)):
+                self._add(metric, lambda seconds: round(seconds * 1000))
 
     def read_openmetrics(self) -> None:
         from prometheus_client.openmetrics.parser import text_fd_to_metric_families
 
         parse: Any = text_fd_to_metric_families
         for metric in parse(self._openmetrics_lines()):
-            if metric.documentation:
-                self.exposition.helps[metric.name] = metric.documentation
-            for name, labels, value, timestamp, *_ in metric.samples:
-                self._add(name, labels, value, _time_ms(timestamp))
+            self._add(metric, _time_ms)
 
-    def _odd_lines(self) -> Iterator[str]:
-        """Takes the plain samples, and hands on what the library has to read."""
-        for line in self._lines():
-            plain = _PLAIN.fullmatch(line)
-            if plain and self._is_excluded(plain[1]):
-                continue
-            if plain and self._take(*plain.groups()):
-                continue
-            metadata = _METADATA.match(line)
-            if metadata is None:
-                if line.isspace() or line.lstrip().startswith("#"):
-                    continue
-                if not self._is_excluded(_name(line)):
-                    yield _checked(_TEXT_SAMPLE, line)
-            elif metadata[1] == "HELP":
-                yield line
-            elif metadata[1] == "TYPE":
-                kind = self._typed(metadata[2], _TEXT_TYPES)
-                # as a counter the library would give it, whatever its name, one with _total
-                yield line.rstrip().removesuffix(kind) + "untyped"
+    def _add(self, metric: Any, time_ms: Callable[[Any], int]) -> None:
+        if metric.documentation:
+            self.exposition.helps[metric.name] = metric.documentation
+        for name, labels, value, timestamp, *_ in metric.samples:
+            when = None if timestamp is None else time_ms(timestamp)
+            self.exposition.add(name, _without_empty(labels), float(value), when)
+
+    def _odd(self, line: str) -> str:
+        """A line as the library may read it; what it need not read is empty."""
+        metadata = _METADATA.match(line)
+        if metadata is None:
+            if line.lstrip().startswith("#") or self._is_excluded(_name(line)):
+                return ""
+            return line if line.isspace() else _checked(_TEXT_SAMPLE, line)
+        if metadata[1] == "TYPE":
+            kind = self._typed(metadata[2], _TEXT_TYPES)
+            # as a counter the library would give it, whatever its name, one with _total
+            return line.rstrip().removesuffix(kind) + "untyped"
+        return line
 
     def _openmetrics_lines(self) -> Iterator[str]:
         for line in self._lines():
@@ -260,9 +261,6 @@ class _Reader:
             self._label_names[between] = _label_names(between)
         return self._label_names[between]
 
-    def _add(self, name: str, labels: Mapping[str, str], value: float, time_ms: int | None) -> None:
-        self.exposition.add(name, _without_empty(labels), float(value), time_ms)
-
 
 def _label_names(between: tuple[str, ...]) -> tuple[str, ...] | None:
     *before, last = between
@@ -315,12 +313,9 @@ def _name(text: str) -> str:
     return plain or re.sub(r"\\(.)", r"\1", quoted or "")
 
 
-def _time_ms(timestamp: object) -> int | None:
+def _time_ms(timestamp: Any) -> int:
     """OpenMetrics' seconds, a float or the library's `Timestamp`, as whole milliseconds."""
-    if timestamp is None:
-        return None
-    from prometheus_client.samples import Timestamp
-
-    if isinstance(timestamp, Timestamp):
-        return timestamp.sec * 1000 + timestamp.nsec // 10**6
-    return math.floor(float(timestamp) * 1000)  # type: ignore[arg-type]  # a number by now
+    if isinstance(timestamp, float):
+        return math.floor(timestamp * 1000)
+    ms: int = timestamp.sec * 1000 + timestamp.nsec // 10**6
+    return ms

@@ -22,7 +22,7 @@ def in_turn(items: Sequence[T], count: int, scheduled_s: float) -> list[T]:
     if count >= len(items):
         return list(items)
     first = int(scheduled_s // 60) * count
-    chosen = {}
+    chosen: dict[int, None] = {}
     for turn in range(first, first + max(count, 0)):
         number, place = divmod(turn, len(items))
         begin = int.from_bytes(sha256(str(number).encode()).digest()[:8], "big")

@@ -1,0 +1,24 @@
+"""What the collector can be asked to do, by the event's `action`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from relay_metrics.collect import collect
+from relay_metrics.events import COLLECT, Event
+from relay_metrics.warm import Warm
+
+
+def act(warm: Warm, event: object, seconds: float) -> dict[str, Any]:
+    """Do what an event asks for.
+
+    Args:
+        seconds: what the invocation has left.
+
+    Returns:
+        The answer, as the contract has it for each action.
+    """
+    asked = Event.of(event)
+    if asked.action == COLLECT:
+        return collect(warm, asked, seconds)
+    raise NotImplementedError

@@ -1,0 +1,38 @@
+"""A snapshot's way to one destination, by the same convert and push for whoever delivers it."""
+
+from __future__ import annotations
+
+from relay_metrics.convert import convert
+from relay_metrics.deadline import Deadline
+from relay_metrics.errors import EncodingError, Impossible
+from relay_metrics.push import Encoded, Outcome, push
+from relay_metrics.settings import Destination
+from relay_metrics.snapshot import Snapshot
+from relay_metrics.warm import Invocation, Warm
+
+
+def encode(snapshot: Snapshot) -> Encoded | EncodingError:
+    """A snapshot as an OTLP request, or why it can be none."""
+    try:
+        return Encoded.of(convert(snapshot))
+    except EncodingError as error:
+        return error
+
+
+def deliver(
+    encoded: Encoded | EncodingError,
+    destination: Destination,
+    warm: Warm,
+    invocation: Invocation,
+    deadline: Deadline,
+) -> Outcome:
+    """Push to a destination within `OTEL_TIMEOUT_MS` and the deadline, and tell the outcome."""
+    if isinstance(encoded, EncodingError):
+        return Outcome(error=Impossible(destination.name, str(encoded)))
+    return push(
+        encoded,
+        destination,
+        warm.client(destination.ca_pem),
+        deadline.or_after(warm.environment.push_timeout_s),
+        lambda: invocation.renew().destination(destination.name),
+    )

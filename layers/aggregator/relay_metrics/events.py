@@ -1,0 +1,72 @@
+"""What an invocation of the collector is asked for."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+from relay_metrics.errors import SettingsError
+from relay_metrics.relays.conversation import Shard
+from relay_metrics.relays.wire import instant_ms
+from relay_metrics.snapshot import mend
+
+COLLECT, CHECK, DRY_RUN = "collect", "check", "dry-run"
+MAX_SHARDS = 1000
+
+
+@dataclass(frozen=True)
+class Event:
+    """The fields of an event that mean something; an event may have others.
+
+    Attributes:
+        action: `COLLECT`, `CHECK` or `DRY_RUN`.
+        relays: the names of those to ask; None for all.
+        shard: the part of the keys to ask for.
+        scheduled_s: the instant it was scheduled for, epoch seconds; now where it does not say.
+    """
+
+    action: str
+    relays: tuple[str, ...] | None
+    shard: Shard
+    scheduled_s: float
+
+    @classmethod
+    def of(cls, event: object) -> Event:
+        """An event, typed.
+
+        Raises:
+            SettingsError: a field has a value that it cannot have.
+        """
+        given = {} if event is None else event
+        if not isinstance(given, dict):
+            raise SettingsError("the event must be a JSON object")
+        action = given.get("action")
+        if action not in (None, CHECK, DRY_RUN):
+            raise SettingsError(f"action in the event must be {CHECK} or {DRY_RUN}, or absent")
+        scheduled_ms = instant_ms(given.get("time"))
+        return cls(
+            action=action or COLLECT,
+            relays=_names(given.get("relays")),
+            shard=_shard(given.get("shard")),
+            scheduled_s=time.time() if scheduled_ms is None else scheduled_ms / 1000,
+        )
+
+
+def _names(value: object) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
+        raise SettingsError("relays in the event must be a list of names")
+    return tuple(dict.fromkeys(mend(one) for one in value))
+
+
+def _shard(value: object) -> Shard:
+    if value is None:
+        return Shard()
+    match = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", value) if isinstance(value, str) else None
+    if match:
+        index, count = int(match[1]), int(match[2])
+        if 1 <= index <= count <= MAX_SHARDS:
+            return Shard(index, count)
+    raise SettingsError('shard in the event must be like "2/4": the second of four parts')

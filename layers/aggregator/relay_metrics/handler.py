@@ -1,0 +1,55 @@
+"""What both functions do around their work: keep what is warm, tell the time, name a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from relay_metrics.errors import RelayMetricsError
+from relay_metrics.observability import logger, redact
+from relay_metrics.warm import Warm
+
+_SECONDS_WITHOUT_CONTEXT = 60.0
+
+
+class Context(Protocol):
+    """What Lambda tells an invocation, as far as it is needed."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """How long the invocation may still take."""
+
+
+class Handler:
+    """A Lambda handler.
+
+    Args:
+        work: is given what is kept warm, the event and the seconds left; gives the answer.
+    """
+
+    def __init__(self, work: Callable[[Warm, Any, float], dict[str, Any]]) -> None:
+        self._work = work
+        self._warm: Warm | None = None
+
+    def __call__(self, event: Any, context: Context | None) -> dict[str, Any]:
+        """The answer to an event.
+
+        Raises:
+            RelayMetricsError: the work failed; its text is what Lambda shows, without a traceback
+                of libraries, whose exceptions can hold what they were sent.
+        """
+        seconds = _SECONDS_WITHOUT_CONTEXT
+        if context is not None:
+            seconds = context.get_remaining_time_in_millis() / 1000
+            logger.append_keys(request_id=getattr(context, "aws_request_id", None))
+        try:
+            if self._warm is None:
+                self._warm = Warm()
+            return self._work(self._warm, event, seconds)
+        except RelayMetricsError as error:
+            logger.error(str(error), extra={"error": type(error).__name__})
+            error.args = (redact(str(error)),)
+            raise error.with_traceback(None) from None
+        except Exception as fault:  # noqa: BLE001 - it is logged, and fails the invocation
+            logger.exception("a fault of relay-metrics")
+            name = type(fault).__name__
+            raise RelayMetricsError(f"a fault of relay-metrics ({name}): see the log") from None

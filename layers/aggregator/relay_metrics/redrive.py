@@ -1,0 +1,131 @@
+"""Delivering what the spool holds, each snapshot with its original instant."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from relay_metrics.collect import Times
+from relay_metrics.delivery import deliver, encode
+from relay_metrics.errors import Impossible, PushError, SettingsError, SnapshotError, SpoolError
+from relay_metrics.observability import count, logger
+from relay_metrics.spool import Message, Spool
+from relay_metrics.warm import Invocation, Warm
+
+FIRST_DELAY_S = 60
+LONGEST_DELAY_S = 3600
+
+
+def delay_s(receive_count: int, spread: float) -> int:
+    """How long a message waits after its n-th receive: min(60 s × 2ⁿ⁻¹, 1 h) ± 20 %.
+
+    So an outage of 14 days stays far below the queue's limit of 1,000 receives, and the messages
+    do not all come back at once.
+
+    Args:
+        spread: from -1 to 1.
+    """
+    doubled: int = FIRST_DELAY_S << min(max(receive_count, 1) - 1, 10)
+    return int(min(doubled, LONGEST_DELAY_S) * (1 + 0.2 * spread))
+
+
+def redrive(warm: Warm, event: object, seconds: float) -> dict[str, Any]:
+    """Deliver the messages of an SQS event.
+
+    What fails for a passing reason comes back later, and so does the rest of the batch for the
+    same destination, which is not tried. What never can succeed goes to the dead-letter queue.
+
+    Args:
+        seconds: what the invocation has left.
+
+    Returns:
+        `{batchItemFailures: [{itemIdentifier}]}`: the messages that come back.
+
+    Raises:
+        SettingsError: the event is none of SQS, or the settings are wrong.
+        SecretError: the secret cannot be read; all messages come back.
+    """
+    records = event.get("Records") if isinstance(event, Mapping) else None
+    if not isinstance(records, list):
+        raise SettingsError("the event must be one of SQS, with Records")
+    if warm.spool is None:
+        raise SettingsError("SPOOL_QUEUE_URL is not set: the redriver cannot do without it")
+    times = Times.of(seconds, warm.environment.push_timeout_s)
+    batch = _Batch(warm, warm.spool, Invocation(warm), times)
+    failures = [
+        {"itemIdentifier": record["messageId"]} for record in records if not batch.settled(record)
+    ]
+    count("PointsRejected", batch.rejected)
+    return {"batchItemFailures": failures}
+
+
+class _Batch:
+    """The messages of one event, and which destinations have failed in it."""
+
+    def __init__(self, warm: Warm, spool: Spool, invocation: Invocation, times: Times) -> None:
+        self._warm = warm
+        self._spool = spool
+        self._invocation = invocation
+        self._deadline = times.push
+        self._failed: set[str] = set()
+        self.rejected = 0
+
+    def settled(self, record: Mapping[str, Any]) -> bool:
+        """Whether a message is done with: delivered, or in the dead-letter queue."""
+        try:
+            message = Message.load(record["body"])
+        except SnapshotError as error:
+            return self._bury(record, str(error))
+        if message.destination not in self._failed:
+            failure = self._deliver(message)
+            if failure is None:
+                return True
+            if isinstance(failure, Impossible):
+                return self._bury(record, str(failure))
+            self._failed.add(message.destination)
+        self._postpone(record)
+        return False
+
+    def _deliver(self, message: Message) -> PushError | None:
+        destination = self._invocation.settings.destination(message.destination)
+        if destination is None:
+            destination = self._invocation.renew().destination(message.destination)
+        if destination is None:
+            return Impossible(message.destination, "there is no destination of this name any more")
+        encoded = encode(message.snapshot)
+        outcome = deliver(encoded, destination, self._warm, self._invocation, self._deadline)
+        self.rejected += outcome.rejected
+        logger.info(
+            "redriven" if outcome.error is None else "not redriven",
+            extra={
+                "relay": message.snapshot.relay,
+                "destination": message.destination,
+                "time_ms": message.snapshot.time_ms,
+                "pushed": outcome.pushed,
+                "rejected": outcome.rejected,
+                "error": None if outcome.error is None else str(outcome.error),
+            },
+        )
+        return outcome.error
+
+    def _bury(self, record: Mapping[str, Any], reason: str) -> bool:
+        """Move a message, as it is, to the dead-letter queue."""
+        try:
+            self._spool.bury_body(record["body"], reason)
+        except SpoolError as error:
+            logger.error(
+                "a message cannot be moved to the dead-letter queue", extra={"reason": str(error)}
+            )
+            return False
+        logger.error("a message was moved to the dead-letter queue", extra={"reason": reason})
+        return True
+
+    def _postpone(self, record: Mapping[str, Any]) -> None:
+        received = int(record["attributes"]["ApproximateReceiveCount"])
+        spread = random.uniform(-1, 1)  # noqa: S311 - it spreads retries, it guards nothing
+        seconds = delay_s(received, spread)
+        try:
+            self._spool.postpone(record["receiptHandle"], seconds)
+        except SpoolError as error:
+            logger.warning("a message comes back early", extra={"reason": str(error)})

@@ -1,0 +1,81 @@
+"""The secret, read from Secrets Manager and kept for a while."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
+from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
+
+from relay_metrics.errors import SecretError
+from relay_metrics.observability import logger
+
+AWS_CONFIG = Config(connect_timeout=2, read_timeout=2, retries={"total_max_attempts": 2})
+"""For calls that must leave time for the rest of the run."""
+
+
+class Provider(Protocol):
+    """What reads a secret and keeps it: Powertools' `SecretsProvider`."""
+
+    def get(self, name: str, max_age: int, *, force_fetch: bool) -> Any:
+        """The secret, read anew where the kept one is older than `max_age` seconds."""
+
+
+class Secret:
+    """One secret's text.
+
+    Args:
+        secret_id: its name or ARN.
+        max_age_s: how long a read copy is trusted.
+        provider: reads it; made when it is first needed where it is None.
+    """
+
+    def __init__(self, secret_id: str, max_age_s: int, provider: Provider | None = None) -> None:
+        self._secret_id = secret_id
+        self._max_age_s = max_age_s
+        self._provider = provider
+        self._last: str | None = None
+
+    def text(self, *, anew: bool = False) -> str:
+        """The secret's text. Where it cannot be read, the last one that could be.
+
+        Args:
+            anew: do not trust a copy, however young.
+
+        Raises:
+            SecretError: it cannot be read, and there is no copy.
+        """
+        try:
+            self._last = self._read(anew)
+        except SecretError as error:
+            if self._last is None:
+                raise
+            logger.warning(
+                "the secret cannot be read: an older copy is used", extra={"reason": str(error)}
+            )
+        return self._last
+
+    def _read(self, anew: bool) -> str:
+        try:
+            if self._provider is None:
+                self._provider = SecretsProvider(boto_config=AWS_CONFIG)
+            value = self._provider.get(self._secret_id, self._max_age_s, force_fetch=anew)
+        except (GetParameterError, BotoCoreError) as error:
+            raise SecretError(
+                f"Secrets Manager did not give the secret ({_reason(error)}): "
+                "does SECRET_ID name it, and may the function's role read it?"
+            ) from None
+        if not isinstance(value, str):
+            raise SecretError("the secret is binary: it must be one JSON object, as text")
+        return value
+
+
+def _reason(error: BaseException) -> str:
+    """AWS's word for what went wrong; its sentence may repeat what it was sent."""
+    cause = error.__context__ if isinstance(error, GetParameterError) else error
+    response = getattr(cause, "response", None)
+    if isinstance(response, dict):
+        return str(response.get("Error", {}).get("Code", type(cause).__name__))
+    return type(cause).__name__

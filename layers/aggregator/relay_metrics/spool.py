@@ -1,0 +1,175 @@
+"""What could not be pushed waits in a queue, and what never can be goes to its dead-letter queue.
+
+A message's body is a JSON object: `destination`, `relay` and `time` for people who look at the
+queue, and `snapshot`, the whole of it: JSON, gzip, base64. A message of the dead-letter queue has
+the reason as its attribute `reason`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from relay_metrics.errors import SnapshotError, SpoolError
+from relay_metrics.observability import redact
+from relay_metrics.secret import AWS_CONFIG
+from relay_metrics.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef
+
+MAX_MESSAGE_BYTES = 1 << 20
+"""SQS takes no larger message, its attributes included."""
+
+MAX_SNAPSHOT_BYTES = 256 << 20
+"""No message unfolds to more."""
+
+_ROOM_FOR_REST = 8192
+"""For the names in the body and the attributes."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A snapshot on its way to one destination."""
+
+    destination: str
+    snapshot: Snapshot
+
+    def dump(self) -> str:
+        """The body of the message."""
+        time = datetime.fromtimestamp(self.snapshot.time_ms / 1000, UTC)
+        return json.dumps(
+            {
+                "destination": self.destination,
+                "relay": self.snapshot.relay,
+                "time": time.isoformat(timespec="milliseconds"),
+                "snapshot": b64encode(gzip.compress(self.snapshot.dump(), 6, mtime=0)).decode(),
+            }
+        )
+
+    @classmethod
+    def load(cls, body: str) -> Message:
+        """The message that `dump` wrote.
+
+        Raises:
+            SnapshotError: it is no such message.
+        """
+        try:
+            written = json.loads(body)
+            destination = written["destination"]
+            inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            packed = b64decode(written["snapshot"], validate=True)
+            unfolded = inflate.decompress(packed, MAX_SNAPSHOT_BYTES)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, zlib.error):
+            raise SnapshotError("the message is none of ours, or damaged") from None
+        if not isinstance(destination, str) or not inflate.eof:
+            raise SnapshotError("the message is none of ours, or damaged")
+        return cls(destination, Snapshot.load(unfolded))
+
+
+class Spool:
+    """The queue.
+
+    Args:
+        url: of the queue; its redrive policy names the dead-letter queue.
+        client: of SQS; made when it is first needed where it is None.
+    """
+
+    def __init__(self, url: str, client: SQSClient | None = None) -> None:
+        self._url = url
+        self._client = client
+        self._dead_letters: str | None = None
+
+    @property
+    def client(self) -> SQSClient:
+        """The client of SQS."""
+        if self._client is None:
+            self._client = boto3.client("sqs", config=AWS_CONFIG)
+        return self._client
+
+    def put(self, message: Message) -> None:
+        """Keep a snapshot until the redriver delivers it; in several messages where it must be.
+
+        Raises:
+            SpoolError: the queue did not take it.
+        """
+        self._put(message, None)
+
+    def bury(self, message: Message, reason: str) -> None:
+        """Put a snapshot that can never be delivered into the dead-letter queue, with the reason.
+
+        Raises:
+            SpoolError: the queue did not take it, or the spool has no dead-letter queue.
+        """
+        self._put(message, reason)
+
+    def bury_body(self, body: str, reason: str) -> None:
+        """Put a message that cannot be read into the dead-letter queue, as it is.
+
+        Raises:
+            SpoolError: as `bury`.
+        """
+        self._send(body, reason)
+
+    def _put(self, message: Message, reason: str | None) -> None:
+        body = message.dump()
+        if len(body) <= MAX_MESSAGE_BYTES - _ROOM_FOR_REST:
+            self._send(body, reason)
+            return
+        try:
+            halves = message.snapshot.split()
+        except SnapshotError:
+            raise SpoolError("a single reading is larger than a message of the queue") from None
+        for half in halves:
+            self._put(Message(message.destination, half), reason)
+
+    def _send(self, body: str, reason: str | None) -> None:
+        attributes: dict[str, MessageAttributeValueTypeDef] = {}
+        try:
+            url = self._url
+            if reason is not None:
+                url = self._dead_letter_url()
+                text = "".join(c if c.isprintable() else " " for c in redact(reason))[:1000]
+                attributes["reason"] = {"DataType": "String", "StringValue": text or "unknown"}
+            self.client.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes)
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "ClientError")
+            raise SpoolError(f"SQS did not take a message ({code})") from None
+        except BotoCoreError as error:
+            raise SpoolError(f"SQS did not take a message ({type(error).__name__})") from None
+
+    def _dead_letter_url(self) -> str:
+        if self._dead_letters is None:
+            got = self.client.get_queue_attributes(
+                QueueUrl=self._url, AttributeNames=["RedrivePolicy"]
+            )
+            policy = got.get("Attributes", {}).get("RedrivePolicy")
+            if policy is None:
+                raise SpoolError("the spool has no dead-letter queue")
+            *_, account, name = json.loads(policy)["deadLetterTargetArn"].split(":")
+            found = self.client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
+            self._dead_letters = found["QueueUrl"]
+        return self._dead_letters
+
+    def postpone(self, receipt_handle: str, seconds: int) -> None:
+        """Have a message that was received come back after so many seconds.
+
+        Raises:
+            SpoolError: the queue did not take the request; the message comes back at the end of
+                its visibility time-out.
+        """
+        try:
+            self.client.change_message_visibility(
+                QueueUrl=self._url, ReceiptHandle=receipt_handle, VisibilityTimeout=seconds
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise SpoolError(f"SQS did not postpone a message ({type(error).__name__})") from None

@@ -1,0 +1,188 @@
+"""Visiting relays side by side, each on its own, and the snapshot that comes of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from relay_metrics.deadline import Deadline
+from relay_metrics.errors import SettingsError
+from relay_metrics.events import Event
+from relay_metrics.observability import logger, redact
+from relay_metrics.relays import Fetched, claude_relay, wyolet_relay
+from relay_metrics.relays.conversation import Conversation
+from relay_metrics.settings import Relay
+from relay_metrics.snapshot import Kind, Scrape, Snapshot
+from relay_metrics.warm import Invocation, Warm
+
+_RELAYS_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One relay in one run.
+
+    Attributes:
+        snapshot: what it said. Its scrape record is left out where another shard speaks for it.
+        error: a sentence on the requests that failed; None where none did.
+        duration_s: of the whole visit.
+    """
+
+    relay: Relay
+    snapshot: Snapshot
+    up: bool
+    error: str | None
+    duration_s: float
+
+    def report(self, samples: int) -> dict[str, Any]:
+        """Its place in the report.
+
+        Args:
+            samples: the data points that were made of it.
+        """
+        return {
+            "name": self.relay.name,
+            "kind": str(self.relay.kind),
+            "up": self.up,
+            "error": None if self.error is None else redact(self.error),
+            "samples": samples,
+            "duration_ms": round(self.duration_s * 1000),
+        }
+
+
+@contextmanager
+def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """A pool that is left without waiting: a thread that hangs (in DNS, say) holds up nobody."""
+    pool = ThreadPoolExecutor(count, name)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def chosen(relays: tuple[Relay, ...], event: Event) -> list[Relay]:
+    """The relays that an event is for.
+
+    A Prometheus endpoint has no keys to deal out, so that it is the first shard's.
+
+    Raises:
+        SettingsError: it names a relay that is not configured.
+    """
+    if event.relays is not None:
+        known = {relay.name for relay in relays}
+        for name in event.relays:
+            if name not in known:
+                raise SettingsError(
+                    f"relays in the event names {name[:64]!r}, which is not configured"
+                )
+        relays = tuple(relay for relay in relays if relay.name in event.relays)
+    return [one for one in relays if event.shard.first or one.kind is Kind.CLAUDE_RELAY]
+
+
+def visit_all(
+    warm: Warm,
+    invocation: Invocation,
+    event: Event,
+    deadline: Deadline,
+    then: Callable[[Visit], None],
+) -> list[Visit]:
+    """Ask the relays that an event is for, side by side.
+
+    Args:
+        deadline: when the asking ends.
+        then: is given each visit as soon as it is over, in the thread of that relay.
+
+    Returns:
+        The visits, in the order of the settings.
+    """
+    time_ms = time.time_ns() // 1_000_000
+    relays = chosen(invocation.settings.relays, event)
+
+    def one(relay: Relay) -> Visit:
+        visit = _visit(relay, warm, invocation, event, deadline, time_ms, requests)
+        then(visit)
+        return visit
+
+    with (
+        threads(warm.environment.concurrency, "request") as requests,
+        threads(min(max(len(relays), 1), _RELAYS_AT_ONCE), "relay") as visitors,
+    ):
+        # nothing in a visit waits longer than the deadline and what `then` takes
+        return list(visitors.map(one, relays))
+
+
+def _visit(
+    relay: Relay,
+    warm: Warm,
+    invocation: Invocation,
+    event: Event,
+    deadline: Deadline,
+    time_ms: int,
+    requests: ThreadPoolExecutor,
+) -> Visit:
+    conversation = Conversation(
+        relay,
+        warm.environment,
+        warm.client(relay.ca_pem),
+        requests,
+        deadline,
+        lambda: invocation.renew().relay(relay.name) or relay,
+        time_ms=time_ms,
+        scheduled_s=event.scheduled_s,
+        shard=event.shard,
+    )
+    began = time.monotonic()
+    error = None
+    try:
+        fetched = _fetch(conversation, warm)
+        error = conversation.error
+    except Exception as fault:  # noqa: BLE001 - a fault of ours must not cost the other relays
+        logger.exception("a fault while asking a relay", extra={"relay": relay.name})
+        conversation.left_out("relay", "internal")
+        error = (
+            f"relay {relay.name}: a fault of relay-metrics ({type(fault).__name__}), see the log"
+        )
+        fetched = Fetched(up=False)
+    duration_s = time.monotonic() - began
+    if fetched.up:
+        warm.last_success_ms[relay.name] = time_ms
+    snapshot = Snapshot(
+        kind=relay.kind,
+        relay=relay.name,
+        time_ms=time_ms,
+        resource=relay.resource,
+        readings=fetched.readings,
+        families=fetched.families,
+    )
+    scrape = Scrape(
+        up=fetched.up,
+        duration_s=duration_s,
+        samples=snapshot.samples,
+        last_success_ms=warm.last_success_ms.get(relay.name),
+        failures=conversation.failures,
+        keys_failed=fetched.keys_failed,
+        keys_left_out=fetched.keys_left_out,
+        models_left_out=fetched.models_left_out,
+    )
+    if fetched.keys_left_out or fetched.models_left_out:
+        logger.warning(
+            "more than RELAY_MAX_KEYS or RELAY_MAX_MODELS_PER_KEY: the rest is left out",
+            extra={
+                "relay": relay.name,
+                "keys_left_out": fetched.keys_left_out,
+                "models_left_out": fetched.models_left_out,
+            },
+        )
+    if event.shard.first:
+        snapshot = replace(snapshot, scrape=scrape)
+    return Visit(relay, snapshot, fetched.up, error, duration_s)
+
+
+def _fetch(conversation: Conversation, warm: Warm) -> Fetched:
+    if conversation.relay.kind is Kind.WYOLET_RELAY:
+        return wyolet_relay.fetch(conversation)
+    return claude_relay.fetch(conversation, warm.key_ids)

@@ -1,0 +1,92 @@
+"""What an execution environment keeps from one invocation to the next, and what one may renew."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from relay_metrics import settings
+from relay_metrics.errors import SettingsError
+from relay_metrics.http import Client
+from relay_metrics.observability import hide, logger
+from relay_metrics.relays.claude_relay import KeyIds
+from relay_metrics.secret import Provider, Secret
+from relay_metrics.settings import Settings
+from relay_metrics.spool import Spool
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+
+class Warm:
+    """Connections, the read secret, the ids of keys, the latest successes.
+
+    Nothing of it is needed for a run to be right: a new environment starts with none of it.
+
+    Args:
+        variables: in place of the process's environment.
+        provider: reads the secret.
+        sqs: the client of SQS.
+
+    Raises:
+        SettingsError: a variable is wrong.
+    """
+
+    def __init__(
+        self,
+        variables: Mapping[str, str] | None = None,
+        provider: Provider | None = None,
+        sqs: SQSClient | None = None,
+    ) -> None:
+        self.environment = settings.environment(variables)
+        logger.setLevel(self.environment.log_level)
+        secret_id, url = self.environment.secret_id, self.environment.spool_queue_url
+        age = self.environment.secret_max_age_s
+        self.secret = None if secret_id is None else Secret(secret_id, age, provider)
+        self.spool = None if url is None else Spool(url, sqs)
+        self.key_ids = KeyIds()
+        self.last_success_ms: dict[str, int] = {}
+        self._clients: dict[str | None, Client] = {}
+        self._lock = threading.Lock()
+
+    def client(self, ca_pem: str | None) -> Client:
+        """The connections for what trusts these certificates beside the public ones."""
+        with self._lock:
+            if ca_pem not in self._clients:
+                self._clients[ca_pem] = Client(self.environment.concurrency, ca_pem)
+            return self._clients[ca_pem]
+
+
+class Invocation:
+    """The settings of one invocation, which reads the secret anew at most once.
+
+    Raises:
+        SecretError, SettingsError: there are none.
+    """
+
+    def __init__(self, warm: Warm) -> None:
+        self._warm = warm
+        self._lock = threading.Lock()
+        self._renewed = False
+        self.settings = self._read(anew=False)
+        for warning in self.settings.warnings:
+            logger.warning(warning)
+
+    def renew(self) -> Settings:
+        """The settings by the secret as it is now; the former ones where it is of no use."""
+        with self._lock:
+            if not self._renewed:
+                self._renewed = True
+                try:
+                    self.settings = self._read(anew=True)
+                except SettingsError as error:
+                    logger.warning("the secret has changed for the worse: %s", error)
+            return self.settings
+
+    def _read(self, *, anew: bool) -> Settings:
+        secret = self._warm.secret
+        text = None if secret is None else secret.text(anew=anew)
+        read = settings.settings(self._warm.environment, text)
+        hide(read.secrets)
+        return read
