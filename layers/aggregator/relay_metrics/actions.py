@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from relay_metrics.collect import collect
-from relay_metrics.events import COLLECT, Event
+from relay_metrics.events import CHECK, COLLECT, Event
 from relay_metrics.warm import Warm
 
 
@@ -21,4 +21,11 @@ def act(warm: Warm, event: object, seconds: float) -> dict[str, Any]:
     asked = Event.of(event)
     if asked.action == COLLECT:
         return collect(warm, asked, seconds)
-    raise NotImplementedError
+    # they are asked for by hand, now and then: a minute's run need not import them
+    if asked.action == CHECK:
+        from relay_metrics.check import check
+
+        return check(warm, asked, seconds)
+    from relay_metrics.dry_run import dry_run
+
+    return dry_run(warm, asked, seconds)

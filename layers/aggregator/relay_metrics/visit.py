@@ -15,7 +15,7 @@ from relay_metrics.events import Event
 from relay_metrics.observability import logger, redact
 from relay_metrics.relays import Fetched, claude_relay, wyolet_relay
 from relay_metrics.relays.conversation import Conversation
-from relay_metrics.settings import Relay
+from relay_metrics.settings import Environment, Relay
 from relay_metrics.snapshot import Kind, Scrape, Snapshot
 from relay_metrics.warm import Invocation, Warm
 
@@ -89,21 +89,25 @@ def visit_all(
     event: Event,
     deadline: Deadline,
     then: Callable[[Visit], None],
+    *,
+    environment: Environment | None = None,
 ) -> list[Visit]:
     """Ask the relays that an event is for, side by side.
 
     Args:
         deadline: when the asking ends.
         then: is given each visit as soon as it is over, in the thread of that relay.
+        environment: in place of what is kept warm, for other bounds.
 
     Returns:
         The visits, in the order of the settings.
     """
     time_ms = time.time_ns() // 1_000_000
     relays = chosen(invocation.settings.relays, event)
+    bounds = environment or warm.environment
 
     def one(relay: Relay) -> Visit:
-        visit = _visit(relay, warm, invocation, event, deadline, time_ms, requests)
+        visit = _visit(relay, warm, bounds, invocation, event, deadline, time_ms, requests)
         then(visit)
         return visit
 
@@ -118,6 +122,7 @@ def visit_all(
 def _visit(
     relay: Relay,
     warm: Warm,
+    environment: Environment,
     invocation: Invocation,
     event: Event,
     deadline: Deadline,
@@ -126,7 +131,7 @@ def _visit(
 ) -> Visit:
     conversation = Conversation(
         relay,
-        warm.environment,
+        environment,
         warm.client(relay.ca_pem),
         requests,
         deadline,

@@ -1,0 +1,176 @@
+"""Is everything as it should be? Asks, and writes nothing."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from opentelemetry.sdk.metrics.export import MetricsData
+
+from relay_metrics.deadline import Deadline
+from relay_metrics.delivery import deliver
+from relay_metrics.errors import (
+    Impossible,
+    PushError,
+    SecretError,
+    SettingsError,
+    Unavailable,
+)
+from relay_metrics.events import Event
+from relay_metrics.observability import redact
+from relay_metrics.push import Encoded
+from relay_metrics.settings import Destination, Settings
+from relay_metrics.visit import Visit, visit_all
+from relay_metrics.warm import Invocation, Warm
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one thing, and what to do about it."""
+
+    target: str
+    ok: bool
+    message: str
+    hint: str = ""
+
+    def answer(self) -> dict[str, Any]:
+        """As the contract has it; `hint` is null where there is nothing to do."""
+        return {
+            "target": self.target,
+            "ok": self.ok,
+            "message": redact(self.message),
+            "hint": redact(self.hint) or None,
+        }
+
+
+def check(warm: Warm, event: Event, seconds: float) -> dict[str, Any]:
+    """Look at the settings, ask each relay, send each destination an empty OTLP request.
+
+    Args:
+        seconds: what the invocation has left.
+
+    Returns:
+        `{ok, findings: [{target, ok, message, hint}]}`; `ok` where all of them are.
+    """
+    findings = list(_findings(warm, event, seconds))
+    return {
+        "ok": all(finding.ok for finding in findings),
+        "findings": [finding.answer() for finding in findings],
+    }
+
+
+def _findings(warm: Warm, event: Event, seconds: float) -> Iterator[Finding]:
+    try:
+        invocation = Invocation(warm)
+    except SecretError as error:
+        hint = "put the secret's name or ARN into SECRET_ID and let the role read it"
+        yield Finding("secret", False, str(error), hint)
+        return
+    except SettingsError as error:
+        yield Finding("settings", False, str(error), "set what the message names, then check again")
+        return
+    settings = invocation.settings
+    if warm.secret is not None:
+        yield Finding("secret", True, "it can be read, and every key of it is known")
+    for warning in settings.warnings:
+        yield Finding("settings", True, warning, "correct it, and the warning ends")
+    yield from _in_the_clear(settings)
+    deadline = Deadline.after(seconds - min(5.0, seconds / 4))
+    # a check makes no relay scan its database
+    scanless = replace(warm.environment, scans_per_run=0)
+    visits = visit_all(warm, invocation, event, deadline, lambda _: None, environment=scanless)
+    yield from map(_of_relay, visits)
+    nothing = Encoded.of(MetricsData([]))
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        outcomes = pool.map(
+            lambda destination: deliver(nothing, destination, warm, invocation, deadline).error,
+            settings.destinations,
+        )
+        for destination, failure in zip(settings.destinations, outcomes, strict=True):
+            yield _of_destination(destination, failure)
+    if warm.spool is None:
+        hint = "without it, what cannot be pushed within a run is lost; the template makes one"
+        yield Finding("spool", True, "SPOOL_QUEUE_URL is not set: there is no spool", hint)
+
+
+_RELAY_HINTS = {
+    "401": "the relay does not accept the credential: compare it with the relay's own page",
+    "403": "the key is disabled or expired: enable it at the relay, or take it out of the secret",
+    "404": "the relay does not know the key's id, or the base URL has a path that it should not",
+    "dns": "the host in the base URL has no address: is it spelt right, and public?",
+    "connection": "nothing listens there: are host and port right, and may Lambda reach them?",
+    "timeout": "no answer in time: may Lambda reach it (VPC, security group), is it overloaded?",
+    "tls": "the certificate is not trusted: put its CA into ca_pem, or mend the certificate",
+    "not_json": "something else answers there: a web page, a proxy, another path",
+    "html": "something else answers there: a web page, a proxy, another path",
+    "malformed": "what answers there is not Prometheus text, or one line of it is broken",
+}
+_ANY_RELAY_HINT = "see the relay's own log for this minute"
+
+
+def _of_relay(visit: Visit) -> Finding:
+    target = f"relay {visit.relay.name}"
+    if visit.up and visit.error is None:
+        message = f"it answers and accepts the credential ({visit.snapshot.samples} figures)"
+        return Finding(target, True, message)
+    scrape = visit.snapshot.scrape
+    types = [failure.type for failure in scrape.failures] if scrape else []
+    hint = next((_RELAY_HINTS[type] for type in types if type in _RELAY_HINTS), _ANY_RELAY_HINT)
+    message = visit.error or "it gave no stats"
+    return Finding(target, visit.up, message, hint)
+
+
+def _of_destination(destination: Destination, failure: PushError | None) -> Finding:
+    target = f"destination {destination.name}"
+    if failure is None:
+        return Finding(target, True, "it accepts an OTLP request")
+    return Finding(target, False, str(failure), _destination_hint(failure))
+
+
+def _destination_hint(failure: PushError) -> str:
+    if failure.status == 401:
+        return "user or password is wrong: greptime_username and greptime_password in the secret"
+    if failure.status == 403:
+        return "the user may not write: give it write access to the database"
+    if failure.status == 404:
+        return "the path is wrong: give GreptimeDB's address without a path"
+    if isinstance(failure, Impossible):
+        return "does the database exist (GREPTIME_DATABASE), and is it GreptimeDB's OTLP endpoint?"
+    if isinstance(failure, Unavailable) and failure.status is None:
+        return "it cannot be reached: are host and port right, and may Lambda reach them?"
+    if isinstance(failure, Unavailable):
+        return "it is there, but busy or broken: see its own log"
+    return "something else answers there: is the address GreptimeDB's, with the right scheme?"
+
+
+def _in_the_clear(settings: Settings) -> Iterator[Finding]:
+    """Credentials that would travel over plain http to another host."""
+    for relay in settings.relays:
+        if (relay.keys or relay.login or relay.headers) and _unprotected(relay.base_url):
+            yield _plain_http(f"relay {relay.name}")
+    for destination in settings.destinations:
+        named = {name.lower() for name in destination.headers}
+        secret = named - {"x-greptime-db-name"}
+        if secret and _unprotected(destination.url):
+            yield _plain_http(f"destination {destination.name}")
+
+
+def _plain_http(target: str) -> Finding:
+    message = "a credential would travel over plain http to another host"
+    return Finding(target, False, message, "use https, or a private network's own TLS")
+
+
+def _unprotected(url: str) -> bool:
+    """Whether an address is plain http to another machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme != "http" or host == "localhost" or host.endswith(".localhost"):
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
