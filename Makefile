@@ -39,7 +39,7 @@ test: $(DEV) ## Formatter and linter check, strict types, and all tests but test
 	.venv/bin/pytest $(PYTEST_ARGS) --ignore=tests/e2e
 
 .PHONY: test-e2e
-test-e2e: $(DEV) $(DEPLOY) ## The tests of the built artefacts, and the long ones
+test-e2e: $(DEV) $(DEPLOY) $(CHECKOV) ## The linters of the template, and the tests of the built artefacts
 	.venv/bin/pytest tests/e2e
 
 .PHONY: format
@@ -65,12 +65,14 @@ validate: $(DEPLOY) $(CHECKOV) ## sam validate --lint, cfn-lint with its informa
 COMPILE := .venv-deploy/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header --upgrade
 .PHONY: lock
-lock: $(DEPLOY) ## Pin the requirements anew
+lock: $(DEPLOY) ## Pin the requirements anew, and write NOTICE after them
 	$(COMPILE) layers/aggregator/requirements.in -o layers/aggregator/requirements.txt
 	$(COMPILE) -c layers/aggregator/requirements.txt requirements-local.in -o requirements-local.txt
 	$(COMPILE) -c requirements-local.txt requirements-dev.in -o requirements-dev.txt
 	$(COMPILE) requirements-deploy.in -o requirements-deploy.txt
 	$(COMPILE) requirements-checkov.in -o requirements-checkov.txt
+	@$(MAKE) $(DEV)
+	.venv/bin/python -m scripts.notice > NOTICE
 
 .PHONY: clean
 clean: ## Remove what was made here, the environments included

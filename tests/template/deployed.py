@@ -35,16 +35,12 @@ def source() -> dict[str, Any]:
     return copy.deepcopy(_source())
 
 
-def transformed(code: dict[str, str] | None = None) -> dict[str, Any]:
-    """The template as SAM's transform leaves it.
-
-    Args:
-        code: the `s3://` addresses of functions and layers by logical id, as packaging sets them.
-    """
-    template = source()
+def transformed(path: Path = ROOT / "template.yaml") -> dict[str, Any]:
+    """A template as SAM's transform leaves it, its code packaged as `s3://bucket/LOGICAL_ID.zip`."""
+    template = yaml_parse(path.read_text("utf-8"))
     for name, resource in template["Resources"].items():
         for key in {"CodeUri", "ContentUri"} & resource.get("Properties", {}).keys():
-            resource["Properties"][key] = (code or {}).get(name, f"s3://bucket/{name}.zip")
+            resource["Properties"][key] = f"s3://bucket/{name}.zip"
     # With a session of its own: the transform itself would ask the machine for a region.
     translator = Translator({}, Parser(), boto_session=boto3.Session(region_name="eu-central-1"))
     return cast("dict[str, Any]", translator.translate(template, {}))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
+from relay_metrics.settings import environment
 from tests.template.deployed import deployed, of_type, source
 
 # Each variable of the contract, and its default; None where the stack itself gives the value.
@@ -49,6 +51,38 @@ def variables(name: str, **parameters: str) -> dict[str, Any]:
     found = function(name, **parameters)["Environment"]["Variables"]
     assert isinstance(found, dict)
     return found
+
+
+class Asked(dict[str, str]):
+    """Variables that remember which of them were asked for."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        super().__init__(values)
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+
+def test_the_functions_read_the_contracts_variables_and_no_others() -> None:
+    asked = Asked({})
+    environment(asked)
+    assert asked.names == CONTRACT.keys()
+
+
+def test_the_defaults_are_those_of_a_function_without_any() -> None:
+    addresses = {"RELAY_BASE_URL", "OTEL_EXPORT_URL"}
+    given = {
+        name: value
+        for name, value in CONTRACT.items()
+        if value is not None and name not in addresses
+    }
+    told, untold = environment(given), environment({})
+    labels = {"deployment_environment", "service_name", "service_version"}
+    for field in fields(told):
+        if field.name not in labels:
+            assert getattr(told, field.name) == getattr(untold, field.name), field.name
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
