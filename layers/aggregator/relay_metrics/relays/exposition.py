@@ -202,14 +202,12 @@ class _Reader:
                 if metadata and metadata[1] == "TYPE":
                     self._typed(metadata[2], _OPENMETRICS_TYPES)
                 yield line
-            elif not line.strip():
-                yield line
-            elif self._is_excluded(_name(line)):
+            elif self._exclude and self._is_excluded(_name(line)):
                 continue
             elif _NATIVE_HISTOGRAM.match(line):
                 self.exposition.left_out["native_histogram"] += 1
             else:
-                yield _checked(_OPENMETRICS_SAMPLE, line)
+                yield line if line == "\n" else _checked(_OPENMETRICS_SAMPLE, line)
 
     def _lines(self) -> Iterator[str]:
         for raw in io.BytesIO(self._body):

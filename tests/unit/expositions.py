@@ -1,0 +1,84 @@
+"""What becomes of an exposition, as lines to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from opentelemetry.sdk.metrics.export import Gauge, Histogram, Metric, Sum
+
+from relay_metrics.convert import convert
+from relay_metrics.relays.exposition import read
+from relay_metrics.relays.families import assemble
+from relay_metrics.snapshot import Kind, Snapshot
+
+TIME_MS = 1_800_000_000_000
+TEXT = "text/plain"
+OPENMETRICS = "application/openmetrics-text"
+RESOURCE = {"service.name": "relay-metrics", "relay.name": "wyolet"}
+
+
+def snapshot_of(
+    exposition: str, media_type: str = TEXT, exclude: Sequence[str] = ()
+) -> tuple[Snapshot, dict[str, int]]:
+    """The snapshot, written down and read back, and what was left out of it."""
+    parsed = read(exposition.encode(), media_type, exclude)
+    families = assemble(parsed, TIME_MS)
+    snapshot = Snapshot(Kind.WYOLET_RELAY, "wyolet", TIME_MS, RESOURCE, families=families)
+    return Snapshot.load(snapshot.dump()), dict(parsed.left_out)
+
+
+def told(exposition: str, media_type: str = TEXT, exclude: Sequence[str] = ()) -> list[str]:
+    """Every data point: `KIND NAME{LABELS} VALUE from START at TIME`, what is unset left out."""
+    snapshot, _ = snapshot_of(exposition, media_type, exclude)
+    lines = [line for metric in metrics_of(snapshot) for line in _lines(metric)]
+    assert len(lines) == snapshot.samples
+    return sorted(lines)
+
+
+def left_out(
+    exposition: str, media_type: str = TEXT, exclude: Sequence[str] = ()
+) -> dict[str, int]:
+    return snapshot_of(exposition, media_type, exclude)[1]
+
+
+def metrics_of(snapshot: Snapshot) -> list[Metric]:
+    resources = convert(snapshot).resource_metrics
+    assert len(resources) <= 1
+    return [metric for one in resources for scope in one.scope_metrics for metric in scope.metrics]
+
+
+def _lines(metric: Metric) -> Iterator[str]:
+    data = metric.data
+    assert isinstance(data, Gauge | Sum | Histogram)
+    kind = type(data).__name__
+    if isinstance(data, Sum):
+        kind = "Counter" if data.is_monotonic else "Sum"
+    for point in data.data_points:
+        when = f" from {_ms(point.start_time_unix_nano)}" if point.start_time_unix_nano else ""
+        if point.time_unix_nano != TIME_MS * 10**6:
+            when += f" at {_ms(point.time_unix_nano)}"
+        yield f"{kind} {metric.name}{_labels(point.attributes)} {_said(point)}{when}"
+
+
+def _ms(nanoseconds: int | None) -> int:
+    assert nanoseconds is not None
+    ms, rest = divmod(nanoseconds, 10**6)
+    assert rest == 0
+    return ms
+
+
+def _labels(attributes: Mapping[str, Any] | None) -> str:
+    pairs = [f'{name}="{value}"' for name, value in sorted((attributes or {}).items())]
+    return f"{{{','.join(pairs)}}}" if pairs else ""
+
+
+def _said(point: Any) -> str:
+    if not hasattr(point, "bucket_counts"):
+        assert isinstance(point.value, float)
+        return f"{point.value:g}"
+    bounds = [f"{bound:g}" for bound in point.explicit_bounds] + ["inf"]
+    buckets = zip(bounds, point.bucket_counts, strict=True)
+    assert point.count == sum(point.bucket_counts)
+    total = "" if point.sum is None else f" sum {point.sum:g}"
+    return " ".join(f"{bound}:{count}" for bound, count in buckets) + total

@@ -1,0 +1,265 @@
+"""Expositions that prometheus_client writes, or that chance does, read back."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+    StateSetMetricFamily,
+    SummaryMetricFamily,
+    UnknownMetricFamily,
+)
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+from relay_metrics.relays import exposition as module
+from relay_metrics.relays.exposition import Exposition, MalformedExposition, read
+from tests.unit.expositions import OPENMETRICS, TEXT, TIME_MS, told
+
+# -- what prometheus_client writes
+
+label_names = st.from_regex(
+    r"(?!le\Z|quantile\Z|job\Z|instance\Z|__)[a-z_][a-z0-9_]{0,5}", fullmatch=True
+)
+label_values = st.text(
+    st.characters(exclude_categories=["Cs"], include_characters='\\"\n{},=# '),
+    min_size=1,
+    max_size=8,
+)
+numbers = st.floats(allow_nan=False)
+positive = st.floats(min_value=0, allow_infinity=False)
+counts = st.integers(min_value=0, max_value=2**53)
+created = st.none() | st.integers(1, TIME_MS // 1000).map(float)
+KINDS = ("counter", "gauge", "unknown", "histogram", "summary", "info", "stateset")
+
+
+@st.composite
+def families(draw: st.DrawFn) -> list[tuple[Metric, list[str]]]:
+    """Families, each with the data points that it should become."""
+    return [
+        draw(family(f"m{at}", kind))
+        for at, kind in enumerate(draw(st.lists(st.sampled_from(KINDS), max_size=5)))
+    ]
+
+
+@st.composite
+def family(draw: st.DrawFn, name: str, kind: str) -> tuple[Metric, list[str]]:
+    names = sorted(draw(st.sets(label_names, max_size=3)))
+    label_sets = sorted(
+        draw(st.sets(st.tuples(*[label_values] * len(names)), min_size=1, max_size=3))
+    )
+    metric: Metric = _FAMILIES[kind](name, draw(label_values), labels=names)
+    lines: list[str] = []
+    for values in label_sets:
+        labels = dict(zip(names, values, strict=True))
+        lines += _ADD[kind](draw, metric, name, labels)
+    return metric, lines
+
+
+def _point(kind: str, name: str, labels: dict[str, str], said: str, start: float | None) -> str:
+    pairs = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
+    since = "" if start is None else f" from {int(start * 1000)}"
+    return f"{kind} {name}{f'{{{pairs}}}' if pairs else ''} {said}{since}"
+
+
+def _counter(draw: st.DrawFn, metric: Metric, name: str, labels: dict[str, str]) -> list[str]:
+    value, start = draw(positive), draw(created)
+    metric.add_metric(list(labels.values()), value, start)  # type: ignore[attr-defined]
+    return [_point("Counter", f"{name}_total", labels, f"{value:g}", start)]
+
+
+def _gauge(draw: st.DrawFn, metric: Metric, name: str, labels: dict[str, str]) -> list[str]:
+    value = draw(numbers)
+    metric.add_metric(list(labels.values()), value)  # type: ignore[attr-defined]
+    return [_point("Gauge", name, labels, f"{value:g}", None)]
+
+
+def _info(draw: st.DrawFn, metric: Metric, name: str, labels: dict[str, str]) -> list[str]:
+    told_of = {"version": draw(label_values)}
+    metric.add_metric(list(labels.values()), told_of)  # type: ignore[attr-defined]
+    return [_point("Gauge", f"{name}_info", labels | told_of, "1", None)]
+
+
+def _stateset(draw: st.DrawFn, metric: Metric, name: str, labels: dict[str, str]) -> list[str]:
+    on = draw(st.booleans())
+    metric.add_metric(list(labels.values()), {"on": on})  # type: ignore[attr-defined]
+    return [_point("Gauge", name, labels | {name: "on"}, str(int(on)), None)]
+
+
+def _summary(draw: st.DrawFn, metric: Metric, name: str, labels: dict[str, str]) -> list[str]:
+    count, total = draw(counts), draw(positive)
+    metric.add_metric(list(labels.values()), count, total)  # type: ignore[attr-defined]
+    return [
+        _point("Sum", f"{name}_count", labels, f"{float(count):g}", None),
+        _point("Sum", f"{name}_sum", labels, f"{total:g}", None),
+    ]
+
+
+def _histogram(draw: st.DrawFn, metric: Metric, name: str, labels: dict[str, str]) -> list[str]:
+    bounds = sorted(draw(st.sets(st.integers(1, 1000).map(lambda n: n / 8), max_size=4)))
+    inside = draw(
+        st.lists(st.integers(0, 2**40), min_size=len(bounds) + 1, max_size=len(bounds) + 1)
+    )
+    texts = [*map(str, bounds), "+Inf"]
+    cumulative = [sum(inside[: at + 1]) for at in range(len(inside))]
+    total = draw(positive)
+    buckets = list(zip(texts, cumulative, strict=True))
+    metric.add_metric(list(labels.values()), buckets, total)  # type: ignore[attr-defined]
+    written = [f"{bound:g}" for bound in bounds] + ["inf"]
+    said = " ".join(f"{bound}:{count}" for bound, count in zip(written, inside, strict=True))
+    return [_point("Histogram", name, labels, f"{said} sum {total:g}", None)]
+
+
+_FAMILIES = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "unknown": UnknownMetricFamily,
+    "histogram": HistogramMetricFamily,
+    "summary": SummaryMetricFamily,
+    "info": InfoMetricFamily,
+    "stateset": StateSetMetricFamily,
+}
+_ADD = {
+    "counter": _counter,
+    "gauge": _gauge,
+    "unknown": _gauge,
+    "histogram": _histogram,
+    "summary": _summary,
+    "info": _info,
+    "stateset": _stateset,
+}
+
+
+def _registry(metrics: Iterable[Metric]) -> CollectorRegistry:
+    class Given(Collector):
+        def collect(self) -> Iterable[Metric]:
+            return list(metrics)
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Given())
+    return registry
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(families())
+def test_what_is_written_as_text_is_what_is_told(given: list[tuple[Metric, list[str]]]) -> None:
+    text = generate_latest(_registry(metric for metric, _ in given)).decode()
+    assert told(text, TEXT) == sorted(line for _, lines in given for line in lines)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(families())
+def test_what_is_written_as_openmetrics_is_what_is_told(
+    given: list[tuple[Metric, list[str]]],
+) -> None:
+    generate: Any = openmetrics.generate_latest
+    text = generate(_registry(metric for metric, _ in given)).decode()
+    assert told(text, OPENMETRICS) == sorted(line for _, lines in given for line in lines)
+
+
+# -- plain samples are taken without the library
+
+pieces = st.sampled_from(
+    [
+        *("a", "b_total", "h_bucket", "h_count", "ns:x", "_", "1"),
+        *("{", "}", "{}", ",", "=", '"', '""', '="x"', 'x="y"', 'le="0.5"', '{x="y"}', "{,}"),
+        *(
+            '{x="y",}',
+            '{x="1",x="2"}',
+            '{__x="1"}',
+            '{x="}"}',
+            '{x="\\\\"}',
+            '{x="\\n\\""}',
+            '{"a"}',
+        ),
+        *(" ", "  ", "\t", " 1", " 2.5", " -1e3", " NaN", " +Inf", " 0x1", " 1_0", " .5", " 5."),
+        *(" 1700000000000", " -1", " 12.5", " ٣", " # ", "\r", "\x0b", "é", "\\", "inf", "nan"),
+    ]
+)
+samples = st.lists(pieces, max_size=6).map("".join)
+likely = st.tuples(
+    st.sampled_from(["a", "b_total", "h_bucket", "h_sum", "h_count"]),
+    st.sampled_from(["", "{}", '{x="y"}', '{x="",y="z"}', '{le="0.5",}', '{le="+Inf",x="\\\\"}']),
+    st.sampled_from([" 1", " 2.5", "\t-3", " NaN", " +Inf", " 1e999", " 4 1700000000000", " 5 -1"]),
+).map("".join)
+metadata = st.sampled_from(
+    [
+        *("# TYPE b_total counter", "# TYPE a gauge", "# TYPE h histogram", "# TYPE a counter"),
+        *("# HELP a Help.", "# HELP h One\\ntwo", "# remark", "", "# TYPE h bogus", "# TYPE"),
+    ]
+)
+expositions = st.lists(likely | samples | metadata, max_size=8).map("\n".join)
+
+
+def _read(text: str) -> Exposition | str:
+    try:
+        return read(text.encode(), TEXT)
+    except MalformedExposition as error:
+        return str(error)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(expositions)
+def test_plain_samples_are_read_as_the_library_reads_them(text: str) -> None:
+    quickly = _read(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_PLAIN", re.compile(r"(?!)"))
+        by_library = _read(text)
+    assert quickly == by_library
+
+
+@settings(max_examples=500, deadline=None)
+@given(text=expositions)
+def test_what_is_read_is_what_the_library_reads_of_the_whole(text: str) -> None:
+    exposition = _read(text)
+    if isinstance(exposition, str):
+        return
+    ours = Counter(
+        (name, frozenset(one.labels.items()), one.value, one.time_ms)
+        for name, all_of_it in exposition.samples.items()
+        for one in all_of_it
+    )
+    assert ours == Counter(_by_library(text))
+
+
+def _by_library(text: str) -> Iterator[tuple[str, frozenset[tuple[str, str]], float, int | None]]:
+    # as a counter it would get another name
+    untyped = re.sub(r"^(\s*# TYPE \S+) counter$", r"\1 untyped", text, flags=re.MULTILINE)
+    for metric in text_string_to_metric_families(untyped):
+        for name, labels, value, seconds, *_ in metric.samples:
+            ms = None if seconds is None else round(float(seconds) * 1000)
+            if not math.isnan(value) and (ms is None or ms > 0):
+                yield name, frozenset(item for item in labels.items() if item[1]), value, ms
+
+
+# -- whatever comes
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    body=st.binary(max_size=200) | expositions.map(str.encode),
+    media_type=st.sampled_from([TEXT, OPENMETRICS]),
+)
+def test_nothing_but_a_typed_error(body: bytes, media_type: str) -> None:
+    if media_type == OPENMETRICS:
+        body += b"\n# EOF\n"
+    try:
+        told_of = read(body, media_type)
+    except MalformedExposition as error:
+        told_of = Exposition()
+        assert re.fullmatch(r"line \d+ is malformed", str(error))  # noqa: PT017 - or it is read
+    assert not any(math.isnan(one.value) for some in told_of.samples.values() for one in some)
