@@ -1,0 +1,134 @@
+"""Case folders: recorded exchanges in, OTLP as readable text out. tests/cases/README.md says how.
+
+One loop finds them: a new case is a new folder, and no code.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+from local.http_server import HttpServer, Request, Response
+from relay_metrics.collect import collect
+from relay_metrics.errors import RelayMetricsError
+from relay_metrics.events import Event
+from relay_metrics.relays.wire import instant_ms
+from relay_metrics.warm import Warm
+from tests.exchanges import RECORDINGS, ExchangeServer
+from tests.otlp import told
+
+CASES = Path(__file__).parent / "cases"
+FOLDERS = sorted(path.parent for path in CASES.glob("*/settings.json"))
+HOST = "relay.test"
+"""Stands for the server of the exchanges, whose port differs from run to run."""
+
+SETTINGS = {"about", "environment", "secret", "renewed_secret", "event", "instants"}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.name))
+def test_case(
+    folder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = (folder / "settings.json").read_text("utf-8")
+    assert json.loads(written).keys() <= SETTINGS
+    with ExchangeServer(json.loads((folder / "exchanges.json").read_text("utf-8"))) as relay:
+        address = relay.url.removeprefix("http://")
+        settings = json.loads(written.replace(HOST, address))
+        got = "\n".join(_runs(settings, monkeypatch)).replace(address, HOST)
+    assert relay.unexpected == []
+    assert relay.never_asked == []
+    expected = folder / "expected.txt"
+    if request.config.getoption("--update-cases"):
+        expected.write_text(got, "utf-8")
+        pytest.skip("its expectation was written anew")
+    assert got == expected.read_text("utf-8")
+
+
+def test_every_folder_is_a_case() -> None:
+    assert [path.name for path in CASES.iterdir() if path.is_dir()]
+    files = {"settings.json", "exchanges.json", "expected.txt"}
+    for folder in CASES.iterdir():
+        if folder.is_dir():
+            assert {path.name for path in folder.iterdir()} == files, folder.name
+
+
+def test_every_recording_is_used_or_said_not_to_be() -> None:
+    recorded = {
+        path.relative_to(RECORDINGS).as_posix()
+        for kind in ("claude-relay", "prometheus")
+        for path in (RECORDINGS / kind).iterdir()
+    }
+    # a case fails where one of its exchanges is never asked for: what is named there is used
+    used = {
+        exchange["recording"]
+        for folder in FOLDERS
+        for exchange in json.loads((folder / "exchanges.json").read_text("utf-8"))
+        if "recording" in exchange
+    }
+    unused = json.loads((CASES / "unused.json").read_text("utf-8"))
+    assert all(unused.values()), "each has a reason"
+    assert used | unused.keys() == recorded
+    assert used & unused.keys() == set()
+
+
+class _Provider:
+    """Gives the secret as it was, and where it is read anew, as it is since."""
+
+    def __init__(self, secret: object, renewed: object) -> None:
+        self._secret = json.dumps(secret)
+        self._renewed = json.dumps(renewed)
+
+    def get(self, name: str, max_age: int, *, force_fetch: bool) -> str:
+        return self._renewed if force_fetch else self._secret
+
+
+def _runs(settings: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """What each run of a case says: the report, then all that was pushed."""
+    secret = settings.get("secret", {})
+    provider = _Provider(secret, settings.get("renewed_secret", secret))
+    pushed: list[ExportMetricsServiceRequest] = []
+
+    def take(request: Request) -> Response:
+        body = gzip.decompress(request.body)
+        pushed.append(ExportMetricsServiceRequest.FromString(body))
+        return Response(200, b"", "application/x-protobuf")
+
+    with HttpServer(take) as destination:
+        environment = {
+            "SECRET_ID": "relay-metrics",
+            "OTEL_EXPORT_URL": destination.url,
+            **settings["environment"],
+        }
+        try:
+            warm = Warm(environment, provider)
+            for instant in settings["instants"]:
+                yield f"run at {instant}"
+                event = {"time": instant, **settings.get("event", {})}
+                time_ms = instant_ms(instant)
+                assert time_ms is not None
+                monkeypatch.setattr("time.time_ns", lambda now=time_ms: now * 10**6)
+                yield from _reported(collect(warm, Event.of(event), seconds=60))
+                yield ""
+                yield told(pushed)
+                pushed.clear()
+        except RelayMetricsError as error:
+            yield f"{type(error).__name__}: {error}\n"
+    assert destination.errors == []
+
+
+def _reported(report: Mapping[str, Any]) -> Iterator[str]:
+    for relay in report["relays"]:
+        state = "up" if relay["up"] else "down"
+        yield f"relay {relay['name']} {relay['kind']} {state}, {relay['samples']} samples"
+        if relay["error"]:
+            yield f"  {relay['error']}"
+    for destination in report["destinations"]:
+        counts = [f"{name} {destination[name]}" for name in ("pushed", "spooled", "rejected")]
+        yield f"destination {destination['name']} {' '.join(counts)}"
+        assert destination["error"] is None
