@@ -20,9 +20,13 @@ REQUESTS = "{request}"
 TOKENS = "{token}"
 USD = "{USD}"
 KEYS = "{key}"
+ACCOUNTS = "{account}"
+PERCENT = "{percent}"
 FLAG = "{flag}"
 SECONDS = "s"
 MINUTES = "min"
+
+EVERY_RUN = "every run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class Metric:
         source: the endpoint whose answer has that field.
         null: what null means there; None where null is no value and is left out.
         running: a total that only grows: a monotonic cumulative Sum. All others are Gauges.
+        fresh: how old its value can be.
     """
 
     name: str
@@ -48,6 +53,7 @@ class Metric:
     source: str
     null: Number | None = None
     running: bool = False
+    fresh: str = EVERY_RUN
 
 
 ATTRIBUTES: Mapping[Scope, tuple[str, ...]] = MappingProxyType(
@@ -56,14 +62,42 @@ ATTRIBUTES: Mapping[Scope, tuple[str, ...]] = MappingProxyType(
         Scope.FAILURE: ("endpoint", "error.type"),
         Scope.KEY: (),
         Scope.MODEL: ("model", "period"),
+        Scope.RELAY: (),
+        Scope.KEY_STATE: ("state",),
+        Scope.ACCOUNT_STATE: ("platform", "state"),
+        Scope.ACCOUNT: ("platform", "relay.account.id", "relay.account.name"),
     }
 )
 """The attributes that a scope's points have beside those of their resource."""
+
+KEY_STATES = ("active", "waiting", "disabled", "expired")
+"""Of a key: `waiting` for its first use, which starts its time."""
+
+ACCOUNT_STATES: Mapping[str, str] = MappingProxyType(
+    {
+        "normal": "normal",
+        "abnormal": "abnormal",
+        "paused": "paused",
+        "rateLimited": "rate_limited",
+    }
+)
+"""Of an account, by the name that the relay's dashboard has for it."""
 
 _RUN = "the run itself"
 _STATS = "user-stats"
 _MODELS = "user-model-stats"
 _BATCH = "batch-stats"
+_CALENDAR = "the relay's calendar"
+_KEYS = "admin/api-keys"
+_DASHBOARD = "admin/dashboard"
+_CONCURRENCY = "admin/concurrency"
+_HEALTH = "health"
+_ACCOUNTS = "admin/*-accounts"
+
+_OF_USED = "every run; without a login in turn while the key was never used"
+_IN_TURN = "in turn, key after key, as far as RELAY_SCANS_PER_RUN goes"
+_SCANS = "every run, where RELAY_SCANS_PER_RUN leaves room for it"
+_OF_PROVIDER = "as of the relay's latest look at the provider; left out when that is 30 minutes old"
 
 
 def _total(name: str, unit: str, description: str, field: str, running: bool = True) -> Metric:
@@ -71,16 +105,39 @@ def _total(name: str, unit: str, description: str, field: str, running: bool = T
     return Metric(name, Scope.KEY, unit, description, path, _STATS, running=running)
 
 
-def _limit(name: str, unit: str, description: str, field: str, null: Number | None = 0) -> Metric:
-    return Metric(name, Scope.KEY, unit, description, f"limits.{field}", _STATS, null)
+def _limit(
+    name: str,
+    unit: str,
+    description: str,
+    field: str,
+    null: Number | None = 0,
+    fresh: str = _OF_USED,
+) -> Metric:
+    path = f"limits.{field}"
+    return Metric(name, Scope.KEY, unit, description, path, _STATS, null, fresh=fresh)
 
 
 def _period(name: str, unit: str, description: str, field: str) -> Metric:
     return Metric(name, Scope.KEY, unit, description, field, _BATCH)
 
 
+def _instant(name: str, description: str, field: str) -> Metric:
+    return Metric(name, Scope.KEY, SECONDS, description, field, _CALENDAR, fresh=_OF_USED)
+
+
 def _model(name: str, unit: str, description: str, field: str) -> Metric:
-    return Metric(name, Scope.MODEL, unit, description, field, _MODELS)
+    return Metric(name, Scope.MODEL, unit, description, field, _MODELS, fresh=_IN_TURN)
+
+
+def _all_keys(name: str, unit: str, description: str, field: str) -> Metric:
+    path = f"overview.{field}"
+    return Metric(
+        name, Scope.RELAY, unit, description, path, _DASHBOARD, running=True, fresh=_SCANS
+    )
+
+
+def _account(name: str, unit: str, description: str, field: str, fresh: str = EVERY_RUN) -> Metric:
+    return Metric(name, Scope.ACCOUNT, unit, description, field, _ACCOUNTS, fresh=fresh)
 
 
 METRICS: tuple[Metric, ...] = (
@@ -250,6 +307,7 @@ METRICS: tuple[Metric, ...] = (
         "USD cost incurred during the current day",
         "currentDailyCost",
         null=None,
+        fresh=EVERY_RUN,
     ),
     _limit(
         "relay_daily_cost_limit_usd",
@@ -269,6 +327,7 @@ METRICS: tuple[Metric, ...] = (
         "USD spent on Opus tier usage in the current week",
         "weeklyOpusCost",
         null=None,
+        fresh=_OF_USED + "; with one, of used keys only where they have a weekly limit",
     ),
     _limit(
         "relay_weekly_opus_cost_limit_usd",
@@ -318,6 +377,21 @@ METRICS: tuple[Metric, ...] = (
         "USD cost incurred by the relay API key during the current month",
         "monthlyUsage.cost",
     ),
+    _instant(
+        "relay_key_expiry_timestamp_seconds",
+        "When the relay API key expires, seconds since 1970; left out where it does not",
+        "expires_s",
+    ),
+    _instant(
+        "relay_key_day_reset_timestamp_seconds",
+        "When the relay API key's next day begins, seconds since 1970",
+        "day_resets_s",
+    ),
+    _instant(
+        "relay_key_week_reset_timestamp_seconds",
+        "When the relay API key's next week begins, seconds since 1970",
+        "week_resets_s",
+    ),
     # a key's use of a model in the configured period
     _model(
         "relay_model_requests",
@@ -366,6 +440,167 @@ METRICS: tuple[Metric, ...] = (
         USD,
         "USD cost for a specific model at the relay's and the key's rates",
         "costs.rated",
+    ),
+    # a relay at large
+    Metric(
+        "relay_api_keys",
+        Scope.KEY_STATE,
+        KEYS,
+        "API keys that the relay has, by state",
+        "keys",
+        _KEYS,
+    ),
+    Metric(
+        "relay_accounts",
+        Scope.ACCOUNT_STATE,
+        ACCOUNTS,
+        "Upstream accounts that the relay has, by platform and state",
+        "accounts",
+        _DASHBOARD,
+        fresh=_SCANS,
+    ),
+    Metric(
+        "relay_active_requests",
+        Scope.RELAY,
+        REQUESTS,
+        "Requests under way at the relay",
+        "summary.totalActiveRequests",
+        _CONCURRENCY,
+        fresh=_SCANS,
+    ),
+    Metric(
+        "relay_queued_requests",
+        Scope.RELAY,
+        REQUESTS,
+        "Requests that wait at the relay for their key's concurrency limit",
+        "summary.totalQueuedRequests",
+        _CONCURRENCY,
+        fresh=_SCANS,
+    ),
+    Metric(
+        "relay_uptime_seconds",
+        Scope.RELAY,
+        SECONDS,
+        "Time since the relay's process began",
+        "uptime",
+        _HEALTH,
+    ),
+    _all_keys(
+        "relay_all_keys_requests_total",
+        REQUESTS,
+        "Total requests by all API keys that the relay ever had",
+        "totalRequestsUsed",
+    ),
+    _all_keys(
+        "relay_all_keys_tokens_total",
+        TOKENS,
+        "Total tokens consumed by all API keys that the relay ever had",
+        "totalAllTokensUsed",
+    ),
+    _all_keys(
+        "relay_all_keys_input_tokens_total",
+        TOKENS,
+        "Input tokens consumed by all API keys that the relay ever had",
+        "totalInputTokensUsed",
+    ),
+    _all_keys(
+        "relay_all_keys_output_tokens_total",
+        TOKENS,
+        "Output tokens consumed by all API keys that the relay ever had",
+        "totalOutputTokensUsed",
+    ),
+    _all_keys(
+        "relay_all_keys_cache_create_tokens_total",
+        TOKENS,
+        "Cache create tokens consumed by all API keys that the relay ever had",
+        "totalCacheCreateTokensUsed",
+    ),
+    _all_keys(
+        "relay_all_keys_cache_read_tokens_total",
+        TOKENS,
+        "Cache read tokens consumed by all API keys that the relay ever had",
+        "totalCacheReadTokensUsed",
+    ),
+    # an upstream account
+    _account(
+        "relay_account_up",
+        FLAG,
+        "Whether the account is active and neither blocked nor unauthorised",
+        "up",
+    ),
+    _account(
+        "relay_account_schedulable",
+        FLAG,
+        "Whether the relay may give requests to the account",
+        "schedulable",
+    ),
+    _account(
+        "relay_account_rate_limited",
+        FLAG,
+        "Whether the provider limits the account's rate at present",
+        "rate_limited",
+    ),
+    _account(
+        "relay_account_rate_limit_seconds_remaining",
+        SECONDS,
+        "Seconds until the account's rate limit ends, 0 where there is none",
+        "rate_limit_s",
+    ),
+    _account(
+        "relay_account_daily_requests",
+        REQUESTS,
+        "Requests that the account served during the current day",
+        "usage.daily.requests",
+    ),
+    _account(
+        "relay_account_daily_tokens",
+        TOKENS,
+        "Tokens that the account served during the current day",
+        "usage.daily.allTokens",
+    ),
+    _account(
+        "relay_account_daily_cost_usd",
+        USD,
+        "USD cost that the account incurred during the current day, by the price list",
+        "usage.daily.cost",
+    ),
+    _account(
+        "relay_account_daily_quota_usd",
+        USD,
+        "USD that the account may cost a day, 0 for no quota",
+        "dailyQuota",
+    ),
+    _account(
+        "relay_account_daily_quota_used_usd",
+        USD,
+        "USD of the account's daily quota that are used",
+        "dailyUsage",
+    ),
+    _account(
+        "relay_account_five_hour_utilization_percent",
+        PERCENT,
+        "How much of the account's 5-hour limit is used, 0 to 100",
+        "five_hour_percent",
+        fresh=_OF_PROVIDER,
+    ),
+    _account(
+        "relay_account_five_hour_reset_seconds_remaining",
+        SECONDS,
+        "Seconds until the account's 5-hour limit resets",
+        "five_hour_reset_s",
+    ),
+    _account(
+        "relay_account_seven_day_utilization_percent",
+        PERCENT,
+        "How much of the account's 7-day limit is used, 0 to 100",
+        "seven_day_percent",
+        fresh=_OF_PROVIDER,
+    ),
+    _account(
+        "relay_account_seven_day_reset_seconds_remaining",
+        SECONDS,
+        "Seconds until the account's 7-day limit resets",
+        "seven_day_reset_s",
     ),
 )
 
