@@ -5,21 +5,15 @@ One loop finds them: a new case is a new folder, and no code.
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from local.http_server import HttpServer, Request, Response
-from relay_metrics.collect import collect
 from relay_metrics.errors import RelayMetricsError
-from relay_metrics.events import Event
-from relay_metrics.relays.wire import instant_ms
-from relay_metrics.warm import Warm
+from tests.collecting import Collector
 from tests.exchanges import RECORDINGS, ExchangeServer
 from tests.otlp import told
 
@@ -51,7 +45,7 @@ def test_case(
 
 
 def test_every_folder_is_a_case() -> None:
-    assert [path.name for path in CASES.iterdir() if path.is_dir()]
+    assert FOLDERS
     files = {"settings.json", "exchanges.json", "expected.txt"}
     for folder in CASES.iterdir():
         if folder.is_dir():
@@ -77,49 +71,21 @@ def test_every_recording_is_used_or_said_not_to_be() -> None:
     assert used & unused.keys() == set()
 
 
-class _Provider:
-    """Gives the secret as it was, and where it is read anew, as it is since."""
-
-    def __init__(self, secret: object, renewed: object) -> None:
-        self._secret = json.dumps(secret)
-        self._renewed = json.dumps(renewed)
-
-    def get(self, name: str, max_age: int, *, force_fetch: bool) -> str:
-        return self._renewed if force_fetch else self._secret
-
-
 def _runs(settings: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """What each run of a case says: the report, then all that was pushed."""
     secret = settings.get("secret", {})
-    provider = _Provider(secret, settings.get("renewed_secret", secret))
-    pushed: list[ExportMetricsServiceRequest] = []
-
-    def take(request: Request) -> Response:
-        body = gzip.decompress(request.body)
-        pushed.append(ExportMetricsServiceRequest.FromString(body))
-        return Response(200, b"", "application/x-protobuf")
-
-    with HttpServer(take) as destination:
-        environment = {
-            "SECRET_ID": "relay-metrics",
-            "OTEL_EXPORT_URL": destination.url,
-            **settings["environment"],
-        }
-        try:
-            warm = Warm(environment, provider)
-            for instant in settings["instants"]:
-                yield f"run at {instant}"
-                event = {"time": instant, **settings.get("event", {})}
-                time_ms = instant_ms(instant)
-                assert time_ms is not None
-                monkeypatch.setattr("time.time_ns", lambda now=time_ms: now * 10**6)
-                yield from _reported(collect(warm, Event.of(event), seconds=60))
-                yield ""
-                yield told(pushed)
-                pushed.clear()
-        except RelayMetricsError as error:
-            yield f"{type(error).__name__}: {error}\n"
-    assert destination.errors == []
+    renewed = settings.get("renewed_secret", secret)
+    with Collector(settings["environment"], secret, renewed, monkeypatch) as collector:
+        for instant in settings["instants"]:
+            yield f"run at {instant}"
+            try:
+                run = collector.run(instant, settings.get("event"))
+            except RelayMetricsError as error:
+                yield f"{type(error).__name__}: {error}\n"
+                return
+            yield from _reported(run.report)
+            yield ""
+            yield told(run.pushed)
 
 
 def _reported(report: Mapping[str, Any]) -> Iterator[str]:

@@ -1,0 +1,91 @@
+"""The collector with a stopped clock, a secret in place of Secrets Manager, and a destination."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+from local.http_server import HttpServer, Request, Response
+from relay_metrics.collect import collect
+from relay_metrics.events import Event
+from relay_metrics.relays.wire import instant_ms
+from relay_metrics.warm import Warm
+
+
+class Run(NamedTuple):
+    """The report of a run, and what it pushed."""
+
+    report: Mapping[str, Any]
+    pushed: list[ExportMetricsServiceRequest]
+
+
+class Collector:
+    """Collects as the function does, run after run in one execution environment.
+
+    Args:
+        environment: its variables; the destination and the secret's id are there already.
+        secret: what Secrets Manager holds.
+        renewed_secret: what it holds when it is read anew, where that differs.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        secret: object,
+        renewed_secret: object,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        self._monkeypatch = monkeypatch
+        self._pushed: list[ExportMetricsServiceRequest] = []
+        self._destination = HttpServer(self._take)
+        self._variables = {
+            "SECRET_ID": "relay-metrics",
+            "OTEL_EXPORT_URL": self._destination.url,
+            **environment,
+        }
+        self._provider = _Provider(json.dumps(secret), json.dumps(renewed_secret))
+        self._warm: Warm | None = None
+
+    def run(self, instant: str, event: Mapping[str, Any] | None = None) -> Run:
+        """A run that is scheduled for an instant, and takes place at it."""
+        if self._warm is None:
+            self._warm = Warm(self._variables, self._provider)
+        time_ms = instant_ms(instant)
+        assert time_ms is not None
+        with self._monkeypatch.context() as patch:
+            patch.setattr("time.time_ns", lambda: time_ms * 10**6)
+            asked = Event.of({"time": instant, **(event or {})})
+            report = collect(self._warm, asked, seconds=60)
+        pushed, self._pushed = self._pushed, []
+        return Run(report, pushed)
+
+    def _take(self, request: Request) -> Response:
+        body = gzip.decompress(request.body)
+        self._pushed.append(ExportMetricsServiceRequest.FromString(body))
+        return Response(200, b"", "application/x-protobuf")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._destination.close()
+        assert not self._destination.errors, self._destination.errors
+
+
+class _Provider(NamedTuple):
+    secret: str
+    renewed: str
+
+    def get(self, name: str, max_age: int, *, force_fetch: bool) -> str:
+        return self.renewed if force_fetch else self.secret
