@@ -15,8 +15,10 @@ from tests.template.deployed import ROOT
     [
         ".venv-deploy/bin/sam validate --lint",
         ".venv-deploy/bin/cfn-lint --include-checks I -- template.yaml",
-        ".venv-checkov/bin/checkov --quiet --compact --skip-download --framework cloudformation "
-        "--file template.yaml",
+        (
+            ".venv-checkov/bin/checkov --quiet --compact --skip-download "
+            "--framework cloudformation --file template.yaml"
+        ),
     ],
     ids=lambda command: Path(command.split()[0]).name,
 )
