@@ -10,7 +10,7 @@ PIP_INSTALL := -m pip install --disable-pip-version-check --quiet --require-hash
 # SAM would report each use of it.
 export SAM_CLI_TELEMETRY := 0
 
-CODE := functions layers/aggregator local scripts tests
+CODE := bench functions layers/aggregator local scripts tests
 PYTEST_ARGS ?= -n auto
 ARGS ?=
 
