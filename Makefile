@@ -27,6 +27,10 @@ help: ## List the targets
 demo: $(LOCAL) ## The whole way on this machine, from a demo relay into a store
 	@.venv/bin/python -m local.demo $(ARGS)
 
+.PHONY: demo-serve
+demo-serve: $(LOCAL) ## Keep the demo running, and serve a page of what it stores, until Ctrl-C
+	@.venv/bin/python -m local.serve $(ARGS)
+
 .PHONY: check
 check: $(LOCAL) ## Does the relay in RELAY_BASE_URL answer, does OTEL_EXPORT_URL accept? Without AWS
 	@.venv/bin/python -m local.check $(ARGS)
@@ -46,6 +50,11 @@ test-e2e: $(DEV) $(DEPLOY) $(CHECKOV) ## The linters of the template, and the te
 format: $(DEV) ## Format, and mend what the linter can
 	.venv/bin/ruff format
 	.venv/bin/ruff check --fix
+
+.PHONY: docs
+docs: $(DEV) ## Write docs/metrics.md after the catalogue, and the dashboards after their code
+	.venv/bin/python -m scripts.metrics_reference
+	.venv/bin/python -m dashboards
 
 .PHONY: bench
 bench: $(DEV) ## Measure against fixed-latency servers on this machine
