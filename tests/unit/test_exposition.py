@@ -61,6 +61,11 @@ def test_untyped_is_a_gauge(type_line: str) -> None:
     assert told(type_line + "depth 1.5\n") == ["Gauge depth 1.5"]
 
 
+def test_type_that_the_format_has_not_is_none() -> None:
+    # VictoriaMetrics writes this of what it cannot tell the type of
+    assert told("# TYPE depth unsupported\ndepth 1.5\n") == ["Gauge depth 1.5"]
+
+
 def test_histogram_has_the_same_bounds() -> None:
     assert told("""\
 # TYPE seconds histogram
@@ -660,7 +665,6 @@ def test_exclusion_minds_the_case() -> None:
         "secret {a} 1",
         '{a="b"} 1',
         "# TYPE secret",
-        "# TYPE secret bogus",
         "# TYPE 1secret gauge",
         "# TYPE ",
         "# HELP 1secret no name",

@@ -237,8 +237,10 @@ def test_what_is_read_is_what_the_library_reads_of_the_whole(text: str) -> None:
 
 
 def _by_library(text: str) -> Iterator[tuple[str, frozenset[tuple[str, str]], float, int | None]]:
-    # as a counter it would get another name
-    untyped = re.sub(r"^(\s*# TYPE \S+) counter$", r"\1 untyped", text, flags=re.MULTILINE)
+    # as a counter it would get another name, as what it does not know it would be refused
+    untyped = re.sub(
+        r"^(\s*# TYPE \S+) (?:counter|bogus)$", r"\1 untyped", text, flags=re.MULTILINE
+    )
     for metric in text_string_to_metric_families(untyped):
         for name, labels, value, seconds, *_ in metric.samples:
             ms = None if seconds is None else round(float(seconds) * 1000)

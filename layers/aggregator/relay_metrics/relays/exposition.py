@@ -26,7 +26,6 @@ _MAX_COMMENT = 4096
 # The library copies what is left of a line at every label and every escaped quote.
 _MAX_QUOTES = 2048
 
-_TEXT_TYPES = ("counter", "gauge", "histogram", "summary", "untyped")
 _OPENMETRICS_TYPES = (
     *("counter", "gauge", "histogram", "summary", "unknown"),
     *("info", "stateset", "gaugehistogram"),
@@ -51,11 +50,12 @@ _PLAIN = re.compile(
 _LABEL_NAME = re.compile(r"(?!__)([a-zA-Z_][a-zA-Z0-9_]*)=")
 
 # What stands before a value, whatever is in it; the library then is the judge of that.
-_SERIES = (
-    r"""(?:[a-zA-Z_:][a-zA-Z0-9_:]*+)?(?:(?=\s)|\s*+\{(?:[^"{}\\]|"(?:[^"\\]|\\.)*+")*+\})\s*+"""
-)
+_LABELS = r"""\{(?:[^"{}\\]|"(?:[^"\\]|\\.)*+")*+\}"""
+_SERIES = rf"""(?:[a-zA-Z_:][a-zA-Z0-9_:]*+(?:(?=\s)|\s*+{_LABELS})|{_LABELS})\s*+"""
 _TEXT_SAMPLE = re.compile(rf"""\s*+{_SERIES}([^\s{{]\S*+)(?:\s++-?[0-9]{{1,18}})?\s*+""")
-_OPENMETRICS_SAMPLE = re.compile(rf"""{_SERIES}([^\s{{]\S*+)(?:\ .*+)?\n?""")
+_OPENMETRICS_SAMPLE = re.compile(
+    rf"""{_SERIES}([^\s{{]\S*+)(?:\ [^\s{{\#]\S*+)?(?:\ \#\ {_LABELS}\ [^\n{{]++)?\n?"""
+)
 _NATIVE_HISTOGRAM = re.compile(rf"""{_SERIES}\{{count:""")
 
 _METADATA = re.compile(r"\s*\#\s+(HELP|TYPE|UNIT)(?:\s+|$)(.*)", re.DOTALL)
@@ -140,7 +140,8 @@ def read(body: bytes, media_type: str, exclude: Sequence[str] = ()) -> Expositio
             reader.read_openmetrics()
         else:
             reader.read_text()
-    except (ValueError, OverflowError):
+    # the library indexes what it takes to be there
+    except (ValueError, LookupError, OverflowError):
         raise MalformedExposition(f"line {reader.line} is malformed") from None
     return reader.exposition
 
@@ -190,8 +191,9 @@ class _Reader:
                 return ""
             return line if line.isspace() else _checked(_TEXT_SAMPLE, line)
         if metadata[1] == "TYPE":
-            kind = self._typed(metadata[2], _TEXT_TYPES)
-            # as a counter the library would give it, whatever its name, one with _total
+            kind = self._typed(metadata[2])
+            # as a counter the library would give it, whatever its name, one with _total; and it
+            # refuses a type that it does not know, such as VictoriaMetrics' "unsupported"
             return line.rstrip().removesuffix(kind) + "untyped"
         return line
 
@@ -200,7 +202,9 @@ class _Reader:
             if line.startswith("#"):
                 metadata = _METADATA.match(line)
                 if metadata and metadata[1] == "TYPE":
-                    self._typed(metadata[2], _OPENMETRICS_TYPES)
+                    kind = self._typed(metadata[2])
+                    if kind not in _OPENMETRICS_TYPES:
+                        raise ValueError("no type")
                 yield line
             elif self._exclude and self._is_excluded(_name(line)):
                 continue
@@ -220,13 +224,11 @@ class _Reader:
             else:
                 yield line
 
-    def _typed(self, text: str, types: Sequence[str]) -> str:
+    def _typed(self, text: str) -> str:
         """Note the type in what a TYPE line says behind its first two words, and return it."""
-        words = text.split()
-        if len(words) < 2 or words[-1] not in types:
-            raise ValueError("no type")
-        self.exposition.types[_name(text)] = words[-1]
-        return words[-1]
+        *name, kind = text.split()
+        self.exposition.types[_name(" ".join(name))] = kind
+        return kind
 
     def _is_excluded(self, name: str) -> bool:
         if self._exclude is None:
