@@ -1,0 +1,184 @@
+"""What the demo shows: figures read from the store by SQL, and what the relays counted themselves.
+
+The statements are plain enough for GreptimeDB and for DuckDB, which stands in for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from local.relay import ClaudeRelay, WyoletRelay
+from local.relay.exposition import Histogram
+from local.sql import TABLE_NOT_FOUND, Database, Row, SqlError, literal
+
+KEYS: Final = """
+SELECT r.greptime_timestamp, r.relay_name, r.relay_key_id, r.relay_key_name,
+       r.greptime_value AS requests, t.greptime_value AS tokens, c.greptime_value AS cost_usd
+FROM relay_requests_total r
+LEFT JOIN relay_tokens_total t USING (relay_name, relay_key_id, greptime_timestamp)
+LEFT JOIN relay_cost_total_usd c USING (relay_name, relay_key_id, greptime_timestamp)
+WHERE r.relay_kind = 'claude-relay' AND {these_runs}
+ORDER BY r.greptime_timestamp, r.relay_name, r.greptime_value DESC"""
+
+MODELS: Final = """
+SELECT r.greptime_timestamp, r.relay_name, r.relay_key_id, r.relay_key_name, r.model, r.period,
+       r.greptime_value AS requests, t.greptime_value AS tokens, c.greptime_value AS cost_usd
+FROM relay_model_requests r
+LEFT JOIN relay_model_tokens t USING (relay_name, relay_key_id, model, period, greptime_timestamp)
+LEFT JOIN relay_model_cost_usd c USING (relay_name, relay_key_id, model, period, greptime_timestamp)
+WHERE {these_runs}
+ORDER BY r.greptime_timestamp, r.relay_name, r.relay_key_name, r.greptime_value DESC"""
+
+OVERHEAD: Final = """
+SELECT r.greptime_timestamp, r.relay_name, r.source, r.le, r.greptime_value
+FROM relay_overhead_seconds_bucket r
+WHERE {these_runs}
+ORDER BY r.greptime_timestamp, r.source"""
+
+HEALTH: Final = """
+SELECT r.greptime_timestamp, r.relay_name, r.relay_kind, r.greptime_value AS up,
+       s.greptime_value AS samples, d.greptime_value AS seconds
+FROM relay_up r
+LEFT JOIN relay_scrape_samples s USING (relay_name, greptime_timestamp)
+LEFT JOIN relay_scrape_duration_seconds d USING (relay_name, greptime_timestamp)
+WHERE {these_runs}
+ORDER BY r.greptime_timestamp, r.relay_name"""
+
+Counted = Mapping[tuple[str, ...], float]
+"""Figures by what they are of, `("requests", KEY_ID)` say."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the store holds of some runs, oldest first.
+
+    Attributes:
+        instants: of the runs, in milliseconds.
+    """
+
+    instants: tuple[int, ...]
+    keys: tuple[Row, ...]
+    models: tuple[Row, ...]
+    overhead: tuple[Row, ...]
+    health: tuple[Row, ...]
+
+    def at(self, rows: tuple[Row, ...], run: int) -> list[Row]:
+        """Those of some rows that are of one run."""
+        return [row for row in rows if row["greptime_timestamp"] == self.instants[run]]
+
+    def counted(self, run: int) -> Counted:
+        """The figures of one run that the relays know as well."""
+        figures: dict[tuple[str, ...], float] = {}
+        for row in self.at(self.keys, run):
+            for what in ("requests", "tokens", "cost_usd"):
+                figures[what, row["relay_key_id"]] = row[what]
+        for row in self.at(self.models, run):
+            for what in ("requests", "tokens", "cost_usd"):
+                figures[f"model {what}", row["relay_key_id"], row["model"]] = row[what]
+        for row in self.at(self.overhead, run):
+            bound = f"{float(row['le']):g}"
+            figures["overhead", row["source"], bound] = row["greptime_value"]
+        return figures
+
+    def overheads(self, run: int) -> dict[str, Histogram]:
+        """The overhead by source since the run before, or since the start for the first run."""
+        before = self._buckets(run - 1) if run else {}
+        histograms = {}
+        for source, buckets in self._buckets(run).items():
+            bounds = sorted(buckets)
+            earlier = before.get(source, {})
+            grown = [buckets[bound] - earlier.get(bound, 0) for bound in bounds]
+            if min(grown) < 0:  # the relay has started anew
+                grown = [buckets[bound] for bound in bounds]
+            histogram = Histogram([bound for bound in bounds if math.isfinite(bound)])
+            histogram.counts = [
+                round(count - below) for count, below in zip(grown, [0, *grown], strict=False)
+            ]
+            histograms[source] = histogram
+        return histograms
+
+    def _buckets(self, run: int) -> dict[str, dict[float, float]]:
+        buckets: dict[str, dict[float, float]] = defaultdict(dict)
+        for row in self.at(self.overhead, run):
+            buckets[row["source"]][float(row["le"])] = row["greptime_value"]
+        return buckets
+
+
+def stored(database: Database, since_ms: int, environment: str) -> Stored:
+    """What the store holds of the runs since an instant, with the label `RELAY_ENVIRONMENT`.
+
+    Raises:
+        SqlError: the store does not answer.
+    """
+    since = datetime.fromtimestamp(since_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")
+    these_runs = (
+        f"r.deployment_environment = {literal(environment)}"
+        f" AND r.greptime_timestamp >= {literal(since)}"
+    )
+
+    def rows(sql: str) -> tuple[Row, ...]:
+        try:
+            return tuple(database.query(sql.format(these_runs=these_runs)))
+        except SqlError as error:
+            # a table is there from its first sample on: a relay without models has none
+            if error.code == TABLE_NOT_FOUND:
+                return ()
+            raise
+
+    health = rows(HEALTH)
+    instants = tuple(sorted({row["greptime_timestamp"] for row in health}))
+    return Stored(instants, rows(KEYS), rows(MODELS), rows(OVERHEAD), health)
+
+
+def counted(claude: ClaudeRelay, wyolet: WyoletRelay) -> Counted:
+    """What the simulated relays have counted themselves by now."""
+    figures: dict[tuple[str, ...], float] = {}
+    with claude.lock:
+        for key in claude.keys:
+            total = key.usage_in()
+            figures["requests", key.id] = total.requests
+            figures["tokens", key.id] = total.all_tokens
+            figures["cost_usd", key.id] = total.rated_usd
+            for model, usage in key.models_in(claude.month()).items():
+                figures["model requests", key.id, model] = usage.requests
+                figures["model tokens", key.id, model] = usage.all_tokens
+                figures["model cost_usd", key.id, model] = usage.real_usd
+    with wyolet.lock:
+        for source, histogram in wyolet.histograms["relay_overhead_seconds"].items():
+            cumulative = 0
+            bounds = (*histogram.bounds, math.inf)
+            for bound, count in zip(bounds, histogram.counts, strict=True):
+                cumulative += count
+                figures["overhead", source, f"{bound:g}"] = cumulative
+    return figures
+
+
+@dataclass
+class Comparison:
+    """How the store's figures and the relays' compare.
+
+    Attributes:
+        equal: how many are the same.
+        different: a sentence on each that is not.
+    """
+
+    equal: int = 0
+    different: list[str] = field(default_factory=list)
+
+    def add(self, run: int, own: Counted, in_store: Counted) -> None:
+        """Compare one run's figures, both ways."""
+        for what in sorted(own.keys() | in_store.keys()):
+            counts, holds = own.get(what), in_store.get(what)
+            # a float goes through JSON and protobuf unchanged, but the relay's sums are its own
+            if counts is not None and holds is not None and math.isclose(counts, holds):
+                self.equal += 1
+            else:
+                named = " ".join(what)
+                self.different.append(
+                    f"run {run + 1}, {named}: the relay counts {counts}, the store holds {holds}"
+                )

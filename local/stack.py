@@ -1,0 +1,221 @@
+"""The whole system on one machine: relays, database, Secrets Manager, SQS, and the collector.
+
+    with Stack(os.environ) as stack:
+        stack.tick(minutes=10)
+        print(stack.collect().payload)
+        print(stack.database.query("SELECT * FROM relay_up"))
+
+Everything listens on loopback, on ports that the system chooses, and ends with the `with`.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from local.aws import Aws
+from local.greptimedb import GreptimeDB
+from local.relay import ClaudeRelay, WyoletRelay, for_demo
+from local.runtime_api import Function, Result
+from local.sql import LOOPBACK, Database, root_of
+
+ROOT: Final = Path(__file__).parents[1]
+LAYER: Final = ROOT / "layers" / "aggregator"
+SCHEDULE: Final = ROOT / "events" / "schedule.json"
+
+CREDENTIALS: Final[Mapping[str, str]] = {
+    "RELAY_API_ID": "relay_api_id",
+    "RELAY_API_KEY": "relay_api_key",
+    "RELAY_ADMIN_USERNAME": "relay_admin_username",
+    "RELAY_ADMIN_PASSWORD": "relay_admin_password",
+    "RELAY_HEADERS": "relay_headers",
+    "GREPTIME_USERNAME": "greptime_username",
+    "GREPTIME_PASSWORD": "greptime_password",
+}
+"""Variables that only this machine reads, and the keys of the secret that they stand for."""
+
+PASSED_ON: Final = (
+    "RELAY_KIND",
+    "RELAY_BASE_URL",
+    "RELAY_NAME",
+    "RELAY_METRICS_PERIOD",
+    "RELAY_ENVIRONMENT",
+    "RELAY_TIMEOUT_MS",
+    "RELAY_MAX_RESPONSE_BYTES",
+    "RELAY_CONCURRENCY",
+    "RELAY_SCANS_PER_RUN",
+    "RELAY_MAX_KEYS",
+    "RELAY_MAX_MODELS_PER_KEY",
+    "RELAY_UTC_OFFSET_HOURS",
+    "SECRET_MAX_AGE_SECONDS",
+    "OTEL_EXPORT_URL",
+    "GREPTIME_DATABASE",
+    "OTEL_EXPORT_HEADERS",
+    "OTEL_TIMEOUT_MS",
+    "OTEL_SERVICE_NAME",
+    "OTEL_SERVICE_NAMESPACE",
+    "OTEL_SERVICE_VERSION",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "LOG_LEVEL",
+)
+"""The collector's own variables, those aside that say where the local AWS is."""
+
+Secret = dict[str, Any]
+
+_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+
+class Stack:
+    """The system, running from its making until `close`.
+
+    Args:
+        variables: the collector's, as somebody sets them. With `RELAY_BASE_URL` that relay is
+            read in place of the simulated ones, with `OTEL_EXPORT_URL` that database is written to
+            in place of the stand-in; `CREDENTIALS` says how their credentials are given.
+        tell: is told of each part as it starts.
+
+    Attributes:
+        claude, wyolet: the simulated relays; None where a real one is read.
+        greptimedb: the stand-in; None where a real database is written to.
+        database: whichever it is, to be asked by SQL; None where it is no GreptimeDB.
+        environment: the collector's.
+    """
+
+    def __init__(
+        self, variables: Mapping[str, str], tell: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.claude: ClaudeRelay | None = None
+        self.wyolet: WyoletRelay | None = None
+        self.greptimedb: GreptimeDB | None = None
+        self.environment = {
+            name: variables[name] for name in PASSED_ON if variables.get(name, "").strip()
+        }
+        self.environment.setdefault("RELAY_ENVIRONMENT", "demo")
+        if self.environment.keys() & {"RELAY_BASE_URL", "OTEL_EXPORT_URL"}:
+            self.environment |= _proxies(variables)
+        secret = secret_of(variables)
+        with ExitStack() as parts:
+            secret = self._start_relays(parts, secret, tell)
+            secret = self._start_database(parts, secret, tell)
+            self.database = self._database(secret)
+            self.aws = parts.enter_context(Aws(secret))
+            self.environment |= self.aws.environment
+            tell(f"AWS        {self.aws.url} is Secrets Manager and SQS (moto)")
+            self.collector = parts.enter_context(
+                Function(
+                    ROOT / "functions" / "collector",
+                    "app.lambda_handler",
+                    self.environment,
+                    layer_path=LAYER,
+                    timeout_s=50,
+                    name="collector",
+                )
+            )
+            self._parts = parts.pop_all()
+
+    def tick(self, minutes: int = 1) -> None:
+        """Let the simulated relays be used for so long; nothing where a real one is read."""
+        for _ in range(minutes):
+            for relay in (self.claude, self.wyolet):
+                if relay is not None:
+                    relay.tick()
+
+    def collect(self) -> Result:
+        """Invoke the collector once, with the schedule's event."""
+        return self.collector.invoke(json.loads(SCHEDULE.read_text("utf-8")))
+
+    def close(self) -> None:
+        """End everything that was started. Safe to call twice."""
+        self._parts.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _start_relays(
+        self, parts: ExitStack, secret: Secret, tell: Callable[[str], None]
+    ) -> Secret:
+        if "RELAY_BASE_URL" in self.environment:
+            tell(f"relay      {self.environment['RELAY_BASE_URL']}, which is yours")
+            return secret
+        self.claude = parts.enter_context(for_demo())
+        self.wyolet = parts.enter_context(WyoletRelay())
+        tell(f"relays     {self.claude.url} is a simulated Claude Relay Service,")
+        tell(f"           {self.wyolet.url} a simulated Wyolet Relay")
+        relays = [
+            {
+                "name": "claude",
+                "kind": "claude-relay",
+                "base_url": self.claude.url,
+                "api_ids": [key.id for key in self.claude.keys],
+            },
+            {"name": "wyolet", "kind": "wyolet-relay", "base_url": self.wyolet.url},
+        ]
+        databases = {key: text for key, text in secret.items() if key.startswith("greptime_")}
+        return {**databases, "relays": relays}
+
+    def _start_database(
+        self, parts: ExitStack, secret: Secret, tell: Callable[[str], None]
+    ) -> Secret:
+        if "OTEL_EXPORT_URL" in self.environment:
+            tell(f"database   {self.environment['OTEL_EXPORT_URL']}, which is yours")
+            return secret
+        username, password = "demo", secrets.token_urlsafe(16)
+        databases = {"public", self.environment.get("GREPTIME_DATABASE", "public")}
+        self.greptimedb = parts.enter_context(
+            GreptimeDB(username=username, password=password, databases=databases)
+        )
+        self.environment["OTEL_EXPORT_URL"] = self.greptimedb.url
+        tell(f"database   {self.greptimedb.url} stands in for GreptimeDB")
+        return {**secret, "greptime_username": username, "greptime_password": password}
+
+    def _database(self, secret: Secret) -> Database | None:
+        root = root_of(self.environment["OTEL_EXPORT_URL"])
+        if root is None:
+            return None
+        username, password = secret.get("greptime_username"), secret.get("greptime_password")
+        return Database(
+            root,
+            self.environment.get("GREPTIME_DATABASE", "public"),
+            (username, password) if username and password else None,
+        )
+
+
+def secret_of(variables: Mapping[str, str]) -> Secret:
+    """The secret that the `CREDENTIALS` among some variables make.
+
+    Raises:
+        ValueError: RELAY_HEADERS is no JSON.
+    """
+    secret: dict[str, Any] = {
+        key: variables[name].strip()
+        for name, key in CREDENTIALS.items()
+        if variables.get(name, "").strip()
+    }
+    if "relay_headers" in secret:
+        try:
+            secret["relay_headers"] = json.loads(secret["relay_headers"])
+        except ValueError:
+            raise ValueError(
+                "RELAY_HEADERS must be a JSON object of header names to text"
+            ) from None
+    return secret
+
+
+def _proxies(variables: Mapping[str, str]) -> dict[str, str]:
+    """The proxy's variables, for what is elsewhere; never for what is on loopback."""
+    given = {name: variables.get(name) or variables.get(name.lower(), "") for name in _PROXIES}
+    given["NO_PROXY"] = ",".join(filter(None, (given["NO_PROXY"], *LOOPBACK)))
+    return {name: value for name, value in given.items() if value}
