@@ -1,0 +1,426 @@
+"""One exchange, with servers that do their worst: it ends in time, within its bounds, and typed."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.http_server import Fault, HttpServer, Request, Response, redirect
+from relay_metrics.errors import ExchangeError, TimedOut
+from relay_metrics.http import Client
+from tests.tls import Certified, certified
+
+MAX_BYTES = 10_000
+SHORT_S = 0.3
+HANG_S = 20
+"""A test that takes this long has found a hang."""
+BODY = b'{"text":"' + b"x" * 3000 + b'"}'
+
+
+def answer(request: Request) -> Response:
+    return Response(body=BODY)
+
+
+@pytest.fixture
+def server() -> Iterator[HttpServer]:
+    with HttpServer(answer) as server:
+        yield server
+        assert server.errors == []
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client()
+
+
+def get(client: Client, url: str, seconds: float = 5, **more: Any) -> bytes:
+    return client.exchange("GET", url, seconds=seconds, max_bytes=MAX_BYTES, **more).body
+
+
+def failure(client: Client, url: str, seconds: float = 5) -> ExchangeError:
+    began = time.monotonic()
+    with pytest.raises(ExchangeError) as caught:
+        get(client, url, seconds)
+    assert time.monotonic() - began < HANG_S
+    return caught.value
+
+
+@contextmanager
+def raw_server(serve: Callable[[socket.socket], object]) -> Iterator[str]:
+    """A server that speaks no HTTP of itself: `serve` is given each connection."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def handle(connection: socket.socket) -> None:
+        with connection:
+            connection.settimeout(HANG_S)
+            try:
+                serve(connection)
+            except OSError:
+                return  # the client left, which is what most of these tests are about
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=handle, args=(connection,), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(5)
+
+
+def test_an_answer_whatever_its_status(server: HttpServer, client: Client) -> None:
+    server.fault = lambda request: Fault(status=418, body=b"tea", content_type="Text/Plain; a=b")
+    got = client.exchange("GET", server.url, seconds=5, max_bytes=MAX_BYTES)
+    assert (got.status, got.body, got.media_type) == (418, b"tea", "text/plain")
+
+
+def test_what_is_sent(client: Client) -> None:
+    seen: list[Request] = []
+
+    def keep(request: Request) -> Response:
+        seen.append(request)
+        return Response(headers={"Set-Cookie": "session=1; Path=/"})
+
+    with HttpServer(keep) as server:
+        for _ in range(2):
+            client.exchange(
+                "POST",
+                server.url + "/path?query=1",
+                seconds=5,
+                max_bytes=MAX_BYTES,
+                headers={"Authorization": "Bearer token", "X-Latin": "\xe9"},
+                body=b"body",
+            )
+        assert server.connections == 1, "the connection is kept"
+    assert [(one.method, one.path, one.query, one.body) for one in seen] == [
+        ("POST", "/path", {"query": "1"}, b"body")
+    ] * 2
+    assert seen[1].headers == {
+        "host": server.url.removeprefix("http://"),
+        "user-agent": "relay-metrics",
+        "accept-encoding": "gzip",
+        "content-length": "4",
+        "authorization": "Bearer token",
+        "x-latin": "\xe9",
+    }, "no cookie, and nothing of a library"
+
+
+def test_credentials_of_the_user_who_runs_it_are_not_sent(
+    server: HttpServer, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login user password pass\n", "ascii")
+    monkeypatch.setenv("NETRC", str(netrc))
+    seen: list[Request] = []
+    server.fault = lambda request: seen.append(request)
+    get(client, server.url)
+    assert "authorization" not in seen[0].headers
+
+
+# -- what goes wrong ------------------------------------------------------------------------------
+
+GZIPPED = gzip.compress(BODY, mtime=0)
+GZIP = {"Content-Encoding": "gzip"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "type"),
+    [
+        pytest.param(Fault(close="before"), "connection", id="closed before the headers"),
+        pytest.param(Fault(close="before", reset=True), "connection", id="reset before them"),
+        pytest.param(Fault(close="headers"), "truncated", id="closed behind the headers"),
+        pytest.param(Fault(close="headers", reset=True), "connection", id="reset behind them"),
+        pytest.param(Fault(close="body"), "truncated", id="closed in the body"),
+        pytest.param(Fault(close="body", chunked=True), "truncated", id="closed in a chunk"),
+        pytest.param(Fault(delay_s=HANG_S), "timeout", id="no headers"),
+        pytest.param(Fault(body_delay_s=HANG_S), "timeout", id="no body"),
+        pytest.param(Fault(drip_bytes_per_s=100), "timeout", id="a drip"),
+        pytest.param(Fault(drip_bytes_per_s=100, chunked=True), "timeout", id="a drip of chunks"),
+        pytest.param(Fault(truncate_gzip=True), "truncated", id="half a gzip stream"),
+        pytest.param(Fault(body=BODY, headers=GZIP), "encoding", id="no gzip"),
+        pytest.param(Fault(body=GZIPPED + b"x", headers=GZIP), "encoding", id="more than gzip"),
+        pytest.param(Fault(body=BODY, headers={"Content-Encoding": "br"}), "encoding", id="brotli"),
+        pytest.param(Fault(body=bytes(MAX_BYTES + 1)), "too_large", id="too long"),
+        pytest.param(
+            Fault(body=bytes(MAX_BYTES + 1), chunked=True), "too_large", id="too long, in chunks"
+        ),
+        pytest.param(
+            Fault(body=gzip.compress(bytes(50_000_000), 1), headers=GZIP),
+            "too_large",
+            id="a gzip bomb",
+        ),
+        pytest.param(
+            Fault(headers={"Content-Length": "1000000"}), "timeout", id="shorter than it says"
+        ),
+        pytest.param(
+            Fault(headers={f"X-{number}": "" for number in range(101)}),
+            "connection",
+            id="too many headers",
+        ),
+        pytest.param(Fault(headers={"X": "x" * 70_000}), "connection", id="a header too long"),
+    ],
+)
+def test_an_answer_that_goes_wrong(
+    server: HttpServer, client: Client, fault: Fault, type: str
+) -> None:
+    server.fault = lambda request: fault
+    seconds = SHORT_S if type == "timeout" else 5
+    assert failure(client, server.url, seconds).type == type
+
+
+@pytest.mark.parametrize("size", [0, MAX_BYTES])
+@pytest.mark.parametrize("encoded", [False, True])
+def test_a_body_as_long_as_it_may_be(
+    server: HttpServer, client: Client, size: int, encoded: bool
+) -> None:
+    body = bytes(size)
+    fault = Fault(body=gzip.compress(body), headers=GZIP) if encoded else Fault(body=body)
+    server.fault = lambda request: fault
+    assert get(client, server.url) == body
+
+
+def test_nobody_listens(client: Client) -> None:
+    with HttpServer(answer) as server:
+        pass
+    error = failure(client, server.url)
+    assert (error.type, str(error)) == ("connection", "the connection was refused")
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "x" * 70 + ".invalid"])
+def test_a_name_that_is_not_known(client: Client, host: str) -> None:
+    assert failure(client, f"http://{host}").type == "dns"
+
+
+def test_a_resolver_that_hangs_ends_with_the_time(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+
+    def hang(*_: object, **__: object) -> list[object]:
+        release.wait(HANG_S)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    try:
+        assert failure(client, "http://host.invalid", SHORT_S).type == "timeout"
+    finally:
+        release.set()
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(
+    server: HttpServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        with socket.create_connection(full.getsockname()):
+            # the backlog is full now: a further connection waits for ever
+            addresses = [
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", address)
+                for address in (full.getsockname(), ("127.0.0.1", server.port))
+            ]
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+            assert get(client, "http://two.invalid", 2) == BODY
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses[:1] * 2)
+            assert failure(Client(), "http://two.invalid", SHORT_S).type == "timeout"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n", id="one Continue after the other"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX", id="headers that do not end"),
+    ],
+)
+def test_headers_that_drip(client: Client, line: bytes) -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.recv(1000)
+        connection.sendall(line)
+        while True:
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" if line.endswith(b"\n") else b"x")
+            time.sleep(0.02)
+
+    with raw_server(drip) as url:
+        assert failure(client, url, SHORT_S).type == "timeout"
+
+
+def test_no_http_at_all(client: Client) -> None:
+    def babble(connection: socket.socket) -> None:
+        connection.recv(1000)
+        connection.sendall(b"220 mail.example.com ESMTP\r\n")
+
+    with raw_server(babble) as url:
+        assert failure(client, url).type == "connection"
+
+
+def test_a_server_that_does_not_read(client: Client) -> None:
+    release = threading.Event()
+    body = bytes(64 << 20)
+    with raw_server(lambda connection: release.wait(HANG_S)) as url:
+        try:
+            with pytest.raises(TimedOut):
+                client.exchange("POST", url, seconds=SHORT_S, max_bytes=10, body=body)
+        finally:
+            release.set()
+
+
+def test_no_time_is_left(server: HttpServer, client: Client) -> None:
+    with pytest.raises(TimedOut):
+        get(client, server.url, 0)
+    assert server.requests == 0
+
+
+# -- redirects ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_an_answer_and_not_followed(
+    server: HttpServer, client: Client, status: int
+) -> None:
+    with HttpServer(answer) as other:
+        server.fault = lambda request: redirect(other.url, status)
+        got = client.exchange("POST", server.url, seconds=5, max_bytes=MAX_BYTES, body=b"x")
+        assert (got.status, got.body, server.requests) == (status, b"", 1)
+        assert other.requests == 0
+
+
+@pytest.mark.parametrize("location", ["http://[::1", "\xff\xfe", "//", "http://x:y/", ""])
+def test_a_redirect_to_what_is_no_address(
+    server: HttpServer, client: Client, location: str
+) -> None:
+    server.fault = lambda request: redirect(location)
+    assert client.exchange("GET", server.url, seconds=5, max_bytes=MAX_BYTES).status == 302
+
+
+def test_the_body_of_a_redirect_is_bounded_as_any(server: HttpServer, client: Client) -> None:
+    squeezed = zlib.compressobj(1, wbits=31)
+    bomb = b"".join([*(squeezed.compress(bytes(1 << 20)) for _ in range(64)), squeezed.flush()])
+    server.fault = lambda request: Fault(status=302, body=bomb, headers={"Location": "/", **GZIP})
+    assert failure(client, server.url).type == "too_large"
+
+
+# -- kept connections -----------------------------------------------------------------------------
+
+
+def test_a_kept_connection_that_was_closed_meanwhile_is_opened_anew(client: Client) -> None:
+    answered: list[int] = []
+
+    def once(connection: socket.socket) -> None:
+        connection.recv(1000)
+        answered.append(1)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        if len(answered) == 1:
+            connection.recv(1000)  # the second request, which is not answered
+
+    with raw_server(once) as url:
+        assert [get(client, url), get(client, url)] == [b"ok", b"ok"]
+    assert len(answered) == 2
+
+
+def test_an_exchange_is_tried_no_more_than_twice(server: HttpServer, client: Client) -> None:
+    server.fault = lambda request: Fault(close="before", reset=True)
+    assert failure(client, server.url).type == "connection"
+    assert server.requests == 2
+
+
+def test_an_exchange_that_was_late_leaves_the_next_its_time(
+    server: HttpServer, client: Client
+) -> None:
+    server.fault = lambda request: Fault(delay_s=0.5)
+    get(client, server.url, 0.8)
+    get(client, server.url, 5)
+    assert server.connections == 1
+
+
+def test_many_threads_share_a_client(server: HttpServer, client: Client) -> None:
+    got: list[bytes] = []
+    threads = [
+        threading.Thread(target=lambda: got.append(get(client, server.url, 20))) for _ in range(32)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [BODY] * 32
+
+
+# -- TLS and proxies ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def localhost(tmp_path_factory: pytest.TempPathFactory) -> Certified:
+    return certified(tmp_path_factory.mktemp("tls"))
+
+
+def test_a_certificate_is_trusted_only_where_it_is_configured(localhost: Certified) -> None:
+    with HttpServer(answer, tls=localhost.context) as server:
+        error = failure(Client(), server.url)
+        assert (error.type, str(error)) == ("tls", "TLS: self-signed certificate")
+        assert get(Client(ca_pem=localhost.pem), server.url) == BODY
+
+
+def test_a_certificate_of_another_host(tmp_path: Path) -> None:
+    other = certified(tmp_path, "elsewhere.example")
+    with HttpServer(answer, tls=other.context) as server:
+        assert failure(Client(ca_pem=other.pem), server.url).type == "tls"
+
+
+def test_no_tls_where_it_is_asked_for(server: HttpServer, client: Client) -> None:
+    assert failure(client, server.url.replace("http:", "https:")).type == "tls"
+
+
+def test_a_handshake_that_hangs(client: Client) -> None:
+    release = threading.Event()
+    with raw_server(lambda connection: release.wait(HANG_S)) as url:
+        try:
+            address = url.replace("http:", "https:")
+            assert failure(client, address, SHORT_S).type == "timeout"
+        finally:
+            release.set()
+
+
+def test_a_proxy_of_the_environment(
+    client: Client, server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", server.url)
+    assert get(client, "http://relay.invalid/") == BODY
+
+
+def test_a_proxy_that_drips_its_consent(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.recv(1000)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX")
+        while True:
+            connection.sendall(b"x")
+            time.sleep(0.02)
+
+    with raw_server(drip) as url:
+        monkeypatch.setenv("https_proxy", url)
+        assert failure(client, "https://relay.invalid/", SHORT_S).type == "timeout"
+
+
+def test_a_message_holds_nothing_of_the_request(client: Client, server: HttpServer) -> None:
+    for fault in (Fault(close="before"), Fault(close="body"), Fault(drip_bytes_per_s=10)):
+        server.fault = partial(lambda fault, request: fault, fault)
+        with pytest.raises(ExchangeError) as caught:
+            get(client, server.url + "/?q=t0ken", SHORT_S, headers={"Authorization": "t0ken"})
+        assert "t0ken" not in str(caught.value)
+        assert caught.value.__cause__ is None
