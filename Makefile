@@ -53,8 +53,8 @@ format: $(DEV) ## Format, and mend what the linter can
 
 .PHONY: docs
 docs: $(DEV) ## Write docs/metrics.md after the catalogue, and the dashboards after their code
-	.venv/bin/python -m scripts.metrics_reference
-	.venv/bin/python -m dashboards
+	PYTHONPATH=layers/aggregator .venv/bin/python -m scripts.metrics_reference
+	PYTHONPATH=layers/aggregator .venv/bin/python -m dashboards
 
 .PHONY: bench
 bench: $(DEV) ## Measure against fixed-latency servers on this machine

@@ -1,0 +1,173 @@
+"""Write docs/metrics.md: every metric that we define, out of the catalogue.
+
+python -m scripts.metrics_reference
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from relay_metrics.catalogue import ATTRIBUTES, EVERY_RUN, METRICS, Metric
+from relay_metrics.snapshot import Scope
+
+FILE: Final = Path(__file__).parents[1] / "docs" / "metrics.md"
+
+HEAD: Final = """\
+# Metrics
+
+*Written by `make docs` after `layers/aggregator/relay_metrics/catalogue.py`: change that.*
+
+Every metric that relay-metrics defines. GreptimeDB's table has the metric's name, `greptime_value`
+(a float), `greptime_timestamp` (the run's instant, in milliseconds) and the labels below as
+columns; a `.` in a label's name is a `_` there and in PromQL. The metrics of a Prometheus endpoint
+keep the endpoint's own names: see [prometheus.md](prometheus.md). Questions that take more than
+one metric are in [queries.md](queries.md).
+
+Every series has `service.name`, `service.namespace`, `service.version`, `service.instance.id`,
+`service.endpoint` (the relay's base URL), `deployment.environment`, `deployment.environment.name`,
+`relay.name` and `relay.kind`, and what `OTEL_RESOURCE_ATTRIBUTES` adds. A key's have besides
+`relay.key.id` and `relay.key.name`. A key that is renamed goes on as a new series, and for as long
+as a query looks back both are seen: so the examples count a key once, by `relay.key.id`.
+
+A *running total* is a monotonic cumulative Sum: it only grows, from the key's creation on, unless
+an administrator resets it. All others are Gauges: they start over with their day, month, week or
+window, or are limits.
+
+What the relay did not send is left out, never sent as 0. A limit of 0 means that there is none.
+"""
+
+SECTIONS: Final[Mapping[Scope, tuple[str, str]]] = {
+    Scope.RUN: ("The run", "Of each relay of each kind, whatever happened."),
+    Scope.FAILURE: ("What failed in the run", "Only where there was something."),
+    Scope.KEY: ("An API key", "Of each key of a Claude Relay Service."),
+    Scope.MODEL: (
+        "A key's use of a model",
+        "In the period of `RELAY_METRICS_PERIOD`, which is the label `period`.",
+    ),
+    Scope.RELAY: ("A relay at large", "With an administrator's login."),
+    Scope.KEY_STATE: ("Keys by state", "With an administrator's login."),
+    Scope.ACCOUNT_STATE: ("Accounts by state", "With an administrator's login."),
+    Scope.ACCOUNT: ("An upstream account", "With an administrator's login."),
+}
+
+KEY: Final = ("relay_name", "relay_key_id")
+_SHARED: Final = {"relay_requests_total": '{relay_kind="claude-relay"}'}
+"""What tells a metric from a Wyolet Relay's of the same name."""
+
+
+def label(attribute: str) -> str:
+    """An attribute's name as a label and a column.
+
+    >>> label("error.type")
+    'error_type'
+    """
+    return attribute.replace(".", "_")
+
+
+def identity(metric: Metric) -> tuple[str, ...]:
+    """The labels that tell what a series is of, whatever it is called by now."""
+    names = [label(attribute) for attribute in ATTRIBUTES[metric.scope]]
+    unnamed = [name for name in names if not name.endswith("_name")]
+    return (*(KEY if metric.scope in (Scope.KEY, Scope.MODEL) else KEY[:1]), *unnamed)
+
+
+def promql(metric: Metric) -> str:
+    """An example query, within what GreptimeDB's PromQL can."""
+    selector = metric.name + _SHARED.get(metric.name, "")
+    by = ", ".join(identity(metric))
+    if metric.scope is Scope.FAILURE:
+        return f"sum by ({by}) (sum_over_time({selector}[1h]))"
+    if metric.running:
+        return f"sum by ({by}) (increase({selector}[1d]))"
+    if metric.fresh != EVERY_RUN:
+        selector = f"last_over_time({selector}[1h])"
+    latest = f"max by ({by}) ({selector})"
+    if metric.scope is Scope.MODEL:
+        return f"sum by (model, period) ({latest})"
+    if metric.name.endswith("_timestamp_seconds"):
+        return f"{latest} - time()"
+    return latest
+
+
+def sql(metric: Metric) -> str:
+    """An example query in what GreptimeDB's and the local stand-in's SQL have in common."""
+    by = ", ".join(identity(metric))
+    where = f"FROM {metric.name}\nWHERE "
+    if metric.name in _SHARED:
+        where += "relay_kind = 'claude-relay'\n  AND "
+    if metric.scope is Scope.FAILURE:
+        return (
+            f"SELECT {by}, sum(greptime_value) AS errors\n"
+            f"{where}greptime_timestamp > now() - INTERVAL '1 hour'\n"
+            f"GROUP BY {by}"
+        )
+    if metric.running:
+        return (
+            f"SELECT {by}, max(greptime_value) - min(greptime_value) AS grown\n"
+            f"{where}greptime_timestamp > now() - INTERVAL '1 day'\n"
+            f"GROUP BY {by}"
+        )
+    names = [label(name) for name in ATTRIBUTES[metric.scope] if name.endswith(".name")]
+    if metric.scope in (Scope.KEY, Scope.MODEL):
+        names = ["relay_key_name"]
+    shown = ", ".join([*identity(metric), *names])
+    inner = where.replace("\n", "\n  ")
+    return (
+        f"SELECT {shown}, greptime_value\n"
+        "FROM (\n"
+        "  SELECT *, row_number() OVER (\n"
+        f"    PARTITION BY {by}\n"
+        "    ORDER BY greptime_timestamp DESC\n"
+        "  ) AS place\n"
+        f"  {inner}greptime_timestamp > now() - INTERVAL '1 hour'\n"
+        ") AS latest\n"
+        "WHERE place = 1"
+    )
+
+
+def reference() -> str:
+    """The text of docs/metrics.md."""
+    return "\n".join([HEAD, *_index(), *_sections()])
+
+
+def _index() -> Iterator[str]:
+    yield "| metric | kind | unit | meaning |"
+    yield "|---|---|---|---|"
+    for metric in METRICS:
+        yield (
+            f"| [`{metric.name}`](#{metric.name}) | {_kind(metric)} | `{metric.unit}` "
+            f"| {metric.description} |"
+        )
+    yield ""
+
+
+def _sections() -> Iterator[str]:
+    for scope, (title, of) in SECTIONS.items():
+        metrics = [metric for metric in METRICS if metric.scope is scope]
+        yield f"## {title}\n\n{of}\n"
+        for metric in metrics:
+            yield from _section(metric)
+
+
+def _section(metric: Metric) -> Sequence[str]:
+    attributes = ", ".join(f"`{name}`" for name in ATTRIBUTES[metric.scope]) or "none"
+    null = "" if metric.null is None else f"; null means {metric.null}"
+    return (
+        f"### {metric.name}\n",
+        f"{metric.description}.\n",
+        f"- Kind: {_kind(metric)}; unit: `{metric.unit}`; attributes of its points: {attributes}",
+        f"- From: `{metric.field}` of {metric.source}{null}",
+        f"- How fresh: {metric.fresh}\n",
+        f"```promql\n{promql(metric)}\n```\n",
+        f"```sql\n{sql(metric)}\n```\n",
+    )
+
+
+def _kind(metric: Metric) -> str:
+    return "running total" if metric.running else "gauge"
+
+
+if __name__ == "__main__":
+    FILE.write_text(reference(), "utf-8")
