@@ -130,7 +130,7 @@ def test_credentials_of_the_user_who_runs_it_are_not_sent(
     netrc.write_text("machine 127.0.0.1 login user password pass\n", "ascii")
     monkeypatch.setenv("NETRC", str(netrc))
     seen: list[Request] = []
-    server.fault = lambda request: seen.append(request)
+    server.fault = seen.append
     get(client, server.url)
     assert "authorization" not in seen[0].headers
 

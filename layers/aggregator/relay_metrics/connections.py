@@ -156,10 +156,12 @@ class Adapter(HTTPAdapter):
         super().__init__(pool_connections=_HOSTS, pool_maxsize=connections)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """The pools of those who are reached directly."""
         super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
         self._use_timed_pools(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """The pools of those behind a proxy."""
         manager = super().proxy_manager_for(proxy, ssl_context=self._context, **kwargs)
         self._use_timed_pools(manager)
         return manager
