@@ -1,0 +1,80 @@
+"""The environment and the secret, parsed once into frozen settings.
+
+This is the only reader of `os.environ`. Messages name the variable or the key and say what is
+allowed; none shows a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from relay_metrics.errors import SettingsError
+from relay_metrics.settings.destinations import DEFAULT_DESTINATION, destinations_of
+from relay_metrics.settings.headers import credentials_in
+from relay_metrics.settings.model import (
+    Destination,
+    Environment,
+    KeyCredential,
+    Login,
+    Relay,
+    Settings,
+)
+from relay_metrics.settings.relays import ONE_RELAY, relays_of
+from relay_metrics.settings.secret import Keys, document
+from relay_metrics.settings.variables import PERIODS, environment
+
+__all__ = [
+    "DEFAULT_DESTINATION",
+    "PERIODS",
+    "Destination",
+    "Environment",
+    "KeyCredential",
+    "Login",
+    "Relay",
+    "Settings",
+    "environment",
+    "settings",
+]
+
+_SECRET = ("greptime_username", "greptime_password", "relays", "destinations", *ONE_RELAY)
+
+
+def settings(environment: Environment, secret: str | None) -> Settings:
+    """The environment and the text of the secret, as settings.
+
+    Args:
+        secret: the secret's one JSON object; None where no secret is configured.
+
+    Raises:
+        SettingsError: a variable or a key of the secret is missing, unknown or wrong.
+    """
+    read = Keys("the secret", document(secret), _SECRET)
+    warnings: list[str] = []
+    relays = relays_of(environment, read)
+    destinations = destinations_of(environment, read, warnings)
+    _no_twins("relay", relays)
+    _no_twins("destination", destinations)
+    hidden = {*_hidden(relays, destinations), *credentials_in(environment.export_headers)}
+    return Settings(environment, relays, destinations, frozenset(hidden), tuple(warnings))
+
+
+def _no_twins(what: str, named: Sequence[Relay | Destination]) -> None:
+    seen: dict[str, int] = {}
+    for at, one in enumerate(named):
+        if one.name in seen:
+            raise SettingsError(
+                f"two {what}s have one name (number {seen[one.name] + 1} and {at + 1}): "
+                "give each a name of its own"
+            )
+        seen[one.name] = at
+
+
+def _hidden(relays: Sequence[Relay], destinations: Sequence[Destination]) -> Iterator[str]:
+    """Every value that is a credential, or from which one can be read."""
+    for relay in relays:
+        yield from credentials_in(relay.headers)
+        yield from (key.api_key for key in relay.keys if key.api_key)
+        if relay.login:
+            yield relay.login.password
+    for destination in destinations:
+        yield from credentials_in(destination.headers)

@@ -1,0 +1,115 @@
+"""The frozen settings that everything else is handed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from relay_metrics.snapshot import Kind
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The variables of the contract; times in seconds, sizes in bytes."""
+
+    relay_kind: Kind
+    relay_base_url: str | None
+    relay_name: str | None
+    period: str
+    deployment_environment: str | None
+    relay_timeout_s: float
+    max_response_bytes: int
+    concurrency: int
+    scans_per_run: int
+    max_keys: int
+    max_models_per_key: int
+    utc_offset_hours: float
+    secret_id: str | None
+    secret_max_age_s: int
+    export_url: str | None
+    database: str
+    export_headers: Mapping[str, str] = field(repr=False)
+    push_timeout_s: float
+    service_name: str | None
+    service_namespace: str | None
+    service_version: str | None
+    resource_attributes: Mapping[str, str]
+    spool_queue_url: str | None
+    log_level: str
+
+
+@dataclass(frozen=True)
+class KeyCredential:
+    """How one key of a claude-relay is asked for: by its id, or by the key itself."""
+
+    api_id: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+
+    @property
+    def configured(self) -> str:
+        """What is configured, id or key."""
+        return self.api_id or self.api_key or ""
+
+
+@dataclass(frozen=True)
+class Login:
+    """An administrator of a claude-relay."""
+
+    username: str = field(repr=False)
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Relay:
+    """A relay, and what it takes to ask it.
+
+    Attributes:
+        base_url: without a slash at its end.
+        resource: the attributes that everything of this relay has.
+        metric_exclude: patterns (`go_*`) of family names that are left out.
+    """
+
+    name: str
+    kind: Kind
+    base_url: str
+    resource: Mapping[str, str]
+    keys: tuple[KeyCredential, ...] = ()
+    login: Login | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    metrics_path: str = "/metrics"
+    metric_exclude: tuple[str, ...] = ()
+    ca_pem: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """An OTLP/HTTP metrics endpoint. `headers` has the credentials in it."""
+
+    name: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ca_pem: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a run is told.
+
+    Attributes:
+        secrets: every value that must not be seen in any output.
+        warnings: what was corrected, for the log.
+    """
+
+    environment: Environment
+    relays: tuple[Relay, ...]
+    destinations: tuple[Destination, ...]
+    secrets: frozenset[str] = field(repr=False)
+    warnings: tuple[str, ...] = ()
+
+    def relay(self, name: str) -> Relay | None:
+        """The relay of that name."""
+        return next((relay for relay in self.relays if relay.name == name), None)
+
+    def destination(self, name: str) -> Destination | None:
+        """The destination of that name."""
+        return next((one for one in self.destinations if one.name == name), None)

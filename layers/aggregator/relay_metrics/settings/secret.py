@@ -1,0 +1,124 @@
+"""The secret's JSON, read key by key."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from relay_metrics.errors import SettingsError
+from relay_metrics.settings import headers
+from relay_metrics.snapshot import mend
+
+PLACEHOLDER = "REPLACE_ME"
+"""What the template writes into a secret that it makes; it counts as not filled in."""
+
+
+def document(secret: str | None) -> Any:
+    """The secret's one JSON object; an empty one where no secret is configured.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    if secret is None:
+        return {}
+    try:
+        value = json.loads(secret)
+    except (ValueError, RecursionError):
+        raise SettingsError("the secret must be one JSON object; it is not JSON") from None
+    if not isinstance(value, dict):
+        raise SettingsError("the secret must be one JSON object; it is other JSON")
+    return value
+
+
+class Keys:
+    """Reads the keys of one JSON object of the secret by type. An empty value counts as unset.
+
+    Args:
+        where: how a message names the object.
+        known: the keys that it may have.
+
+    Raises:
+        SettingsError: it has another key, and so has every method where a value is wrong.
+    """
+
+    def __init__(self, where: str, value: Any, known: tuple[str, ...]) -> None:
+        if not isinstance(value, dict):
+            raise SettingsError(f"{where} must be a JSON object")
+        for key in value:
+            if key not in known:
+                raise SettingsError(
+                    f"{where} has an unknown key {mend(key)[:64]!r}; "
+                    f"known are {', '.join(sorted(known))}"
+                )
+        self.where = where
+        self._value = value
+
+    def text(self, key: str) -> str | None:
+        """Text without space around it, well-formed."""
+        value = self._value.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise SettingsError(f"{key} in {self.where} must be text")
+        return self._filled_in(key, value) or None
+
+    def needed(self, key: str) -> str:
+        """Text that must be there."""
+        value = self.text(key)
+        if value is None:
+            raise SettingsError(f"{key} is missing in {self.where}")
+        return value
+
+    def listed(self, key: str) -> list[Any]:
+        """A list of anything."""
+        value = self._value.get(key)
+        if value in (None, ""):
+            return []
+        if not isinstance(value, list):
+            raise SettingsError(f"{key} in {self.where} must be a list")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of text, each one once."""
+        texts = self.listed(key)
+        if not all(isinstance(text, str) and text.strip() for text in texts):
+            raise SettingsError(f"{key} in {self.where} must be a list of text")
+        return tuple(dict.fromkeys(self._filled_in(key, text) for text in texts))
+
+    def headers(self, key: str) -> Mapping[str, str]:
+        """HTTP headers."""
+        value = self._value.get(key)
+        return {} if value in (None, "") else headers.checked(f"{key} in {self.where}", value)
+
+    def pair(self, first: str, second: str) -> tuple[str, str] | None:
+        """Two texts, of which none is without the other."""
+        one, other = self.text(first), self.text(second)
+        if one is None and other is None:
+            return None
+        if one is None or other is None:
+            missing, given = (first, second) if one is None else (second, first)
+            raise SettingsError(f"{missing} is missing in {self.where}: it goes with {given}")
+        return one, other
+
+    def certificates(self, key: str) -> str | None:
+        """Certificates in PEM form."""
+        pem = self.text(key)
+        if pem is not None:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+            except (ssl.SSLError, ValueError, TypeError):
+                raise SettingsError(
+                    f"{key} in {self.where} must be certificates in PEM form"
+                ) from None
+        return pem
+
+    def _filled_in(self, key: str, text: str) -> str:
+        text = mend(text.strip())
+        if text == PLACEHOLDER:
+            raise SettingsError(
+                f"{key} in {self.where} still is the placeholder {PLACEHOLDER}: "
+                "fill it in, or remove the key"
+            )
+        return text

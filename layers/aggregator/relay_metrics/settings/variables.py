@@ -1,0 +1,119 @@
+"""The variables of the contract, typed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from urllib.parse import unquote
+
+from relay_metrics.errors import SettingsError
+from relay_metrics.settings import headers
+from relay_metrics.settings.addresses import base_address, parsed
+from relay_metrics.settings.model import Environment
+from relay_metrics.snapshot import Kind, mend
+
+PERIODS = ("daily", "monthly", "alltime")
+
+
+def environment(variables: Mapping[str, str] | None = None) -> Environment:
+    """The environment, typed. An empty variable counts as unset.
+
+    Args:
+        variables: in place of the process's environment.
+
+    Raises:
+        SettingsError: a variable has a value that it cannot have.
+    """
+    read = _Variables(os.environ if variables is None else variables)
+    kind = read.choice("RELAY_KIND", tuple(Kind), Kind.CLAUDE_RELAY)
+    base_url = read.text("RELAY_BASE_URL")
+    export_url = read.text("OTEL_EXPORT_URL")
+    return Environment(
+        relay_kind=Kind(kind),
+        relay_base_url=base_url and base_address("RELAY_BASE_URL", base_url),
+        relay_name=read.text("RELAY_NAME"),
+        period=read.choice("RELAY_METRICS_PERIOD", PERIODS, "monthly"),
+        deployment_environment=read.text("RELAY_ENVIRONMENT"),
+        relay_timeout_s=read.integer("RELAY_TIMEOUT_MS", 5000, 1, 900_000) / 1000,
+        max_response_bytes=read.integer("RELAY_MAX_RESPONSE_BYTES", 8 << 20, 1, 1 << 30),
+        concurrency=read.integer("RELAY_CONCURRENCY", 16, 1, 256),
+        scans_per_run=read.integer("RELAY_SCANS_PER_RUN", 10, 0, 1_000_000),
+        max_keys=read.integer("RELAY_MAX_KEYS", 10_000, 1, 1_000_000),
+        max_models_per_key=read.integer("RELAY_MAX_MODELS_PER_KEY", 100, 1, 1_000_000),
+        utc_offset_hours=read.number("RELAY_UTC_OFFSET_HOURS", 8, -14, 14),
+        secret_id=read.text("SECRET_ID"),
+        secret_max_age_s=read.integer("SECRET_MAX_AGE_SECONDS", 300, 0, 31_536_000),
+        export_url=export_url and parsed("OTEL_EXPORT_URL", export_url).geturl(),
+        database=read.text("GREPTIME_DATABASE") or "public",
+        export_headers=read.headers("OTEL_EXPORT_HEADERS"),
+        push_timeout_s=read.integer("OTEL_TIMEOUT_MS", 5000, 1, 900_000) / 1000,
+        service_name=read.text("OTEL_SERVICE_NAME"),
+        service_namespace=read.text("OTEL_SERVICE_NAMESPACE"),
+        service_version=read.text("OTEL_SERVICE_VERSION"),
+        resource_attributes=read.attributes("OTEL_RESOURCE_ATTRIBUTES"),
+        spool_queue_url=read.text("SPOOL_QUEUE_URL"),
+        log_level=read.choice(
+            "LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO"
+        ),
+    )
+
+
+class _Variables:
+    """Reads variables by type."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+
+    def text(self, name: str) -> str | None:
+        return mend(self._variables.get(name, "").strip()) or None
+
+    def choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
+        value = self.text(name) or default
+        matching = next((one for one in allowed if one.lower() == value.lower()), None)
+        if matching is None:
+            raise SettingsError(f"{name} must be one of {', '.join(allowed)}")
+        return matching
+
+    def number(self, name: str, default: float, least: float, most: float) -> float:
+        text = self.text(name)
+        try:
+            value = default if text is None else float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise SettingsError(f"{name} must be a number from {least:g} to {most:g}")
+        return value
+
+    def integer(self, name: str, default: int, least: int, most: int) -> int:
+        text = self.text(name)
+        value = default if text is None else -1
+        if text is not None and re.fullmatch(r"\+?[0-9]{1,18}", text, re.ASCII):
+            value = int(text)
+        if not least <= value <= most:
+            raise SettingsError(f"{name} must be a whole number from {least} to {most}")
+        return value
+
+    def headers(self, name: str) -> Mapping[str, str]:
+        text = self.text(name)
+        if text is None:
+            return {}
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            raise SettingsError(f"{name} must be a JSON object of header names to text") from None
+        return headers.checked(name, value)
+
+    def attributes(self, name: str) -> Mapping[str, str]:
+        """`k=v,k=v`, percent-encoded, as in OpenTelemetry's specification of the SDK."""
+        attributes = {}
+        for item in (self.text(name) or "").split(","):
+            key, equals, value = item.partition("=")
+            if not item.strip():
+                continue
+            if not equals or not key.strip():
+                raise SettingsError(f"{name} must be a list of key=value, commas between")
+            attributes[unquote(key.strip())] = mend(unquote(value.strip()))
+        return attributes

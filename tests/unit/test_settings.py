@@ -1,0 +1,881 @@
+"""What the environment and the secret are read as, and what a wrong setting says."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import relay_metrics
+from relay_metrics import settings as module
+from relay_metrics.errors import SettingsError
+from relay_metrics.settings import Destination, Relay, Settings
+from relay_metrics.snapshot import Kind
+
+PLAIN = {
+    "RELAY_BASE_URL": "https://relay.example",
+    "OTEL_EXPORT_URL": "https://greptime.example",
+    "SECRET_ID": "relay-metrics",
+}
+SECRET = {"relay_api_id": "fb86b61d"}
+
+
+def read(environment: Mapping[str, str] | None = None, secret: Any = SECRET) -> Settings:
+    """Settings of the plain environment, with changes, and of a secret."""
+    text = secret if secret is None or isinstance(secret, str) else json.dumps(secret)
+    return module.settings(module.environment({**PLAIN, **(environment or {})}), text)
+
+
+def refused(environment: Mapping[str, str] | None = None, secret: Any = SECRET) -> str:
+    with pytest.raises(SettingsError) as caught:
+        read(environment, secret)
+    return str(caught.value)
+
+
+def failure(environment: Mapping[str, str], secret: Any) -> SettingsError | None:
+    try:
+        read(environment, secret)
+    except SettingsError as error:
+        return error
+    return None
+
+
+def relay(environment: Mapping[str, str] | None = None, secret: Any = SECRET) -> Relay:
+    (one,) = read(environment, secret).relays
+    return one
+
+
+def destination(environment: Mapping[str, str] | None = None, secret: Any = SECRET) -> Destination:
+    (one,) = read(environment, secret).destinations
+    return one
+
+
+def listed(**changes: Any) -> dict[str, Any]:
+    """A secret with a list of one relay."""
+    one = {"name": "a", "base_url": "https://a.example", "api_ids": ["x"], **changes}
+    return {"relays": [{key: value for key, value in one.items() if value is not None}]}
+
+
+NOT_HERE = {"RELAY_BASE_URL": ""}
+"""The relays are in the secret."""
+
+# -- which variables there are
+
+CONTRACT = {
+    *("RELAY_KIND", "RELAY_BASE_URL", "RELAY_NAME", "RELAY_METRICS_PERIOD", "RELAY_ENVIRONMENT"),
+    *("RELAY_TIMEOUT_MS", "RELAY_MAX_RESPONSE_BYTES", "RELAY_CONCURRENCY", "RELAY_SCANS_PER_RUN"),
+    *("RELAY_MAX_KEYS", "RELAY_MAX_MODELS_PER_KEY", "RELAY_UTC_OFFSET_HOURS"),
+    *("SECRET_ID", "SECRET_MAX_AGE_SECONDS"),
+    *("OTEL_EXPORT_URL", "GREPTIME_DATABASE", "OTEL_EXPORT_HEADERS", "OTEL_TIMEOUT_MS"),
+    *("OTEL_SERVICE_NAME", "OTEL_SERVICE_NAMESPACE", "OTEL_SERVICE_VERSION"),
+    *("OTEL_RESOURCE_ATTRIBUTES", "SPOOL_QUEUE_URL", "LOG_LEVEL"),
+}
+
+
+class Recording(dict[str, str]):
+    """An environment that notes what is read of it."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        super().__init__(variables)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().get(name, default)
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("the whole environment is read")
+
+    def __contains__(self, name: object) -> bool:
+        raise AssertionError("a variable is asked for without its value")
+
+
+def test_every_variable_of_the_contract_is_read_and_no_other() -> None:
+    variables = Recording(PLAIN)
+    module.settings(module.environment(variables), json.dumps(SECRET))
+    assert variables.read == CONTRACT
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    package = Path(relay_metrics.__file__).parent
+    readers = [
+        path.relative_to(package)
+        for path in package.rglob("*.py")
+        if re.search(r"\benviron\b|\bgetenv\b", re.sub('`.*?`|""".*?"""', "", path.read_text()))
+    ]
+    assert len(readers) == 1
+    assert readers[0].parts[0].startswith("settings")
+
+
+def test_defaults() -> None:
+    environment = module.environment({})
+    assert environment.relay_kind is Kind.CLAUDE_RELAY
+    assert environment.period == "monthly"
+    assert environment.relay_timeout_s == 5
+    assert environment.max_response_bytes == 8_388_608
+    assert environment.concurrency == 16
+    assert environment.scans_per_run == 10
+    assert (environment.max_keys, environment.max_models_per_key) == (10_000, 100)
+    assert environment.utc_offset_hours == 8
+    assert environment.secret_max_age_s == 300
+    assert environment.database == "public"
+    assert environment.push_timeout_s == 5
+    assert environment.log_level == "INFO"
+    unset = {
+        *("relay_base_url", "relay_name", "secret_id", "export_url", "spool_queue_url"),
+        *("deployment_environment", "service_name", "service_namespace", "service_version"),
+    }
+    assert all(getattr(environment, name) is None for name in unset)
+    assert environment.export_headers == environment.resource_attributes == {}
+
+
+@pytest.mark.parametrize("empty", ["", "  ", "\t\n"])
+def test_an_empty_variable_counts_as_unset(empty: str) -> None:
+    assert module.environment(dict.fromkeys(CONTRACT, empty)) == module.environment({})
+
+
+def test_space_around_a_value_is_not_of_it() -> None:
+    assert relay({"RELAY_NAME": " main "}).name == "main"
+    assert relay({"RELAY_BASE_URL": "\thttps://a.example \n"}).base_url == "https://a.example"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "field", "expected"),
+    [
+        ("RELAY_TIMEOUT_MS", "1500", "relay_timeout_s", 1.5),
+        ("RELAY_TIMEOUT_MS", "+1500", "relay_timeout_s", 1.5),
+        ("OTEL_TIMEOUT_MS", "1", "push_timeout_s", 0.001),
+        ("RELAY_SCANS_PER_RUN", "0", "scans_per_run", 0),
+        ("SECRET_MAX_AGE_SECONDS", "0", "secret_max_age_s", 0),
+        ("RELAY_UTC_OFFSET_HOURS", "-5.5", "utc_offset_hours", -5.5),
+        ("RELAY_KIND", "Wyolet-Relay", "relay_kind", Kind.WYOLET_RELAY),
+        ("RELAY_METRICS_PERIOD", "AllTime", "period", "alltime"),
+        ("LOG_LEVEL", "debug", "log_level", "DEBUG"),
+        ("OTEL_EXPORT_HEADERS", '{"X-A": " b "}', "export_headers", {"X-A": "b"}),
+        ("OTEL_RESOURCE_ATTRIBUTES", "", "resource_attributes", {}),
+        ("OTEL_RESOURCE_ATTRIBUTES", "a=b", "resource_attributes", {"a": "b"}),
+        (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            " a = b%2Cc , d.e=f=g,,%C3%A9=%E2%82%AC",
+            "resource_attributes",
+            {"a": "b,c", "d.e": "f=g", "é": "€"},
+        ),
+    ],
+)
+def test_values(variable: str, value: str, field: str, expected: object) -> None:
+    assert getattr(module.environment({variable: value}), field) == expected
+
+
+# -- what a wrong variable says
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("RELAY_KIND", "claude", "RELAY_KIND must be one of claude-relay, wyolet-relay"),
+        (
+            "RELAY_METRICS_PERIOD",
+            "weekly",
+            "RELAY_METRICS_PERIOD must be one of daily, monthly, alltime",
+        ),
+        (
+            "LOG_LEVEL",
+            "LOUD",
+            "LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL",
+        ),
+        (
+            "RELAY_TIMEOUT_MS",
+            "5s",
+            "RELAY_TIMEOUT_MS must be a whole number from 1 to 900000",
+        ),
+        ("RELAY_TIMEOUT_MS", "0", "RELAY_TIMEOUT_MS must be a whole number from 1 to 900000"),
+        ("RELAY_TIMEOUT_MS", "1.5", "RELAY_TIMEOUT_MS must be a whole number from 1 to 900000"),
+        ("RELAY_CONCURRENCY", "-1", "RELAY_CONCURRENCY must be a whole number from 1 to 256"),
+        ("RELAY_CONCURRENCY", "٣", "RELAY_CONCURRENCY must be a whole number from 1 to 256"),
+        ("RELAY_MAX_KEYS", "9" * 99, "RELAY_MAX_KEYS must be a whole number from 1 to 1000000"),
+        (
+            "RELAY_UTC_OFFSET_HOURS",
+            "nan",
+            "RELAY_UTC_OFFSET_HOURS must be a number from -14 to 14",
+        ),
+        (
+            "RELAY_UTC_OFFSET_HOURS",
+            "Asia/Shanghai",
+            "RELAY_UTC_OFFSET_HOURS must be a number from -14 to 14",
+        ),
+        ("RELAY_BASE_URL", "relay.example", "RELAY_BASE_URL must be a URL, https://HOST"),
+        ("RELAY_BASE_URL", "ftp://relay.example", "RELAY_BASE_URL must be a URL, https://HOST"),
+        ("RELAY_BASE_URL", "https://", "RELAY_BASE_URL must be a URL, https://HOST"),
+        ("RELAY_BASE_URL", "https://a:99999", "RELAY_BASE_URL must be a URL, https://HOST"),
+        ("RELAY_BASE_URL", "https://a:0", "RELAY_BASE_URL must be a URL, https://HOST"),
+        ("RELAY_BASE_URL", "https://[::1", "RELAY_BASE_URL must be a URL, https://HOST"),
+        ("RELAY_BASE_URL", "https://a/?b=c", "RELAY_BASE_URL must not have a query"),
+        (
+            "RELAY_BASE_URL",
+            "https://user:hunter2@a",
+            (
+                "RELAY_BASE_URL must not have a user name or password in it: "
+                "they belong into the secret"
+            ),
+        ),
+        (
+            "OTEL_EXPORT_URL",
+            "https://user:hunter2@a",
+            (
+                "OTEL_EXPORT_URL must not have a user name or password in it: "
+                "they belong into the secret"
+            ),
+        ),
+        (
+            "OTEL_EXPORT_URL",
+            "https://a/b#c",
+            "OTEL_EXPORT_URL must be a URL without fragment, space or backslash",
+        ),
+        (
+            "OTEL_EXPORT_URL",
+            "https://a\n.example",
+            "OTEL_EXPORT_URL must be a URL without fragment, space or backslash",
+        ),
+        (
+            "OTEL_EXPORT_HEADERS",
+            "X-A=b",
+            "OTEL_EXPORT_HEADERS must be a JSON object of header names to text",
+        ),
+        (
+            "OTEL_EXPORT_HEADERS",
+            "[" * 100_000,
+            "OTEL_EXPORT_HEADERS must be a JSON object of header names to text",
+        ),
+        (
+            "OTEL_EXPORT_HEADERS",
+            '["X-A"]',
+            "OTEL_EXPORT_HEADERS must be a JSON object of header names to text",
+        ),
+        (
+            "OTEL_EXPORT_HEADERS",
+            '{"X A": "b"}',
+            "OTEL_EXPORT_HEADERS has a name that no HTTP header can have",
+        ),
+        (
+            "OTEL_EXPORT_HEADERS",
+            '{"X-A": "b\\r\\nX-C: d"}',
+            "OTEL_EXPORT_HEADERS has a value that no HTTP header can have",
+        ),
+        (
+            "OTEL_EXPORT_HEADERS",
+            '{"X-A": 1}',
+            "OTEL_EXPORT_HEADERS has a value that no HTTP header can have",
+        ),
+        (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "team",
+            "OTEL_RESOURCE_ATTRIBUTES must be a list of key=value, commas between",
+        ),
+        (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "a=b,=c",
+            "OTEL_RESOURCE_ATTRIBUTES must be a list of key=value, commas between",
+        ),
+    ],
+)
+def test_a_wrong_variable_is_named(variable: str, value: str, says: str) -> None:
+    assert refused({variable: value}) == says
+
+
+@pytest.mark.parametrize(
+    ("environment", "secret", "says"),
+    [
+        (
+            NOT_HERE,
+            SECRET,
+            (
+                "RELAY_BASE_URL is not set, and the secret has no relays: "
+                "give the relay's address, https://HOST"
+            ),
+        ),
+        (
+            NOT_HERE,
+            None,
+            (
+                "RELAY_BASE_URL is not set, and the secret has no relays: "
+                "give the relay's address, https://HOST"
+            ),
+        ),
+        (
+            {"OTEL_EXPORT_URL": ""},
+            SECRET,
+            (
+                "OTEL_EXPORT_URL is not set, and the secret has no destinations: "
+                "give the URL of GreptimeDB, https://HOST"
+            ),
+        ),
+        (
+            {},
+            {},
+            (
+                "the secret has no credential for the relay: give relay_api_id, relay_api_key, "
+                "or relay_admin_username with relay_admin_password"
+            ),
+        ),
+        (
+            {"SECRET_ID": ""},
+            None,
+            (
+                "the secret has no credential for the relay: give relay_api_id, relay_api_key, "
+                "or relay_admin_username with relay_admin_password (SECRET_ID is not set)"
+            ),
+        ),
+        (
+            {"RELAY_KIND": "wyolet-relay"},
+            SECRET,
+            (
+                "the secret has a claude-relay's credential, but RELAY_KIND is wyolet-relay, "
+                "which takes relay_headers"
+            ),
+        ),
+        (
+            {},
+            listed(),
+            "RELAY_BASE_URL is set and the secret has relays: give the relay in one place",
+        ),
+        (
+            NOT_HERE,
+            {**listed(), **SECRET},
+            "relay_api_id is in the secret beside relays: put it into its relay",
+        ),
+        (
+            NOT_HERE,
+            {**listed(), "relay_headers": {"X-A": "b"}},
+            "relay_headers is in the secret beside relays: put it into its relay",
+        ),
+    ],
+)
+def test_what_is_missing_or_twice_is_named(
+    environment: dict[str, str], secret: Any, says: str
+) -> None:
+    assert refused(environment, secret) == says
+
+
+# -- what a wrong secret says
+
+
+@pytest.mark.parametrize(
+    ("secret", "says"),
+    [
+        ("relay_api_id=x", "the secret must be one JSON object; it is not JSON"),
+        ("", "the secret must be one JSON object; it is not JSON"),
+        ("[" * 100_000, "the secret must be one JSON object; it is not JSON"),
+        ('{"a": ' + "9" * 5000 + "}", "the secret must be one JSON object; it is not JSON"),
+        ('"text"', "the secret must be one JSON object; it is other JSON"),
+        ("[]", "the secret must be one JSON object; it is other JSON"),
+        ("null", "the secret must be one JSON object; it is other JSON"),
+        (
+            {"relay_api_key_id": "x"},
+            (
+                "the secret has an unknown key 'relay_api_key_id'; known are destinations, "
+                "greptime_password, greptime_username, relay_admin_password, relay_admin_username, "
+                "relay_api_id, relay_api_key, relay_headers, relays"
+            ),
+        ),
+        ({"relay_api_id": 7}, "relay_api_id in the secret must be text"),
+        ({"relay_api_id": ["x"]}, "relay_api_id in the secret must be text"),
+        (
+            {"relay_api_id": "REPLACE_ME"},
+            (
+                "relay_api_id in the secret still is the placeholder REPLACE_ME: "
+                "fill it in, or remove the key"
+            ),
+        ),
+        (
+            {"relay_admin_username": "admin"},
+            "relay_admin_password is missing in the secret: it goes with relay_admin_username",
+        ),
+        (
+            {**SECRET, "greptime_password": "hunter2"},
+            "greptime_username is missing in the secret: it goes with greptime_password",
+        ),
+        (
+            {**SECRET, "relay_headers": "X-A: b"},
+            "relay_headers in the secret must be a JSON object of header names to text",
+        ),
+        (
+            {**SECRET, "relay_headers": 0},
+            "relay_headers in the secret must be a JSON object of header names to text",
+        ),
+        ({**SECRET, "relays": {}}, "relays in the secret must be a list"),
+        ({**SECRET, "destinations": "x"}, "destinations in the secret must be a list"),
+        (
+            {**SECRET, "destinations": ["https://a"]},
+            "destinations[0] of the secret must be a JSON object",
+        ),
+        (
+            {**SECRET, "destinations": [{"url": "https://a"}]},
+            "name is missing in destinations[0] of the secret",
+        ),
+        (
+            {**SECRET, "destinations": [{"name": "b"}]},
+            "url is missing in destinations[0] of the secret",
+        ),
+        (
+            {**SECRET, "destinations": [{"name": "b", "url": "b"}]},
+            "url in destinations[0] of the secret must be a URL, https://HOST",
+        ),
+        (
+            {**SECRET, "destinations": [{"name": "b", "url": "https://b", "token": "x"}]},
+            (
+                "destinations[0] of the secret has an unknown key 'token'; "
+                "known are ca_pem, headers, name, password, url, username"
+            ),
+        ),
+        (
+            {**SECRET, "destinations": [{"name": "default", "url": "https://b"}]},
+            "two destinations have one name (number 1 and 2): give each a name of its own",
+        ),
+        (
+            {**SECRET, "destinations": [{"name": "b", "url": "https://b", "ca_pem": "x"}]},
+            "ca_pem in destinations[0] of the secret must be certificates in PEM form",
+        ),
+        (
+            {**SECRET, "destinations": [{"name": "b", "url": "https://b", "ca_pem": "x\u2028y"}]},
+            "ca_pem in destinations[0] of the secret must be certificates in PEM form",
+        ),
+    ],
+)
+def test_a_wrong_secret_is_named(secret: Any, says: str) -> None:
+    assert refused({}, secret) == says
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"base_url": None}, "base_url is missing in relays[0] of the secret"),
+        (
+            {"base_url": "a.example"},
+            "base_url in relays[0] of the secret must be a URL, https://HOST",
+        ),
+        (
+            {"kind": "prometheus"},
+            "kind in relays[0] of the secret must be one of claude-relay, wyolet-relay",
+        ),
+        (
+            {"api_id": "x"},
+            (
+                "relays[0] of the secret has an unknown key 'api_id'; known are admin_password, "
+                "admin_username, api_ids, api_keys, base_url, ca_pem, headers, kind, "
+                "metric_exclude, metrics_path, name"
+            ),
+        ),
+        (
+            {"api_ids": None},
+            (
+                "relays[0] of the secret has no credential: give api_ids, api_keys, "
+                "or admin_username with admin_password"
+            ),
+        ),
+        ({"api_ids": "x"}, "api_ids in relays[0] of the secret must be a list"),
+        ({"api_ids": ["x", 7]}, "api_ids in relays[0] of the secret must be a list of text"),
+        ({"api_keys": [" "]}, "api_keys in relays[0] of the secret must be a list of text"),
+        (
+            {"api_keys": ["REPLACE_ME"]},
+            (
+                "api_keys in relays[0] of the secret still is the placeholder REPLACE_ME: "
+                "fill it in, or remove the key"
+            ),
+        ),
+        (
+            {"admin_password": "hunter2"},
+            "admin_username is missing in relays[0] of the secret: it goes with admin_password",
+        ),
+        (
+            {"metrics_path": "/metrics"},
+            "metrics_path and metric_exclude in relays[0] of the secret are for wyolet-relay only",
+        ),
+        (
+            {"kind": "wyolet-relay"},
+            (
+                "relays[0] of the secret has a claude-relay's credential, but is a wyolet-relay, "
+                "which takes headers"
+            ),
+        ),
+        (
+            {"kind": "wyolet-relay", "api_ids": None, "metrics_path": "metrics"},
+            "metrics_path in relays[0] of the secret must begin with /",
+        ),
+        (
+            {"kind": "wyolet-relay", "api_ids": None, "metrics_path": "/a b"},
+            "metrics_path in relays[0] of the secret must begin with /",
+        ),
+        (
+            {"headers": {"X-A": "b\n"}},
+            "headers in relays[0] of the secret has a value that no HTTP header can have",
+        ),
+    ],
+)
+def test_a_wrong_relay_in_the_secret_is_named(changes: dict[str, Any], says: str) -> None:
+    assert refused(NOT_HERE, listed(**changes)) == says
+
+
+def test_relays_of_one_name_are_told_by_their_numbers() -> None:
+    one = listed()["relays"][0]
+    assert refused(NOT_HERE, {"relays": [one, {**one, "name": "b"}, one]}) == (
+        "two relays have one name (number 1 and 3): give each a name of its own"
+    )
+
+
+# -- no message holds a value
+
+KEYS = st.sampled_from(
+    [
+        *("greptime_username", "greptime_password", "relays", "destinations"),
+        *("relay_api_id", "relay_api_key", "relay_admin_username", "relay_admin_password"),
+        *("relay_headers", "name", "kind", "base_url", "url", "api_ids", "api_keys", "headers"),
+        *("admin_username", "admin_password", "username", "password"),
+        *("metrics_path", "metric_exclude", "ca_pem"),
+    ]
+)
+MARK = "hunter2"
+VALUES = st.one_of(
+    st.none() | st.booleans() | st.integers() | st.floats(),
+    st.text().map(lambda text: text + MARK),
+    st.sampled_from(["https://", "https://a.example/?", "https://u:", "/", "-----BEGIN "]).map(
+        lambda text: text + MARK
+    ),
+    st.sampled_from(["wyolet-relay", "https://a.example", ""]),
+)
+DOCUMENTS = st.recursive(
+    VALUES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@given(
+    st.dictionaries(KEYS, DOCUMENTS, max_size=6), st.booleans(), st.sampled_from(["", *tuple(Kind)])
+)
+def test_no_error_shows_a_value_of_the_secret(secret: Any, single: bool, kind: str) -> None:
+    environment = {"RELAY_KIND": kind, **({} if single else NOT_HERE)}
+    error = failure(environment, secret)
+    assert MARK not in str(error)
+    assert error is None or error.__suppress_context__ or error.__context__ is None
+
+
+@given(st.text().map(lambda text: text + MARK))
+def test_no_error_shows_a_text_that_is_no_secret(text: str) -> None:
+    assert MARK not in refused({}, text)
+
+
+@given(st.sampled_from(sorted(CONTRACT)), st.text().map(lambda text: text + MARK))
+def test_no_error_shows_a_variable_s_value(variable: str, value: str) -> None:
+    error = failure({variable: value}, SECRET)
+    assert error is None or variable in str(error)
+    assert MARK not in str(error)
+
+
+def test_no_repr_shows_a_credential() -> None:
+    secret = {
+        "relay_admin_username": f"user-{MARK}",
+        "relay_admin_password": MARK,
+        "relay_headers": {"X-A": MARK},
+        "greptime_username": "u",
+        "greptime_password": MARK,
+    }
+    token = b64encode(f"u:{MARK}".encode()).decode()
+    shown = repr(read({"OTEL_EXPORT_HEADERS": json.dumps({"X-B": MARK})}, secret))
+    assert MARK not in shown
+    assert token not in shown
+    shown = repr(read(NOT_HERE, listed(api_ids=None, api_keys=[MARK])))
+    assert MARK not in shown
+
+
+# -- relays
+
+
+def test_a_relay_by_the_environment() -> None:
+    assert relay({"RELAY_BASE_URL": "https://relay.example/sub/"}) == Relay(
+        name="relay.example:443",
+        kind=Kind.CLAUDE_RELAY,
+        base_url="https://relay.example/sub",
+        resource={
+            "service.name": "relay-metrics",
+            "service.namespace": "claude-relay",
+            "service.version": "1.0.0",
+            "service.instance.id": "relay.example:443",
+            "service.endpoint": "https://relay.example/sub",
+            "deployment.environment": "production",
+            "deployment.environment.name": "production",
+            "relay.name": "relay.example:443",
+            "relay.kind": "claude-relay",
+        },
+        keys=(module.KeyCredential(api_id="fb86b61d"),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://relay.example", "relay.example:443"),
+        ("http://relay.example", "relay.example:80"),
+        ("http://Relay.Example:3000", "relay.example:3000"),
+        ("http://[::1]:3000", "[::1]:3000"),
+        ("https://[2001:db8::1]", "[2001:db8::1]:443"),
+    ],
+)
+def test_a_relay_s_name_is_host_and_port_where_it_has_none(url: str, name: str) -> None:
+    assert relay({"RELAY_BASE_URL": url}).name == name
+    assert relay({"RELAY_BASE_URL": url, "RELAY_NAME": "main"}).name == "main"
+    assert relay({"RELAY_BASE_URL": url, "RELAY_NAME": "main"}).resource["relay.name"] == "main"
+
+
+def test_the_id_wins_over_the_key() -> None:
+    both = relay(secret={"relay_api_id": "id", "relay_api_key": "cr_key"})
+    assert both.keys == (module.KeyCredential(api_id="id"),)
+    assert both.keys[0].configured == "id"
+    key = relay(secret={"relay_api_id": "", "relay_api_key": "cr_key"})
+    assert key.keys == (module.KeyCredential(api_key="cr_key"),)
+    assert key.keys[0].configured == "cr_key"
+
+
+def test_a_key_and_a_login_go_together() -> None:
+    secret = {**SECRET, "relay_admin_username": "admin", "relay_admin_password": "hunter2"}
+    both = relay(secret=secret)
+    assert both.keys == (module.KeyCredential(api_id="fb86b61d"),)
+    assert both.login == module.Login("admin", "hunter2")
+
+
+def test_a_prometheus_endpoint_needs_no_secret() -> None:
+    one = relay({"RELAY_KIND": "wyolet-relay", "SECRET_ID": ""}, None)
+    assert one.kind is Kind.WYOLET_RELAY
+    assert one.resource["service.namespace"] == "wyolet-relay"
+    assert one.metrics_path == "/metrics"
+
+
+def test_relays_in_the_secret() -> None:
+    one, other = read(
+        NOT_HERE,
+        {
+            "relays": [
+                {
+                    "name": "main",
+                    "base_url": "https://a.example/",
+                    "api_ids": ["1", "2", "1"],
+                    "api_keys": [" cr_3 "],
+                },
+                {
+                    "kind": "wyolet-relay",
+                    "base_url": "http://b.example:8081",
+                    "headers": {"X-Token": "hunter2"},
+                    "metrics_path": "/internal?x=y",
+                    "metric_exclude": ["go_*"],
+                },
+            ]
+        },
+    ).relays
+    assert (one.name, one.kind, one.base_url) == ("main", Kind.CLAUDE_RELAY, "https://a.example")
+    assert [key.configured for key in one.keys] == ["1", "2", "cr_3"]
+    assert one.keys[2].api_id is None
+    assert (other.name, other.kind) == ("b.example:8081", Kind.WYOLET_RELAY)
+    assert other.headers == {"X-Token": "hunter2"}
+    assert (other.metrics_path, other.metric_exclude) == ("/internal?x=y", ("go_*",))
+
+
+def test_relay_kind_is_of_the_relays_that_say_none() -> None:
+    secret = listed(api_ids=None)
+    (one,) = read({**NOT_HERE, "RELAY_KIND": "wyolet-relay"}, secret).relays
+    assert one.kind is Kind.WYOLET_RELAY
+
+
+@pytest.mark.parametrize(
+    ("environment", "attribute", "value"),
+    [
+        ({}, "service.name", "relay-metrics"),
+        ({"OTEL_SERVICE_NAME": "x"}, "service.name", "x"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=y"}, "service.name", "y"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name="}, "service.name", "relay-metrics"),
+        (
+            {"OTEL_SERVICE_NAME": "x", "OTEL_RESOURCE_ATTRIBUTES": "service.name=y"},
+            "service.name",
+            "x",
+        ),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.namespace="}, "service.namespace", "claude-relay"),
+        ({"OTEL_SERVICE_NAMESPACE": "x"}, "service.namespace", "x"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.version="}, "service.version", "1.0.0"),
+        ({"OTEL_SERVICE_VERSION": "2"}, "service.version", "2"),
+        ({"RELAY_ENVIRONMENT": "x"}, "deployment.environment", "x"),
+        ({"RELAY_ENVIRONMENT": "x"}, "deployment.environment.name", "x"),
+        (
+            {"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment=y"},
+            "deployment.environment.name",
+            "y",
+        ),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "relay.name=y"}, "relay.name", "relay.example:443"),
+        (
+            {"OTEL_RESOURCE_ATTRIBUTES": "service.instance.id=y"},
+            "service.instance.id",
+            "relay.example:443",
+        ),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "team=a"}, "team", "a"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "team="}, "team", None),
+    ],
+)
+def test_resource(environment: dict[str, str], attribute: str, value: str | None) -> None:
+    assert relay(environment).resource.get(attribute) == value
+
+
+def test_text_that_is_no_unicode_is_mended() -> None:
+    assert relay({"RELAY_NAME": "a\ud800"}).name == "a\ufffd"
+    (one,) = read(NOT_HERE, listed(name="a\ud800")).relays
+    assert one.name == "a\ufffd"
+
+
+# -- destinations
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoint"),
+    [
+        ("https://a.example", "https://a.example/v1/otlp/v1/metrics"),
+        ("https://a.example/", "https://a.example/v1/otlp/v1/metrics"),
+        ("http://a.example:4000/v1/otlp", "http://a.example:4000/v1/otlp/v1/metrics"),
+        ("http://a.example:4000/v1/otlp/", "http://a.example:4000/v1/otlp/v1/metrics"),
+        ("https://a.example/v1/otlp/v1/metrics", "https://a.example/v1/otlp/v1/metrics"),
+        ("https://a.example/v1/metrics", "https://a.example/v1/metrics"),
+        ("https://a.example/greptime", "https://a.example/greptime"),
+        ("https://a.example/x/", "https://a.example/x/"),
+        ("https://a.example?db=b", "https://a.example/v1/otlp/v1/metrics?db=b"),
+    ],
+)
+def test_the_export_url_is_the_endpoint_that_it_means(url: str, endpoint: str) -> None:
+    read_settings = read({"OTEL_EXPORT_URL": url})
+    assert read_settings.destinations[0].url == endpoint
+    assert read_settings.warnings == ()
+
+
+@pytest.mark.parametrize("host", ["x.eu.aws.greptime.cloud", "greptime.cloud", "X.Greptime.Cloud."])
+def test_greptime_cloud_s_other_path_is_corrected_with_a_warning(host: str) -> None:
+    read_settings = read({"OTEL_EXPORT_URL": f"https://{host}/v1/metrics/"})
+    assert read_settings.destinations[0].url == f"https://{host}/v1/otlp/v1/metrics"
+    assert read_settings.warnings == (
+        (
+            "OTEL_EXPORT_URL ends in /v1/metrics, which is not GreptimeDB's OTLP endpoint: "
+            "/v1/otlp/v1/metrics is used"
+        ),
+    )
+
+
+@pytest.mark.parametrize("host", ["greptime.cloud.example", "notgreptime.cloud"])
+def test_another_host_s_path_stays(host: str) -> None:
+    assert read({"OTEL_EXPORT_URL": f"https://{host}/v1/metrics"}).warnings == ()
+
+
+def basic(username: str, password: str) -> str:
+    return "Basic " + b64encode(f"{username}:{password}".encode()).decode()
+
+
+def test_the_default_destination() -> None:
+    secret = {**SECRET, "greptime_username": "ü", "greptime_password": "pä:ss"}
+    assert destination(secret=secret) == Destination(
+        name="default",
+        url="https://greptime.example/v1/otlp/v1/metrics",
+        headers={"X-Greptime-DB-Name": "public", "Authorization": basic("ü", "pä:ss")},
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "headers"),
+    [
+        ({}, {"X-Greptime-DB-Name": "public"}),
+        ({"GREPTIME_DATABASE": "metrics"}, {"X-Greptime-DB-Name": "metrics"}),
+        (
+            {"GREPTIME_DATABASE": "a", "OTEL_EXPORT_HEADERS": '{"x-greptime-db-name": "b"}'},
+            {"x-greptime-db-name": "b"},
+        ),
+        (
+            {"OTEL_EXPORT_HEADERS": '{"X-Scope": "b"}'},
+            {"X-Greptime-DB-Name": "public", "X-Scope": "b"},
+        ),
+    ],
+)
+def test_headers_of_the_default_destination(
+    environment: dict[str, str], headers: dict[str, str]
+) -> None:
+    assert destination(environment).headers == headers
+
+
+def test_the_secret_s_credential_wins_over_a_header_of_any_case() -> None:
+    secret = {**SECRET, "greptime_username": "u", "greptime_password": "p"}
+    headers = destination({"OTEL_EXPORT_HEADERS": '{"authorization": "Bearer x"}'}, secret).headers
+    assert headers == {"X-Greptime-DB-Name": "public", "Authorization": basic("u", "p")}
+
+
+def test_destinations_in_the_secret() -> None:
+    more = [
+        {"name": "b", "url": "https://b.example", "username": "u", "password": "p"},
+        {"name": "c", "url": "https://c.example/otlp", "headers": {"Authorization": "Bearer t"}},
+    ]
+    default, b, c = read(secret={**SECRET, "destinations": more}).destinations
+    assert default.name == "default"
+    assert b == Destination(
+        "b", "https://b.example/v1/otlp/v1/metrics", {"Authorization": basic("u", "p")}
+    )
+    assert c == Destination("c", "https://c.example/otlp", {"Authorization": "Bearer t"})
+    (alone,) = read({"OTEL_EXPORT_URL": ""}, {**SECRET, "destinations": more[:1]}).destinations
+    assert alone == b
+
+
+def test_they_are_found_by_name() -> None:
+    read_settings = read({"RELAY_NAME": "main"})
+    assert read_settings.relay("main") is read_settings.relays[0]
+    assert read_settings.destination("default") is read_settings.destinations[0]
+    assert read_settings.relay("other") is None
+    assert read_settings.destination("other") is None
+
+
+# -- what must not be seen
+
+
+def test_every_credential_is_among_the_secrets() -> None:
+    secret = {
+        "greptime_username": "u",
+        "greptime_password": "password-1",
+        "relays": [
+            {
+                "name": "a",
+                "base_url": "https://a.example",
+                "api_ids": ["id-1"],
+                "api_keys": ["cr_2"],
+                "admin_username": "admin",
+                "admin_password": "password-3",
+                "headers": {"Authorization": "Bearer token-4", "X-Token": "token-5"},
+            }
+        ],
+        "destinations": [
+            {
+                "name": "b",
+                "url": "https://b.example",
+                "headers": {"Authorization": basic("u", "password-6")},
+            }
+        ],
+    }
+    headers = '{"X-Scope": "token-7"}'
+    assert read({**NOT_HERE, "OTEL_EXPORT_HEADERS": headers}, secret).secrets == {
+        *("password-1", basic("u", "password-1"), basic("u", "password-1").removeprefix("Basic ")),
+        *("cr_2", "password-3", "Bearer token-4", "token-4", "token-5"),
+        *("password-6", basic("u", "password-6"), basic("u", "password-6").removeprefix("Basic ")),
+        "token-7",
+    }
+
+
+def test_the_database_is_no_secret() -> None:
+    headers = '{"x-greptime-db-name": "metrics"}'
+    assert read({"OTEL_EXPORT_HEADERS": headers}).secrets == frozenset()
