@@ -190,4 +190,4 @@ def _visit(
 def _fetch(conversation: Conversation, warm: Warm) -> Fetched:
     if conversation.relay.kind is Kind.WYOLET_RELAY:
         return wyolet_relay.fetch(conversation)
-    return claude_relay.fetch(conversation, warm.key_ids)
+    return claude_relay.fetch(conversation, warm.claude)

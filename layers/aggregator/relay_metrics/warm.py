@@ -10,7 +10,7 @@ from relay_metrics import settings
 from relay_metrics.errors import SettingsError
 from relay_metrics.http import Client
 from relay_metrics.observability import hide, logger
-from relay_metrics.relays.claude_relay import KeyIds
+from relay_metrics.relays import claude_relay
 from relay_metrics.secret import Provider, Secret
 from relay_metrics.settings import Settings
 from relay_metrics.spool import Spool
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Warm:
-    """Connections, the read secret, the ids of keys, the latest successes.
+    """Connections, the read secret, sessions and ids at relays, the latest successes.
 
     Nothing of it is needed for a run to be right: a new environment starts with none of it.
 
@@ -45,7 +45,7 @@ class Warm:
         age = self.environment.secret_max_age_s
         self.secret = None if secret_id is None else Secret(secret_id, age, provider)
         self.spool = None if url is None else Spool(url, sqs)
-        self.key_ids = KeyIds()
+        self.claude = claude_relay.Kept()
         self.last_success_ms: dict[str, int] = {}
         self._clients: dict[str | None, Client] = {}
         self._lock = threading.Lock()

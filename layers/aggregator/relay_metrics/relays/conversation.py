@@ -133,6 +133,32 @@ class Conversation:
             raise kind(self.relay.name, endpoint, status, message, answer.status)
         return answer
 
+    def ask_object(
+        self,
+        method: str,
+        path: str,
+        *,
+        endpoint: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: object = None,
+    ) -> dict[str, Any]:
+        """One request and its answer as a JSON object, whatever that says.
+
+        Raises:
+            InvalidAnswer: it is no JSON object.
+            RelayError: as `ask`.
+        """
+        endpoint = endpoint or path.partition("?")[0].strip("/")
+        answer = self.ask(method, path, endpoint=endpoint, headers=headers, body=body)
+        try:
+            value = json.loads(answer.body)
+        except (ValueError, RecursionError):
+            what = "HTML" if answer.media_type == "text/html" else "no JSON"
+            raise self.invalid(endpoint, "not_json", f"answered 200 with {what}") from None
+        if not isinstance(value, dict):
+            raise self.invalid(endpoint, "not_json", "answered 200 with other than a JSON object")
+        return value
+
     def ask_json(
         self,
         method: str,
@@ -149,14 +175,7 @@ class Conversation:
             RelayError: as `ask`.
         """
         endpoint = endpoint or path.partition("?")[0].strip("/")
-        answer = self.ask(method, path, endpoint=endpoint, headers=headers, body=body)
-        try:
-            value = json.loads(answer.body)
-        except (ValueError, RecursionError):
-            what = "HTML" if answer.media_type == "text/html" else "no JSON"
-            raise self.invalid(endpoint, "not_json", f"answered 200 with {what}") from None
-        if not isinstance(value, dict):
-            raise self.invalid(endpoint, "not_json", "answered 200 with other than a JSON object")
+        value = self.ask_object(method, path, endpoint=endpoint, headers=headers, body=body)
         if value.get("success") is not True:
             raise self.invalid(endpoint, "unsuccessful", "answered 200 without success")
         return value

@@ -40,6 +40,13 @@ def text(value: object) -> str:
     return mend(value).strip()[:MAX_TEXT] if isinstance(value, str) else ""
 
 
+def flag(value: object) -> bool | None:
+    """A boolean, also one that comes as text; None for anything else."""
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value)
+    return value if isinstance(value, bool) else None
+
+
 def instant_ms(value: object) -> int | None:
     """An ISO 8601 instant or a number of milliseconds as epoch milliseconds; None for others."""
     if isinstance(value, str) and not _NUMERAL.fullmatch(value.strip()):

@@ -1,0 +1,125 @@
+"""An administrator's session at a claude-relay: the token is kept, and asked for anew on a 401."""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import Any
+
+from relay_metrics.errors import RelayError, Unauthorised
+from relay_metrics.observability import hide
+from relay_metrics.relays.conversation import Conversation
+from relay_metrics.settings import Login
+
+LOGIN = "web/auth/login"
+
+
+class Sessions:
+    """The tokens of those logged in, kept for as long as the process lives.
+
+    A token is good for 24 h, which each request begins anew; every login makes another one.
+    """
+
+    def __init__(self) -> None:
+        self._tokens: dict[tuple[str, str], str] = {}
+
+    def token(self, base_url: str, username: str) -> str | None:
+        """The token of an administrator; None where none is known."""
+        return self._tokens.get((base_url, username))
+
+    def keep(self, base_url: str, username: str, token: str) -> None:
+        """Note the token of an administrator."""
+        self._tokens[base_url, username] = token
+
+
+class Administrator:
+    """The administrator of one relay in one run.
+
+    A session that the relay does not know any more is made anew once, whichever of the requests
+    that run side by side finds out first.
+
+    Attributes:
+        accepted: whether the relay answered any request of his.
+    """
+
+    def __init__(self, conversation: Conversation, sessions: Sessions, login: Login) -> None:
+        self.accepted = False
+        self._conversation = conversation
+        self._sessions = sessions
+        self._login = login
+        self._lock = threading.Lock()
+        self._token: str | None = None
+        self._logged_in = False
+
+    def enter(self) -> None:
+        """Have a session, the one of an earlier run where there is one.
+
+        Raises:
+            RelayError: the relay refuses the login, or does not answer.
+        """
+        self._token = self._sessions.token(self._base_url, self._login.username)
+        if self._token is None:
+            self._token = self._log_in()
+
+    def ask(self, path: str, *, endpoint: str | None = None) -> dict[str, Any]:
+        """A GET under `/admin/` and its answer.
+
+        Raises:
+            RelayError: as `Conversation.ask_json`.
+        """
+        used = self._token
+        try:
+            answer = self._ask(path, endpoint, used)
+        except Unauthorised:
+            with self._lock:
+                if self._token == used:
+                    if self._logged_in:
+                        raise
+                    self._logged_in = True
+                    self._token = self._log_in()
+            answer = self._ask(path, endpoint, self._token)
+        self.accepted = True
+        return answer
+
+    def ask_if_there(self, path: str, *, endpoint: str | None = None) -> dict[str, Any] | None:
+        """The same; None where the relay has no such endpoint."""
+        try:
+            return self.ask(path, endpoint=endpoint)
+        except RelayError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    @property
+    def _base_url(self) -> str:
+        return self._conversation.relay.base_url
+
+    def _ask(self, path: str, endpoint: str | None, token: str | None) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {token}"}
+        return self._conversation.ask_json("GET", path, endpoint=endpoint, headers=headers)
+
+    def _log_in(self) -> str:
+        """A new session; by the secret as it is now where the relay refuses the login."""
+        try:
+            token = self._token_of(self._login)
+        except Unauthorised:
+            fresh = self._conversation.renewed().login
+            if fresh is None:
+                raise
+            self._login = fresh
+            token = self._token_of(fresh)
+        self._sessions.keep(self._base_url, self._login.username, token)
+        return token
+
+    def _token_of(self, login: Login) -> str:
+        answer = self._conversation.ask_json(
+            "POST",
+            f"/{LOGIN}",
+            endpoint=LOGIN,
+            body={"username": login.username, "password": login.password},
+        )
+        token = answer.get("token")
+        if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]{8,4096}", token):
+            raise self._conversation.invalid(LOGIN, "incomplete", "answered without a token")
+        hide([token])
+        return token

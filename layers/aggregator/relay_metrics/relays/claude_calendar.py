@@ -1,0 +1,47 @@
+"""A claude-relay's own clock: UTC and a fixed offset, without daylight saving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DAY_S = 86_400
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """At its midnight the relay's days and months begin, and weeks on a key's own day and hour.
+
+    Attributes:
+        now_s: the run's instant, epoch seconds.
+        offset_s: how far the relay's clock is ahead of UTC.
+    """
+
+    now_s: float
+    offset_s: float
+
+    @classmethod
+    def at(cls, time_ms: int, offset_hours: float) -> Calendar:
+        """The calendar at an instant of epoch milliseconds."""
+        return cls(time_ms / 1000, offset_hours * 3600)
+
+    @property
+    def next_day_s(self) -> float:
+        """When the next day begins, epoch seconds."""
+        return (self._day + 1) * DAY_S - self.offset_s
+
+    def next_week_s(self, day: int, hour: int) -> float:
+        """When the next week begins of a key, epoch seconds.
+
+        Args:
+            day: on which it begins, 1 for Monday to 7 for Sunday.
+            hour: at which it begins, 0 to 23.
+        """
+        today = (self._day + 3) % 7 + 1  # 1970 began on a Thursday
+        begins = (self._day + (day - today) % 7) * DAY_S + hour * 3600
+        if begins <= self.now_s + self.offset_s:
+            begins += 7 * DAY_S
+        return begins - self.offset_s
+
+    @property
+    def _day(self) -> int:
+        return int((self.now_s + self.offset_s) // DAY_S)
