@@ -78,11 +78,15 @@ def test_silence_is_an_alarm_unless_it_was_asked_for() -> None:
     assert "CollectorSilentAlarm" not in paused
 
 
-def test_silence_is_as_long_as_the_parameter_says() -> None:
-    resources = deployed(AlarmTopicArn=TOPIC, AlarmSilentMinutes="70")
-    properties = resources["CollectorSilentAlarm"]["Properties"]
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [("CollectorSilentAlarm", "70"), ("CollectorSlowAlarm", 3), ("RelayDownAlarm", 3)],
+)
+def test_an_alarm_on_runs_looks_back_as_far_as_the_parameter_says(name: str, bad: object) -> None:
+    properties = deployed(AlarmTopicArn=TOPIC, AlarmWindowMinutes="70")[name]["Properties"]
     assert properties["Period"] == 60
-    assert properties["EvaluationPeriods"] == properties["DatapointsToAlarm"] == "70"
+    assert properties["EvaluationPeriods"] == "70"
+    assert properties["DatapointsToAlarm"] == bad
 
 
 @pytest.mark.parametrize("name", sorted(set(ALARMS) - {"CollectorSilentAlarm"}))
