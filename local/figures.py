@@ -14,6 +14,7 @@ from typing import Final
 
 from local.relay import ClaudeRelay, WyoletRelay
 from local.relay.exposition import Histogram
+from local.relay.model import TOTAL
 from local.sql import TABLE_NOT_FOUND, Database, Row, SqlError, literal
 
 KEYS: Final = """
@@ -135,8 +136,13 @@ def stored(database: Database, since_ms: int, environment: str) -> Stored:
     return Stored(instants, rows(KEYS), rows(MODELS), rows(OVERHEAD), health)
 
 
-def counted(claude: ClaudeRelay, wyolet: WyoletRelay) -> Counted:
-    """What the simulated relays have counted themselves by now."""
+def counted(claude: ClaudeRelay, wyolet: WyoletRelay, period: str = "monthly") -> Counted:
+    """What the simulated relays have counted themselves by now.
+
+    Args:
+        period: of the model rows, as `RELAY_METRICS_PERIOD` has it.
+    """
+    current = {"daily": claude.day(), "alltime": TOTAL}.get(period.lower(), claude.month())
     figures: dict[tuple[str, ...], float] = {}
     with claude.lock:
         for key in claude.keys:
@@ -144,7 +150,7 @@ def counted(claude: ClaudeRelay, wyolet: WyoletRelay) -> Counted:
             figures["requests", key.id] = total.requests
             figures["tokens", key.id] = total.all_tokens
             figures["cost_usd", key.id] = total.rated_usd
-            for model, usage in key.models_in(claude.month()).items():
+            for model, usage in key.models_in(current).items():
                 figures["model requests", key.id, model] = usage.requests
                 figures["model tokens", key.id, model] = usage.all_tokens
                 figures["model cost_usd", key.id, model] = usage.real_usd

@@ -105,6 +105,12 @@ def root_of(otlp_url: str) -> str | None:
     return parts._replace(path=path.removesuffix(ending), query="").geturl()
 
 
+def place(url: str) -> str:
+    """A URL to be shown: nothing of it where a credential may be."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
 def literal(value: str) -> str:
     """A text as SQL has it."""
     return "'" + value.replace("'", "''") + "'"

@@ -22,7 +22,7 @@ from local.aws import Aws
 from local.greptimedb import GreptimeDB
 from local.relay import ClaudeRelay, WyoletRelay, for_demo
 from local.runtime_api import Function, Result
-from local.sql import LOOPBACK, Database, root_of
+from local.sql import LOOPBACK, Database, place, root_of
 
 ROOT: Final = Path(__file__).parents[1]
 LAYER: Final = ROOT / "layers" / "aggregator"
@@ -96,6 +96,7 @@ class Stack:
             name: variables[name] for name in PASSED_ON if variables.get(name, "").strip()
         }
         self.environment.setdefault("RELAY_ENVIRONMENT", "demo")
+        self.environment["POWERTOOLS_SERVICE_NAME"] = "relay-metrics"
         if self.environment.keys() & {"RELAY_BASE_URL", "OTEL_EXPORT_URL"}:
             self.environment |= _proxies(variables)
         secret = secret_of(variables)
@@ -148,7 +149,7 @@ class Stack:
         self, parts: ExitStack, secret: Secret, tell: Callable[[str], None]
     ) -> Secret:
         if "RELAY_BASE_URL" in self.environment:
-            tell(f"relay      {self.environment['RELAY_BASE_URL']}, which is yours")
+            tell(f"relay      {place(self.environment['RELAY_BASE_URL'])}, which is yours")
             return secret
         self.claude = parts.enter_context(for_demo())
         self.wyolet = parts.enter_context(WyoletRelay())
@@ -170,7 +171,7 @@ class Stack:
         self, parts: ExitStack, secret: Secret, tell: Callable[[str], None]
     ) -> Secret:
         if "OTEL_EXPORT_URL" in self.environment:
-            tell(f"database   {self.environment['OTEL_EXPORT_URL']}, which is yours")
+            tell(f"database   {place(self.environment['OTEL_EXPORT_URL'])}, which is yours")
             return secret
         username, password = "demo", secrets.token_urlsafe(16)
         databases = {"public", self.environment.get("GREPTIME_DATABASE", "public")}
