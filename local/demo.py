@@ -198,7 +198,7 @@ def _show(store: Stored) -> None:
     keys = store.at(store.keys, last)
     if keys:
         _print(
-            "Keys: what each has used since it was made",
+            f"{len(keys)} {'key' if len(keys) == 1 else 'keys'}: what each has used since it was made",
             ("key", ">requests, run by run", ">tokens", ">cost USD"),
             [
                 (

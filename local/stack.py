@@ -21,6 +21,7 @@ from typing import Any, Final, Self
 from local.aws import Aws
 from local.greptimedb import GreptimeDB
 from local.relay import ClaudeRelay, WyoletRelay, for_demo
+from local.relay.demo import ADMIN
 from local.runtime_api import Function, Result
 from local.sql import LOOPBACK, Database, place, root_of
 
@@ -153,14 +154,16 @@ class Stack:
             return secret
         self.claude = parts.enter_context(for_demo())
         self.wyolet = parts.enter_context(WyoletRelay())
-        tell(f"relays     {self.claude.url} is a simulated Claude Relay Service,")
-        tell(f"           {self.wyolet.url} a simulated Wyolet Relay")
+        tell(f"relays     {self.claude.url} is a simulated Claude Relay Service, to be read")
+        tell("           by an administrator's login;")
+        tell(f"           {self.wyolet.url} is a simulated Wyolet Relay")
         relays = [
             {
                 "name": "claude",
                 "kind": "claude-relay",
                 "base_url": self.claude.url,
-                "api_ids": [key.id for key in self.claude.keys],
+                "admin_username": ADMIN[0],
+                "admin_password": ADMIN[1],
             },
             {"name": "wyolet", "kind": "wyolet-relay", "base_url": self.wyolet.url},
         ]
