@@ -33,6 +33,7 @@ from relay_metrics.errors import (
     Unavailable,
 )
 from relay_metrics.http import Answer, Client
+from relay_metrics.observability import redact
 from relay_metrics.settings import Destination
 
 PROMOTE = "x-greptime-otlp-metric-promote-resource-attrs"
@@ -65,6 +66,7 @@ PROMOTED = frozenset(
 MAX_ANSWER_BYTES = 1 << 20
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
+_MOST_READ = 65536
 _MOST_SAID = 200
 
 
@@ -198,8 +200,9 @@ def push(
             return outcome
         except Unavailable as unavailable:
             error = unavailable
-            asked = unavailable.retry_after_s
-            wanted = pause * random.uniform(1, 1.2) if asked is None else asked  # noqa: S311 - it spreads retries, it guards nothing
+            # a pause even where the destination asks for none: it is in trouble
+            spread = random.uniform(1, 1.2)  # noqa: S311 - it spreads retries, it guards nothing
+            wanted = max(pause * spread, unavailable.retry_after_s or 0.0)
             if wanted >= deadline.left:
                 break
             sleep(wanted)
@@ -208,7 +211,7 @@ def push(
             fresh = renew() if refused.status in (401, 403) and not renewed else None
             if fresh is None:
                 return Outcome(error=refused)
-            destination, renewed = fresh, True
+            error, destination, renewed = refused, fresh, True
     return Outcome(error=error)
 
 
@@ -264,6 +267,8 @@ def _taken(encoded: Encoded, destination: Destination, answer: Answer) -> Outcom
     rejected, remark = 0, ""
     if answer.body:
         try:
+            if answer.media_type == "text/html":
+                raise ValueError
             if answer.media_type == "application/json":
                 partial = json.loads(answer.body).get("partialSuccess") or {}
                 rejected = int(partial.get("rejectedDataPoints") or 0)
@@ -272,7 +277,14 @@ def _taken(encoded: Encoded, destination: Destination, answer: Answer) -> Outcom
                 response = ExportMetricsServiceResponse.FromString(answer.body)
                 rejected = response.partial_success.rejected_data_points
                 remark = response.partial_success.error_message
-        except (DecodeError, ValueError, TypeError, AttributeError, RecursionError):
+        except (
+            DecodeError,
+            ArithmeticError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ):
             what = "HTML" if answer.media_type == "text/html" else "no answer of an OTLP receiver"
             message = f"answered {answer.status} with {what}: is the address the OTLP endpoint?"
             raise Refused(destination.name, message, answer.status) from None
@@ -284,11 +296,12 @@ def _says(answer: Answer) -> str:
     """What a destination says of a failure, in brackets: bounded, one line, no web page."""
     if answer.media_type == "text/html" or not answer.body:
         return ""
-    text = answer.body[:4096].decode("utf-8", "replace")
+    text = answer.body[:_MOST_READ].decode("utf-8", "replace")
     if answer.media_type == "application/json":
         try:
             told = json.loads(answer.body)
-            text = str(told.get("error") or told.get("message") or "")
+            error = told.get("error") or told.get("message") or ""
+            text = error if isinstance(error, str) else json.dumps(error)
         except (ValueError, RecursionError, AttributeError):
             pass  # then what it sent is all that there is to show
     plain = _plain(text)
@@ -296,7 +309,9 @@ def _says(answer: Answer) -> str:
 
 
 def _plain(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_MOST_SAID]
+    """The beginning of a text, in one line. Redacted first: half a secret is not recognised."""
+    said = redact(text[:_MOST_READ])
+    return " ".join("".join(c if c.isprintable() else " " for c in said).split())[:_MOST_SAID]
 
 
 def _retry_after_s(answer: Answer) -> float | None:
@@ -306,7 +321,7 @@ def _retry_after_s(answer: Answer) -> float | None:
         return float(text)
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 
