@@ -1,0 +1,60 @@
+"""`make check`: does the relay answer, does the database accept? The check event, without AWS."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import textwrap
+from typing import Any, Final
+
+from local.stack import ROOT, Stack
+
+EVENT: Final = ROOT / "events" / "check.json"
+EPILOG: Final = """\
+examples:
+  make check RELAY_BASE_URL=https://relay.example.com RELAY_API_ID=…
+  make check RELAY_BASE_URL=https://relay.example.com RELAY_KIND=wyolet-relay \\
+    OTEL_EXPORT_URL=https://greptimedb.example.com GREPTIME_USERNAME=… GREPTIME_PASSWORD=…
+
+What is not given is simulated on this machine. `make demo ARGS=--help` lists the variables.
+Nothing is written anywhere. The exit code is 0 where all is well, else 1.
+"""
+
+
+def main() -> int:
+    """Run the check and print its findings; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m local.check",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args()
+    try:
+        with Stack(os.environ, tell=lambda line: print(f"  {line}")) as stack:
+            result = stack.collector.invoke(json.loads(EVENT.read_text("utf-8")))
+    except (OSError, RuntimeError, ValueError) as error:
+        print(f"make check: {error}", file=sys.stderr)
+        return 2
+    if result.error is not None:
+        print(f"The check failed: {result.error.message}", file=sys.stderr)
+        return 1
+    print()
+    for finding in result.payload["findings"]:
+        _show(finding)
+    print("\nAll is well." if result.payload["ok"] else "\nNot all is well: see → above.")
+    return 0 if result.payload["ok"] else 1
+
+
+def _show(finding: dict[str, Any]) -> None:
+    print(f"{'✓' if finding['ok'] else '✗'} {finding['target']}")
+    indent = "    "
+    print(textwrap.fill(finding["message"], 96, initial_indent=indent, subsequent_indent=indent))
+    if finding["hint"]:
+        print(textwrap.fill(finding["hint"], 96, initial_indent="  → ", subsequent_indent=indent))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

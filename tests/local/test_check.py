@@ -1,0 +1,58 @@
+"""`make check`, run as a newcomer runs it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from local.http_server import HttpServer, Response
+from local.relay import ClaudeRelay, many_keys
+
+ROOT = Path(__file__).parents[2]
+
+
+def check(**variables: str) -> tuple[int, str]:
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    done = subprocess.run(
+        [sys.executable, "-m", "local.check"],
+        cwd=ROOT,
+        env={**environment, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_all_is_well_with_what_is_simulated() -> None:
+    status, said = check()
+    assert status == 0
+    assert "✓ relay claude" in said
+    assert "✓ relay wyolet" in said
+    assert "✓ destination default" in said
+
+
+def test_a_relay_of_ones_own_is_asked_and_does_not_scan() -> None:
+    key = many_keys(1)[0]
+    with ClaudeRelay([key]) as relay:
+        relay.tick()
+        status, said = check(RELAY_BASE_URL=relay.url, RELAY_API_ID=key.id, RELAY_NAME="mine")
+        assert relay.scans == 0
+    assert status == 0
+    assert "✓ relay mine" in said
+
+
+def test_what_is_wrong_comes_with_what_to_do_and_without_the_credential() -> None:
+    with HttpServer(lambda _: Response(401, b'{"error": "Invalid API key"}')) as server:
+        status, said = check(RELAY_BASE_URL=server.url, RELAY_API_KEY="cr_very-secret-key")
+    assert status == 1
+    assert "✗ relay" in said
+    assert "the relay does not accept the credential" in said
+    assert "very-secret" not in said
+
+
+def test_a_missing_credential_is_named() -> None:
+    status, said = check(RELAY_BASE_URL="http://127.0.0.1:9")
+    assert status == 1
+    assert "relay_api_id" in said
