@@ -22,6 +22,7 @@ RUNNING = {
 """Monotonic cumulative Sums now; the former publisher pushed gauges only."""
 
 NEW_METRICS = {
+    *("relay_key_day_reset_timestamp_seconds", "relay_key_week_reset_timestamp_seconds"),
     *("relay_daily_requests", "relay_daily_tokens"),
     *("relay_monthly_requests", "relay_monthly_tokens", "relay_monthly_cost_usd"),
     *("relay_model_requests", "relay_model_rated_cost_usd"),
