@@ -66,6 +66,50 @@ def test_type_that_the_format_has_not_is_none() -> None:
     assert told("# TYPE depth unsupported\ndepth 1.5\n") == ["Gauge depth 1.5"]
 
 
+def test_summary_without_a_type_is_told_by_its_form() -> None:
+    assert told("""\
+# TYPE pause_seconds unsupported
+pause_seconds{quantile="0.5"} 0.1
+pause_seconds_sum 12.5
+pause_seconds_count 100
+""") == [
+        'Gauge pause_seconds{quantile="0.5"} 0.1',
+        "Sum pause_seconds_count 100",
+        "Sum pause_seconds_sum 12.5",
+    ]
+
+
+def test_what_only_looks_like_a_summary_is_none() -> None:
+    assert told("""\
+speed{quantile="0.5"} 6
+speed 7
+speed_count 8
+# TYPE rank gauge
+rank{quantile="0.5"} 1
+rank_count 2
+depth{quantile="0.5"} 3
+""") == [
+        'Gauge depth{exported_quantile="0.5"} 3',
+        "Gauge rank_count 2",
+        'Gauge rank{exported_quantile="0.5"} 1',
+        "Gauge speed 7",
+        "Gauge speed_count 8",
+        'Gauge speed{exported_quantile="0.5"} 6',
+    ]
+
+
+def test_buckets_without_a_type_are_gauges_that_keep_le() -> None:
+    assert told("""\
+seconds_bucket{job="j",le="1"} 2
+seconds_bucket{job="j",le="+Inf"} 3
+seconds_bucket{vmrange="1...2"} 2
+""") == [
+        'Gauge seconds_bucket{exported_job="j",le="+Inf"} 3',
+        'Gauge seconds_bucket{exported_job="j",le="1"} 2',
+        'Gauge seconds_bucket{vmrange="1...2"} 2',
+    ]
+
+
 def test_histogram_has_the_same_bounds() -> None:
     assert told("""\
 # TYPE seconds histogram

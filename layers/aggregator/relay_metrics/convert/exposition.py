@@ -29,12 +29,16 @@ def convert(families: Iterable[Family], resource: Mapping[str, str], points: Poi
 
     Args:
         resource: the attributes of the endpoint. A label that would stand for one of them, or is
-            reserved, gets `exported_` in front, as in a scrape of Prometheus' own.
+            reserved, gets `exported_` in front, as in a scrape of Prometheus' own; but `le` is in
+            its place where a gauge is the bucket of a histogram without a type.
     """
     of_endpoint = points.of()
-    attributes = _Attributes({_tag(name) for name in resource} | RESERVED)
+    reserved = {_tag(name) for name in resource} | RESERVED
+    of_any, of_bucket = _Attributes(reserved), _Attributes(reserved - {"le"})
     for family in families:
         add = _ADD[family.type]
+        is_bucket = family.type is FamilyType.GAUGE and family.name.endswith("_bucket")
+        attributes = of_bucket if is_bucket else of_any
         for series in family.series:
             add(of_endpoint, family, series, attributes.of(series.labels))
 

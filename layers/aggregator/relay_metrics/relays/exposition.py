@@ -18,6 +18,8 @@ from fnmatch import translate
 from typing import Any, NamedTuple
 
 OPENMETRICS = "application/openmetrics-text"
+TYPES = ("counter", "gauge", "histogram", "summary", "info", "stateset", "gaugehistogram")
+"""The types that say something of a family."""
 TIMES_MS = range(1, 2**63 // 10**6)
 """The instants that OTLP has: whole nanoseconds in 64 bits, of which 0 means that it is unknown."""
 
@@ -26,10 +28,6 @@ _MAX_COMMENT = 4096
 # The library copies what is left of a line at every label and every escaped quote.
 _MAX_QUOTES = 2048
 
-_OPENMETRICS_TYPES = (
-    *("counter", "gauge", "histogram", "summary", "unknown"),
-    *("info", "stateset", "gaugehistogram"),
-)
 # What the names of a family's samples have behind the family's own.
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "counter": ("_total",),
@@ -203,7 +201,7 @@ class _Reader:
                 metadata = _METADATA.match(line)
                 if metadata and metadata[1] == "TYPE":
                     kind = self._typed(metadata[2])
-                    if kind not in _OPENMETRICS_TYPES:
+                    if kind not in (*TYPES, "unknown"):
                         raise ValueError("no type")
                 yield line
             elif self._exclude and self._is_excluded(_name(line)):

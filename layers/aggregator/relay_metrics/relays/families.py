@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from relay_metrics.relays.exposition import TIMES_MS, Exposition, Sample, number
+from relay_metrics.relays.exposition import TIMES_MS, TYPES, Exposition, Sample, number
 from relay_metrics.snapshot import INT64, Family, FamilyType, Series
 
 MAX_SERIES_BYTES = 65536
@@ -53,6 +53,7 @@ class _Assembly:
         self._process_start = _start_ms(exposition.samples.get("process_start_time_seconds", ()))
 
     def families(self) -> Iterator[Family]:
+        _tell_summaries(self._exposition)
         names: dict[str, list[str]] = {}
         for name in self._exposition.samples:
             names.setdefault(self._exposition.family_of(name), []).append(name)
@@ -186,6 +187,22 @@ class _Assembly:
                 yield series
             else:
                 self._left_out["too_large"] += 1
+
+
+def _tell_summaries(exposition: Exposition) -> None:
+    """Know summaries without a type by their form: quantiles, and a count beside them.
+
+    VictoriaMetrics' library for Go, and so its own software, writes no types unless it is told to.
+    """
+    samples, types = exposition.samples, exposition.types
+    for name, of_name in samples.items():
+        count = f"{name}_count"
+        if (
+            count in samples
+            and not {types.get(name), types.get(count)} & set(TYPES)
+            and all("quantile" in one.labels for one in of_name)
+        ):
+            types[name] = "summary"
 
 
 def _is_consistent(buckets: Sequence[tuple[float, float]], count: float) -> bool:
