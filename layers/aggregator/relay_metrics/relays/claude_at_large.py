@@ -35,6 +35,7 @@ class AtLarge:
         self.utc_offset_hours: float | None = None
         self._conversation = conversation
         self._administrator = administrator
+        self._without_accounts: set[str] = set()
 
     def dashboard(self) -> Request[Answer]:
         """Its accounts by state, what all its keys ever used, its clock. Three scans."""
@@ -46,9 +47,13 @@ class AtLarge:
             offset = number(data.get("systemTimezone"))
             if offset is not None and abs(offset) <= 14:
                 self.utc_offset_hours = offset
-            if self._conversation.shard.first:
-                self._of_relay(DASHBOARD, data)
-                self.readings += _accounts_by_state(data)
+            platforms = dig(data, "overview.accountsByPlatform")
+            self._of_relay(DASHBOARD, data)
+            if isinstance(platforms, dict):
+                self.readings += _accounts_by_state(platforms)
+                self._without_accounts = {
+                    platform for platform, states in platforms.items() if dig(states, "total") == 0
+                }
 
         ask = self._administrator.ask_if_there
         return Request(DASHBOARD, lambda: ask(f"/{DASHBOARD}"), take)
@@ -81,9 +86,10 @@ class AtLarge:
         return Request(HEALTH, ask, take)
 
     def accounts(self) -> Iterable[Request[list[Reading]]]:
-        """Each account of each platform. No scan."""
+        """Each account of each platform but those that the dashboard calls empty. No scan."""
         for platform in PLATFORMS:
-            yield self._accounts(platform)
+            if platform not in self._without_accounts:
+                yield self._accounts(platform)
 
     def _accounts(self, platform: str) -> Request[list[Reading]]:
         endpoint = f"admin/{platform}-accounts"
@@ -120,10 +126,7 @@ class AtLarge:
             self.readings.append(Reading(Scope.RELAY, fields))
 
 
-def _accounts_by_state(data: Mapping[str, Any]) -> Iterable[Reading]:
-    platforms = dig(data, "overview.accountsByPlatform")
-    if not isinstance(platforms, dict):
-        return
+def _accounts_by_state(platforms: Mapping[str, Any]) -> Iterable[Reading]:
     for platform, states in platforms.items():
         for name, state in catalogue.ACCOUNT_STATES.items():
             count = number(dig(states, name))

@@ -122,7 +122,9 @@ class _Run:
         found = self._discovered
         at_large = AtLarge(self._conversation, administrator)
         self._conversation.together(self._first_round(administrator, at_large))
-        self._conversation.together(more_pages(self._conversation, administrator, found))
+        pages = more_pages(self._conversation, administrator, found)
+        accounts = at_large.accounts() if self._conversation.shard.first else ()
+        self._conversation.together([*pages, *accounts])
         if at_large.utc_offset_hours is not None:
             base_url = self._conversation.relay.base_url
             self._kept.utc_offset_hours[base_url] = at_large.utc_offset_hours
@@ -152,7 +154,7 @@ class _Run:
         if first:
             if self._may_scan(CONCURRENCY_SCANS):
                 requests.append(at_large.concurrency())
-            requests += [at_large.health(), *at_large.accounts()]
+            requests.append(at_large.health())
         return requests
 
     def _may_scan(self, scans: int) -> bool:
