@@ -54,7 +54,7 @@ class Conversation:
         relay: who is asked.
         environment: bounds of time and size.
         client: the connections to the relay.
-        pool: runs the requests; its size is how many are under way at once, over all relays.
+        pool: runs the requests; its size is how many are under way at once.
         deadline: when all of them end.
         renew: reads the secret anew, once an invocation, and gives the relay as it is then.
         time_ms: the run's one instant, epoch milliseconds.
@@ -196,12 +196,13 @@ class Conversation:
         One that fails is counted, and so is one for which there is no time left.
         """
         started = [(request, self._pool.submit(request.ask)) for request in requests]
-        # a request ends by itself at the deadline; one whose turn never came is called off
-        wait([future for _, future in started], timeout=self._deadline.left + 0.1)
-        for _, future in started:
-            future.cancel()
+        # a request ends by itself at the deadline
+        ends = Deadline.after(self._deadline.left + 0.1)
         for request, future in started:
-            if future.cancelled() or not future.done():
+            # one after the other: what has come is taken while the others are under way
+            wait([future], timeout=ends.left)
+            if not future.done():
+                future.cancel()
                 message = "the run's time ran out"
                 self.failed(RelayError(self.relay.name, request.endpoint, "timeout", message))
                 continue
