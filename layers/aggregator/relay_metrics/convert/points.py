@@ -29,6 +29,9 @@ GAUGE, SUM, RUNNING, HISTOGRAM = "gauge", "sum", "running sum", "histogram"
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
 _SCOPE = InstrumentationScope("relay_metrics")
+_NANOS = 1_000_000
+"""Nanoseconds of a millisecond."""
+
 _CUMULATIVE = AggregationTemporality.CUMULATIVE
 
 
@@ -87,10 +90,10 @@ class ResourcePoints:
         """A point of any metric. `kind` is `GAUGE`, `RUNNING` (monotonic) or `SUM` (not)."""
         self._of(kind, name, unit, description).append(
             NumberDataPoint(
-                attributes=attributes,
-                start_time_unix_nano=_nano(start_ms),
-                time_unix_nano=_nano(self._time_ms if time_ms is None else time_ms),
-                value=value if isinstance(value, float) or value in INT64 else float(value),
+                attributes,
+                0 if start_ms is None else start_ms * _NANOS,
+                (self._time_ms if time_ms is None else time_ms) * _NANOS,
+                value if isinstance(value, float) or value in INT64 else float(value),
             )
         )
 
@@ -116,8 +119,8 @@ class ResourcePoints:
         self._of(HISTOGRAM, name, "", description).append(
             HistogramDataPoint(
                 attributes=attributes,
-                start_time_unix_nano=_nano(start_ms),
-                time_unix_nano=_nano(self._time_ms if time_ms is None else time_ms),
+                start_time_unix_nano=0 if start_ms is None else start_ms * _NANOS,
+                time_unix_nano=(self._time_ms if time_ms is None else time_ms) * _NANOS,
                 count=builtins.sum(counts),
                 sum=sum,  # type: ignore[arg-type]  # None is encoded as not set, as it should be
                 bucket_counts=counts,
@@ -170,10 +173,6 @@ class Points:
                 for attributes, points in self._resources.items()
             ]
         )
-
-
-def _nano(ms: int | None) -> int:
-    return 0 if ms is None else ms * 1_000_000
 
 
 def _data(gathered: _Gathered) -> Gauge | Sum | Histogram:
