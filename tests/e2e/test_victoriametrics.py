@@ -292,7 +292,7 @@ def binary() -> Path:
     script = ROOT / "scripts/get-victoriametrics"
     ran = subprocess.run([script], check=False, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stderr
-    return Path(ran.stdout.strip()) / "victoria-metrics"
+    return Path(ran.stdout.strip())
 
 
 @dataclass(frozen=True)
