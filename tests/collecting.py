@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from local.http_server import HttpServer, Request, Response
@@ -39,9 +38,8 @@ class Collector:
         environment: Mapping[str, str],
         secret: object,
         renewed_secret: object,
-        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        self._monkeypatch = monkeypatch
+        self._now_ms = 0
         self._pushed: list[ExportMetricsServiceRequest] = []
         self._destination = HttpServer(self._take)
         self._variables = {
@@ -55,13 +53,12 @@ class Collector:
     def run(self, instant: str, event: Mapping[str, Any] | None = None) -> Run:
         """A run that is scheduled for an instant, and takes place at it."""
         if self._warm is None:
-            self._warm = Warm(self._variables, self._provider)
-        time_ms = instant_ms(instant)
-        assert time_ms is not None
-        with self._monkeypatch.context() as patch:
-            patch.setattr("time.time_ns", lambda: time_ms * 10**6)
-            asked = Event.of({"time": instant, **(event or {})})
-            report = collect(self._warm, asked, seconds=60)
+            self._warm = Warm(self._variables, self._provider, clock=lambda: self._now_ms * 10**6)
+        now_ms = instant_ms(instant)
+        assert now_ms is not None
+        self._now_ms = now_ms
+        asked = Event.of({"time": instant, **(event or {})})
+        report = collect(self._warm, asked, seconds=60)
         pushed, self._pushed = self._pushed, []
         return Run(report, pushed)
 

@@ -34,6 +34,17 @@ def told(requests: Iterable[ExportMetricsServiceRequest]) -> str:
     return "\n".join(sorted(resources))
 
 
+def points(requests: Iterable[ExportMetricsServiceRequest]) -> list[str]:
+    """Each data point with its resource and metric, a line each, in whichever request it is."""
+    found = []
+    for resource in (one for request in requests for one in request.resource_metrics):
+        attributes = _labels(attributes_of(resource.resource.attributes))
+        for metric in (one for scope in resource.scope_metrics for one in scope.metrics):
+            head, *lines = _metric(metric)
+            found += [f"{attributes}{head}{line}" for line in lines]
+    return sorted(found)
+
+
 def attributes_of(encoded: Iterable[Any]) -> dict[str, str]:
     """Encoded attributes, all of which are text."""
     found: dict[str, str] = {}

@@ -26,15 +26,13 @@ SETTINGS = {"about", "environment", "secret", "renewed_secret", "event", "instan
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.name))
-def test_case(
-    folder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_case(folder: Path, request: pytest.FixtureRequest) -> None:
     written = (folder / "settings.json").read_text("utf-8")
     assert json.loads(written).keys() <= SETTINGS
     with ExchangeServer(json.loads((folder / "exchanges.json").read_text("utf-8"))) as relay:
         address = relay.url.removeprefix("http://")
         settings = json.loads(written.replace(HOST, address))
-        got = "\n".join(_runs(settings, monkeypatch)).replace(address, HOST)
+        got = "\n".join(_runs(settings)).replace(address, HOST)
     assert relay.unexpected == []
     assert relay.never_asked == []
     expected = folder / "expected.txt"
@@ -71,11 +69,11 @@ def test_every_recording_is_used_or_said_not_to_be() -> None:
     assert used & unused.keys() == set()
 
 
-def _runs(settings: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def _runs(settings: Mapping[str, Any]) -> Iterator[str]:
     """What each run of a case says: the report, then all that was pushed."""
     secret = settings.get("secret", {})
     renewed = settings.get("renewed_secret", secret)
-    with Collector(settings["environment"], secret, renewed, monkeypatch) as collector:
+    with Collector(settings["environment"], secret, renewed) as collector:
         for instant in settings["instants"]:
             yield f"run at {instant}"
             try:

@@ -43,7 +43,7 @@ class Pushed(NamedTuple):
 
 
 @pytest.fixture
-def pushed(monkeypatch: pytest.MonkeyPatch) -> Pushed:
+def pushed() -> Pushed:
     """What is pushed of the key whose answers the former publisher was given."""
     batch = "claude-relay/batch-stats.json"
     with ExchangeServer([{"recording": path} for path in FORMER["from"]]) as recorded:
@@ -56,7 +56,7 @@ def pushed(monkeypatch: pytest.MonkeyPatch) -> Pushed:
     with ExchangeServer(exchanges) as relay:
         environment = {"RELAY_BASE_URL": relay.url, "RELAY_ENVIRONMENT": "prod"}
         secret = {"relay_api_id": key_id}
-        with Collector(environment, secret, secret, monkeypatch) as collector:
+        with Collector(environment, secret, secret) as collector:
             (request,) = collector.run("2026-11-21T21:00:00Z").pushed
         url = relay.url
     resources = {
