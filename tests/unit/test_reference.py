@@ -2,18 +2,132 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+import re
+from typing import Any
 
+import pytest
+import yaml
+
+from dashboards.build import FOLDER, dashboards, written
 from relay_metrics.catalogue import METRICS, Metric
 from scripts import metrics_reference
+from tests import promql
+from tests.queries import ALERTS, ROOT, RUNBOOKS, all_promql, panels, rules
+
+FILES = sorted(dashboards())
+PROMQL = all_promql()
 
 
 def test_the_metrics_reference_is_current() -> None:
-    written = metrics_reference.FILE.read_text("utf-8")
-    assert written == metrics_reference.reference(), "run `make docs`"
+    text = metrics_reference.FILE.read_text("utf-8")
+    assert text == metrics_reference.reference(), "run `make docs`"
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_each_metric_has_its_section_in_the_reference(metric: Metric) -> None:
     text = metrics_reference.FILE.read_text("utf-8")
     assert text.count(f"\n### {metric.name}\n") == 1
+
+
+def test_no_other_dashboard_is_there() -> None:
+    assert sorted(file.name for file in FOLDER.glob("*.json")) == FILES
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_dashboards_are_current(name: str) -> None:
+    text = (FOLDER / name).read_text("utf-8")
+    assert text == written(dashboards()[name]), "run `make docs`"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_panel_has_a_unit_a_description_and_a_word_where_nothing_is(name: str) -> None:
+    for panel in panels(name):
+        defaults = panel["fieldConfig"]["defaults"]
+        assert panel["title"]
+        assert len(panel["description"]) > 20, panel["title"]
+        assert defaults["unit"], panel["title"]
+        assert len(defaults["noValue"]) > 5, panel["title"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_two_panels_overlap(name: str) -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in panels(name):
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        assert max(x for x, _ in cells) < 24, panel["title"]
+        taken |= cells
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_dashboard_leads_to_the_others(name: str) -> None:
+    dashboard: dict[str, Any] = json.loads((FOLDER / name).read_text("utf-8"))
+    [link] = dashboard["links"]
+    assert link["type"] == "dashboards"
+    assert set(link["tags"]) <= set(dashboard["tags"])
+
+
+@pytest.mark.parametrize(("where", "query"), PROMQL, ids=[where for where, _ in PROMQL])
+def test_each_query_keeps_within_what_greptimedb_can(where: str, query: str) -> None:
+    promql.check(query)
+
+
+def test_each_query_asks_for_metrics_that_exist() -> None:
+    text = (ROOT / "tests/recordings/prometheus/wyolet-relay.prom").read_text("utf-8")
+    exposition = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
+    known = {metric.name for metric in METRICS} | exposition
+    known |= {f"{name}_{part}" for name in exposition for part in ("bucket", "sum", "count")}
+    asked = {name for _, query in PROMQL for name in promql.metrics(query)}
+    assert asked - known == set()
+
+
+def test_each_metric_is_on_a_dashboard_or_is_named_here() -> None:
+    shown = {
+        name
+        for where, query in PROMQL
+        if where.startswith("dashboards/")
+        for name in promql.metrics(query)
+    }
+    assert {metric.name for metric in METRICS} - shown == NOT_SHOWN
+
+
+NOT_SHOWN = {
+    # limits and lengths that other panels are shares of, or that mean little alone
+    *("relay_current_window_tokens", "relay_token_limit", "relay_concurrency_limit"),
+    "relay_rate_limit_window_minutes",
+    # told by another figure
+    *("relay_stats_staleness_seconds", "relay_tokens_total", "relay_account_rate_limited"),
+    *("relay_monthly_requests", "relay_monthly_tokens", "relay_account_daily_tokens"),
+    "relay_model_rated_cost_usd",
+    *(f"relay_model_{kind}_tokens" for kind in ("input", "output", "cache_create", "cache_read")),
+    *(metric.name for metric in METRICS if metric.name.startswith("relay_all_keys_")),
+    "relay_uptime_seconds",
+}
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: str(rule["alert"]))
+def test_each_alert_says_what_it_means_and_what_to_do(rule: dict[str, Any]) -> None:
+    headings = re.findall(r"^## (\S+)$", RUNBOOKS.read_text("utf-8"), re.MULTILINE)
+    assert rule["labels"]["severity"] in ("warning", "critical")
+    assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+    path, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+    assert path == "docs/runbooks.md"
+    assert anchor in [heading.lower() for heading in headings]
+
+
+def test_there_is_a_runbook_for_each_alert_and_no_other() -> None:
+    headings = re.findall(r"^## (\S+)$", RUNBOOKS.read_text("utf-8"), re.MULTILINE)
+    assert sorted(headings) == sorted(rule["alert"] for rule in rules())
+
+
+def test_the_rules_are_yaml_of_the_known_form() -> None:
+    document = yaml.safe_load(ALERTS.read_text("utf-8"))
+    assert list(document) == ["groups"]
+    for group in document["groups"]:
+        assert set(group) == {"name", "rules"}

@@ -1,0 +1,1 @@
+"""Grafana's dashboards, built from code: `make docs` writes the JSON files beside it."""
