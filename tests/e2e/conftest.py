@@ -1,4 +1,4 @@
-"""What `sam build` makes of this source tree, built once for all tests."""
+"""What the tests of the built artefacts and of what is stored share."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.victoriametrics import installed
 from tests.template.deployed import ROOT
 
 LAYERS = {"arm64": "AggregatorLayerArm64", "x86_64": "AggregatorLayerX8664"}
@@ -31,3 +32,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=600,
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def victoriametrics() -> Path:
+    """VictoriaMetrics' program."""
+    return installed()

@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
-import requests
 
 from local.http_server import HttpServer, Response
 from relay_metrics import catalogue
 from relay_metrics.actions import act
 from relay_metrics.snapshot import Scope
 from relay_metrics.warm import Warm
+from tests.e2e.victoriametrics import PATIENCE_S, VictoriaMetrics
 
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "tests/recordings/prometheus/wyolet-relay.prom"
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
-PATIENCE_S = 60
 
 pytestmark = pytest.mark.e2e
 
@@ -221,80 +218,6 @@ RESOURCE = {
 }
 
 
-class VictoriaMetrics:
-    """One of them on loopback, with its data in a folder, until it is closed."""
-
-    def __init__(self, binary: Path, folder: Path, *flags: str) -> None:
-        folder.mkdir()
-        self._log = folder / "log"
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [
-                    binary,
-                    "-httpListenAddr=127.0.0.1:0",
-                    f"-storageDataPath={folder / 'data'}",
-                    "-memory.allowedBytes=64MB",
-                    "-search.latencyOffset=0s",
-                    *flags,
-                ],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        self.url = self._wait_for_url()
-
-    def _wait_for_url(self) -> str:
-        ends = time.monotonic() + PATIENCE_S
-        while time.monotonic() < ends and self._process.poll() is None:
-            started = re.search(r"started server at (http://\S+)/\n", self._log.read_text())
-            if started:
-                return started[1]
-            time.sleep(0.05)
-        self.close()
-        raise AssertionError(self._log.read_text()[-2000:])
-
-    def close(self) -> None:
-        self._process.terminate()
-        self._process.wait(PATIENCE_S)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def get(self, path: str, **query: str) -> str:
-        answer = requests.get(self.url + path, params=query, timeout=PATIENCE_S)
-        answer.raise_for_status()
-        return answer.text
-
-    def query(self, promql: str) -> list[dict[str, Any]]:
-        self.get("/internal/force_flush")
-        found: list[dict[str, Any]] = json.loads(self.get("/api/v1/query", query=promql))["data"][
-            "result"
-        ]
-        return found
-
-    def series(self) -> Iterator[tuple[dict[str, str], float, int]]:
-        """Labels, latest value and its instant of every series."""
-        self.get("/internal/force_flush")
-        for line in self.get("/api/v1/export", **{"match[]": '{__name__!=""}'}).splitlines():
-            one = json.loads(line)
-            yield one["metric"], one["values"][-1], one["timestamps"][-1]
-
-
-@pytest.fixture(scope="session")
-def binary() -> Path:
-    script = ROOT / "scripts/get-victoriametrics"
-    ran = subprocess.run([script], check=False, capture_output=True, text=True, timeout=600)
-    assert ran.returncode == 0, ran.stderr
-    return Path(ran.stdout.strip())
-
-
 @dataclass(frozen=True)
 class Both:
     """The two, after each has the same exposition."""
@@ -329,10 +252,12 @@ def _series(labels: dict[str, str], aside: set[str]) -> str:
 
 @pytest.fixture(scope="session", params=["recorded", "own", "generated"])
 def both(
-    request: pytest.FixtureRequest, binary: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, victoriametrics: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Both]:
     folder = tmp_path_factory.mktemp(request.param)
-    with VictoriaMetrics(binary, folder / "pushed", "-opentelemetry.usePrometheusNaming") as pushed:
+    with VictoriaMetrics(
+        victoriametrics, folder / "pushed", "-opentelemetry.usePrometheusNaming"
+    ) as pushed:
         exposition = {
             "recorded": RECORDED.read_text(),
             "own": pushed.get("/metrics"),
@@ -356,7 +281,7 @@ def both(
             )
             _collect(endpoint.url, pushed.url)
             flag = f"-promscrape.config={config}"
-            with VictoriaMetrics(binary, folder / "scraped", flag) as scraped:
+            with VictoriaMetrics(victoriametrics, folder / "scraped", flag) as scraped:
                 _wait_for_scrape(scraped)
                 yield Both(scraped, pushed)
 
