@@ -1,0 +1,174 @@
+"""What both functions do around their work."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from relay_metrics import handler as module
+from relay_metrics import observability
+from relay_metrics.errors import NotDelivered, RelayMetricsError, SettingsError
+from relay_metrics.handler import Handler
+from relay_metrics.observability import hide, logger
+from relay_metrics.settings.variables import environment
+from relay_metrics.warm import Warm
+
+SECRET = "hunter2-the-secret"
+
+
+class Context:
+    aws_request_id = "request-1"
+
+    def __init__(self, milliseconds: int = 55_250) -> None:
+        self._milliseconds = milliseconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self._milliseconds
+
+
+@pytest.fixture(autouse=True)
+def without_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RELAY_KIND", "LOG_LEVEL", "SECRET_ID", "SPOOL_QUEUE_URL", "RELAY_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    before = logger.logger_handler.setStream(stream)  # type: ignore[attr-defined]
+    monkeypatch.setattr(observability, "_hidden", set())
+    yield stream
+    logger.logger_handler.setStream(before)  # type: ignore[attr-defined]
+    logger.remove_keys(["request_id"])
+
+
+def lines(log: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.getvalue().splitlines()]
+
+
+def failing(error: Exception) -> Handler:
+    def work(warm: Warm, event: Any, seconds: float) -> dict[str, Any]:
+        raise error
+
+    return Handler(work)
+
+
+# -- an answer
+
+
+def test_the_work_is_given_the_event_and_the_time_left() -> None:
+    given: list[object] = []
+
+    def work(warm: Warm, event: Any, seconds: float) -> dict[str, Any]:
+        given.extend((event, seconds))
+        return {"ok": True}
+
+    assert Handler(work)({"shard": "1/2"}, Context(55_250)) == {"ok": True}
+    assert given == [{"shard": "1/2"}, 55.25]
+
+
+def test_without_a_context_there_is_a_minute() -> None:
+    assert Handler(lambda warm, event, seconds: {"seconds": seconds})({}, None) == {"seconds": 60.0}
+
+
+def test_what_is_warm_is_kept() -> None:
+    seen: list[Warm] = []
+
+    def work(warm: Warm, event: Any, seconds: float) -> dict[str, Any]:
+        seen.append(warm)
+        return {}
+
+    handler = Handler(work)
+    handler({}, Context())
+    handler({}, Context())
+    assert seen[0] is seen[1]
+
+
+def test_nothing_is_read_before_an_invocation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAY_KIND", "other")
+    handler = Handler(lambda warm, event, seconds: {"ok": True})
+    with pytest.raises(SettingsError, match=r"^RELAY_KIND must be one of"):
+        handler({}, Context())
+    monkeypatch.delenv("RELAY_KIND")
+    assert handler({}, Context()) == {"ok": True}
+
+
+def test_the_process_s_environment_is_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAY_MAX_KEYS", "7")
+    handler = Handler(lambda warm, event, seconds: {"max": warm.environment.max_keys})
+    assert handler({}, Context()) == {"max": 7}
+    assert environment().max_keys == 7
+
+
+# -- a failure
+
+
+def test_a_failure_of_ours_goes_on_as_it_is(log: io.StringIO) -> None:
+    with pytest.raises(NotDelivered, match=r"^12 data points are lost$"):
+        failing(NotDelivered("12 data points are lost"))({}, Context())
+    (line,) = lines(log)
+    assert (line["level"], line["message"]) == ("ERROR", "12 data points are lost")
+    assert line["error"] == "NotDelivered"
+    assert line["request_id"] == "request-1"
+    assert "exception" not in line
+
+
+def test_a_failure_shows_neither_secret_nor_what_caused_it(log: io.StringIO) -> None:
+    def work(warm: Warm, event: Any, seconds: float) -> dict[str, Any]:
+        hide([SECRET])
+        try:
+            raise ValueError(SECRET)
+        except ValueError:
+            raise SettingsError(f"an echo of {SECRET}")  # noqa: B904 - as it would be by mistake
+
+    with pytest.raises(SettingsError, match=r"^an echo of \*\*\*$") as caught:
+        Handler(work)({}, Context())
+    assert caught.value.__suppress_context__
+    assert caught.value.__cause__ is None
+    assert SECRET not in log.getvalue()
+
+
+def test_a_fault_is_logged_whole_and_told_by_its_name(log: io.StringIO) -> None:
+    hide([SECRET])
+    with pytest.raises(RelayMetricsError) as caught:
+        failing(KeyError(SECRET))({}, Context())
+    assert str(caught.value) == "a fault of relay-metrics (KeyError): see the log"
+    assert type(caught.value) is RelayMetricsError
+    assert caught.value.__suppress_context__
+    (line,) = lines(log)
+    assert line["exception_name"] == "KeyError"
+    assert "test_handler.py" in line["exception"]
+    assert SECRET not in log.getvalue()
+
+
+def test_after_a_fault_the_next_invocation_works(log: io.StringIO) -> None:
+    outcomes = iter([ValueError("once"), None])
+
+    def work(warm: Warm, event: Any, seconds: float) -> dict[str, Any]:
+        if error := next(outcomes):
+            raise error
+        return {"ok": True}
+
+    handler = Handler(work)
+    with pytest.raises(RelayMetricsError):
+        handler({}, Context())
+    assert handler({}, Context()) == {"ok": True}
+
+
+def test_a_process_that_is_to_end_ends() -> None:
+    def work(warm: Warm, event: Any, seconds: float) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Handler(work)({}, None)
+
+
+def test_the_module_keeps_nothing_between_handlers() -> None:
+    one = Handler(lambda warm, event, seconds: {"warm": id(warm)})
+    other = Handler(lambda warm, event, seconds: {"warm": id(warm)})
+    assert one({}, None) != other({}, None)
+    assert not [name for name in vars(module) if name == "_warm"]
