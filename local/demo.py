@@ -197,8 +197,9 @@ def _show(store: Stored) -> None:
     last = len(store.instants) - 1
     keys = store.at(store.keys, last)
     if keys:
+        number = "1 key" if len(keys) == 1 else f"{len(keys)} keys"
         _print(
-            f"{len(keys)} {'key' if len(keys) == 1 else 'keys'}: what each has used since it was made",
+            f"{number}: what each has used since it was made",
             ("key", ">requests, run by run", ">tokens", ">cost USD"),
             [
                 (

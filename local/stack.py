@@ -14,6 +14,7 @@ import json
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -128,8 +129,9 @@ class Stack:
                     relay.tick()
 
     def collect(self) -> Result:
-        """Invoke the collector once, with the schedule's event."""
-        return self.collector.invoke(json.loads(SCHEDULE.read_text("utf-8")))
+        """Invoke the collector once, with the schedule's event; its time is now, as it would be."""
+        event = json.loads(SCHEDULE.read_text("utf-8"))
+        return self.collector.invoke({**event, "time": datetime.now(UTC).isoformat()})
 
     def close(self) -> None:
         """End everything that was started. Safe to call twice."""

@@ -1,0 +1,196 @@
+"""The documents say what the code does: variables, keys, events, parameters, commands, links."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.stack import CREDENTIALS, PASSED_ON
+from relay_metrics import settings as settings_package
+from relay_metrics.events import Event
+from relay_metrics.settings import destinations, environment, relays, settings
+from tests.template.deployed import ROOT, source
+from tests.template.test_functions import CONTRACT
+
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+DEPLOYING = (ROOT / "docs" / "deploying.md").read_text("utf-8")
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
+TEMPLATE = source()
+OF_THE_STACK = {"SECRET_ID", "SPOOL_QUEUE_URL"}
+"""Variables whose value the stack itself gives."""
+
+PROGRAMS = {"make", "sam", "aws", "cat", "rm", "git"}
+MADE_BY_THE_READER = {"secret.json"}
+
+
+def section(text: str, heading: str) -> str:
+    """What is under a heading, up to the next one of its level or above."""
+    level = heading.partition(" ")[0]
+    after = text.split(f"\n{heading}\n", 1)[1]
+    return re.split(rf"\n#{{1,{len(level)}}} ", after, maxsplit=1)[0]
+
+
+def table(text: str, first_column: str) -> list[list[str]]:
+    """The rows of every table whose first column is called so; code marks taken off."""
+    rows: list[list[str]] = []
+    inside = False
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("| ").split("|")] if line[:1] == "|" else []
+        if not cells:
+            inside = False
+        elif cells[0] == first_column:
+            inside = True
+        elif inside and set(cells[0]) != {"-"}:
+            # an empty last cell would be lost to the strip above, but each ends in a sentence
+            rows.append([cell.strip("`") for cell in cells])
+    return rows
+
+
+def names(text: str, first_column: str) -> list[str]:
+    """The names in a table's first column, several in one cell parted."""
+    return [name.strip("` ") for row in table(text, first_column) for name in row[0].split(",")]
+
+
+def blocks(text: str, language: str) -> Iterator[str]:
+    """The fenced blocks of a language, also inside lists."""
+    for indent, body in re.findall(rf"(?ms)^( *)```{language}\n(.*?)^ *```$", text):
+        yield "".join(line.removeprefix(indent) for line in body.splitlines(keepends=True))
+
+
+def of_the_template() -> dict[str, str]:
+    """The parameter that each variable of the functions is set from."""
+    variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+    return {
+        name: value["Ref"]
+        for name, value in variables.items()
+        if value.get("Ref") in TEMPLATE["Parameters"]
+    } | {"SECRET_ID": "SecretArn"}
+
+
+def test_every_variable_is_there_with_its_parameter_and_default() -> None:
+    rows = {row[0]: row[1:3] for row in table(CONFIGURATION, "variable") if len(row) == 4}
+    assert rows.keys() == CONTRACT.keys()
+    parameters = of_the_template()
+    for name, (parameter, default) in rows.items():
+        assert parameter == parameters.get(name, ""), name
+        template = TEMPLATE["Parameters"].get(parameter, {})
+        assert default == str(template.get("Default", "")), name
+
+
+def test_every_parameter_is_in_one_of_the_two_documents() -> None:
+    others = {row[0]: row[1] for row in table(DEPLOYING, "parameter")}
+    variables = [row[1] for row in table(CONFIGURATION, "variable") if len(row) == 4 and row[1]]
+    assert sorted([*others, *variables]) == sorted(TEMPLATE["Parameters"])
+    for name, default in others.items():
+        assert default == str(TEMPLATE["Parameters"][name]["Default"]), name
+
+
+@pytest.mark.parametrize(
+    ("first_column", "known"),
+    [
+        ("key", {*settings_package._SECRET} - {"relays", "destinations"}),
+        ("key of a relay", {*relays._RELAY}),
+        ("key of a destination", {*destinations._DESTINATION}),
+    ],
+)
+def test_every_key_of_the_secret_is_there(first_column: str, known: set[str]) -> None:
+    listed = names(CONFIGURATION, first_column)
+    assert len(listed) == len(set(listed))
+    assert set(listed) == known
+
+
+@pytest.mark.parametrize("text", [*blocks(section(CONFIGURATION, "## The secret"), "json")])
+def test_every_example_of_a_secret_is_one(text: str) -> None:
+    variables = {"OTEL_EXPORT_URL": "https://greptimedb.example.com", "SECRET_ID": "it"}
+    if "relays" not in json.loads(text):
+        variables["RELAY_BASE_URL"] = "https://relay.example.com"
+    read = settings(environment(variables), text)
+    assert len(read.relays) == len(json.loads(text).get("relays", [None]))
+    assert len(read.destinations) == 1 + len(json.loads(text).get("destinations", []))
+    assert read.warnings == ()
+
+
+def test_every_event_is_there_with_its_file() -> None:
+    rows = table(section(CONFIGURATION, "## Events"), "event")
+    files = [ROOT / row[1] for row in rows]
+    redriver = ROOT / "events" / "redrive.json"
+    assert f"`{redriver.relative_to(ROOT)}`" in CONFIGURATION
+    assert {*files, redriver, ROOT / "events" / "env.json"} == set(ROOT.glob("events/*.json"))
+    for row, file in zip(rows, files, strict=True):
+        event, written = json.loads(row[0]), json.loads(file.read_text("utf-8"))
+        assert event.keys() <= written.keys()
+        assert Event.of(written).action == event.get("action", "collect")
+
+
+def test_the_variables_of_one_machine_are_there() -> None:
+    rows = table(section(CONFIGURATION, "## On one machine"), "variable")
+    assert {row[0]: re.split("[`,]", row[1])[0] for row in rows} == CREDENTIALS
+    assert {*PASSED_ON} == CONTRACT.keys() - OF_THE_STACK
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"(?m)^([a-z][a-z0-9-]*):", (ROOT / "Makefile").read_text("utf-8")))
+
+
+def commands() -> Iterator[Any]:
+    """Every command of the documents' shell blocks, as its words."""
+    for path in DOCUMENTS:
+        for text in blocks(path.read_text("utf-8"), "sh"):
+            script = re.sub(r"(?s)<<'END'\n.*?\nEND\n", "\n", text.replace("\\\n", " "))
+            for line in script.splitlines():
+                for command in line.split("&&"):
+                    yield pytest.param(shlex.split(command), id=f"{path.name}: {command.strip()}")
+
+
+@pytest.mark.parametrize("words", [*commands()])
+def test_a_command_names_only_what_exists(words: list[str]) -> None:
+    set_before = [word for word in words if re.match(r"[A-Z_]+=", word)]
+    program, *arguments = [word for word in words if word not in set_before]
+    assert program in PROGRAMS
+    if program == "make":
+        assert set(arguments) <= targets()
+        assert {word.partition("=")[0] for word in set_before} <= {
+            *CREDENTIALS,
+            *PASSED_ON,
+            "ARGS",
+        }
+    if program == "sam":
+        if "invoke" in arguments:
+            assert arguments[2] in TEMPLATE["Resources"]
+        overridden = re.findall(r"(?m)^([A-Z][A-Za-z0-9]+)=", "\n".join(words))
+        assert set(overridden) <= TEMPLATE["Parameters"].keys()
+    for word in words:
+        name = word.removeprefix("file://")
+        if name.endswith((".json", ".yaml", ".py")) and name not in MADE_BY_THE_READER:
+            assert (ROOT / name).exists()
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub gives to a document's headings."""
+    headings = re.findall(r"(?m)^#+ (.+)$", path.read_text("utf-8"))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_a_link_leads_somewhere(path: Path) -> None:
+    text = re.sub(r"(?ms)^ *```.*?^ *```$", "", path.read_text("utf-8"))
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith(("https://", "http://")):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+def test_the_readme_leads_to_every_document() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for path in ROOT.glob("docs/*.md"):
+        assert f"](docs/{path.name}" in readme, path.name
