@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from relay_metrics.errors import RelayError, Unauthorised
@@ -32,6 +33,12 @@ class Sessions:
         self._tokens[base_url, username] = token
 
 
+@dataclass(frozen=True, eq=False)
+class _Session:
+    token: str = field(repr=False)
+    renewable: bool
+
+
 class Administrator:
     """The administrator of one relay in one run.
 
@@ -48,8 +55,7 @@ class Administrator:
         self._sessions = sessions
         self._login = login
         self._lock = threading.Lock()
-        self._token: str | None = None
-        self._logged_in = False
+        self._session = _Session("", renewable=False)
 
     def enter(self) -> None:
         """Have a session, the one of an earlier run where there is one.
@@ -57,9 +63,8 @@ class Administrator:
         Raises:
             RelayError: the relay refuses the login, or does not answer.
         """
-        self._token = self._sessions.token(self._base_url, self._login.username)
-        if self._token is None:
-            self._token = self._log_in()
+        kept = self._sessions.token(self._base_url, self._login.username)
+        self._session = _Session(self._log_in() if kept is None else kept, renewable=True)
 
     def ask(self, path: str, *, endpoint: str | None = None) -> dict[str, Any]:
         """A GET under `/admin/` and its answer.
@@ -67,17 +72,18 @@ class Administrator:
         Raises:
             RelayError: as `Conversation.ask_json`.
         """
-        used = self._token
+        used = self._session
         try:
             answer = self._ask(path, endpoint, used)
         except Unauthorised:
             with self._lock:
-                if self._token == used:
-                    if self._logged_in:
+                if self._session is used:
+                    if not used.renewable:
                         raise
-                    self._logged_in = True
-                    self._token = self._log_in()
-            answer = self._ask(path, endpoint, self._token)
+                    # before the login, which the others are not to try again where it fails
+                    self._session = replace(used, renewable=False)
+                    self._session = _Session(self._log_in(), renewable=False)
+            answer = self._ask(path, endpoint, self._session)
         self.accepted = True
         return answer
 
@@ -94,8 +100,8 @@ class Administrator:
     def _base_url(self) -> str:
         return self._conversation.relay.base_url
 
-    def _ask(self, path: str, endpoint: str | None, token: str | None) -> dict[str, Any]:
-        headers = {"Authorization": f"Bearer {token}"}
+    def _ask(self, path: str, endpoint: str | None, session: _Session) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {session.token}"}
         return self._conversation.ask_json("GET", path, endpoint=endpoint, headers=headers)
 
     def _log_in(self) -> str:
