@@ -63,6 +63,7 @@ def _resource(resource: Any) -> str:
     (scope,) = resource.scope_metrics
     assert not scope.schema_url
     assert scope.scope.name == "relay_metrics"
+    assert scope.metrics
     metrics = ["\n".join(_metric(metric)) for metric in scope.metrics]
     return "\n".join([*lines, *sorted(metrics, key=lambda text: text.split(" ")[1:]), ""])
 

@@ -68,6 +68,12 @@ def test_a_thing_s_own_attribute_takes_the_place_of_the_relay_s() -> None:
     assert dict(resource.resource.attributes) == {"service.instance.id": "key"}
 
 
+def test_a_resource_without_a_point_is_not_told_of() -> None:
+    made = gathered()
+    made.of({"a": "1"})
+    assert made.data() == MetricsData([])
+
+
 def test_the_encoder_keeps_the_last_of_two_equal_resources_only() -> None:
     # why they must come together; where the encoder learns better, this fails and tells so
     twice = [*_limit_of(1).resource_metrics, *_limit_of(2).resource_metrics]

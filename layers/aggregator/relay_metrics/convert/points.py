@@ -164,13 +164,12 @@ class Points:
         return points
 
     def data(self) -> MetricsData:
-        """Everything that was added."""
+        """Everything that was added; a resource without a point is not told of."""
         return MetricsData(
             [
-                ResourceMetrics(
-                    Resource(dict(attributes)), [ScopeMetrics(_SCOPE, points.metrics(), "")], ""
-                )
+                ResourceMetrics(Resource(dict(attributes)), [ScopeMetrics(_SCOPE, metrics, "")], "")
                 for attributes, points in self._resources.items()
+                if (metrics := points.metrics())
             ]
         )
 
