@@ -1,0 +1,170 @@
+"""The public stats of configured keys: few and many, in turn, and where billing is hidden."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from local.http_server import Fault, Request, Response
+from local.relay import ClaudeRelay, Key
+from local.relay.demo import demo_keys, many_keys
+from relay_metrics.relays.claude_keys import instance_id
+from relay_metrics.snapshot import Scope
+from tests.unit.claude import BATCH, MODELS, NOW, STATS, Asker, Clock, used
+
+
+def a_relay(*keys: Key, **more: Any) -> ClaudeRelay:
+    relay = ClaudeRelay(keys or demo_keys(NOW), clock=Clock(), **more)
+    relay.tick()
+    return relay
+
+
+def ids(relay: ClaudeRelay) -> dict[str, list[str]]:
+    return {"api_ids": [key.id for key in relay.keys]}
+
+
+def model_rows(change: Callable[[dict[str, Any]], None]) -> Callable[[Request], Fault | None]:
+    def rewritten(response: Response) -> Response:
+        answer = json.loads(response.body)
+        for row in answer["data"]:
+            change(row)
+        return Response.of_json(answer)
+
+    return lambda request: Fault(rewrite=rewritten) if request.path == MODELS else None
+
+
+def costs(run_with: Callable[[dict[str, Any]], None]) -> tuple[set[str], dict[str, float]]:
+    key = Key("rated", rate=1.5, models=())
+    with a_relay(key) as relay:
+        used(relay, [key])
+        relay.fault = model_rows(run_with)
+        with Asker(relay, ids(relay)) as asker:
+            (row,) = asker.run().readings(Scope.MODEL)
+    found = {name: float(figure) for name, figure in row.fields.items() if "costs" in name}
+    return set(found), found
+
+
+def test_a_models_costs_are_real_and_rated() -> None:
+    _, found = costs(lambda row: None)
+    assert found["costs.rated"] == pytest.approx(1.5 * found["costs.total"], rel=1e-3)
+
+
+def test_where_billing_is_hidden_the_total_is_the_rated_cost() -> None:
+    def hide(row: dict[str, Any]) -> None:
+        row["costs"] = {"total": row["costs"]["rated"]}
+
+    names, found = costs(hide)
+    assert names == {"costs.rated"}
+    assert found == {"costs.rated": costs(lambda row: None)[1]["costs.rated"]}
+
+
+def test_a_legacy_row_and_an_older_relay_have_a_real_total_alone() -> None:
+    def older(row: dict[str, Any]) -> None:
+        del row["isLegacy"], row["costs"]["real"], row["costs"]["rated"]
+
+    def legacy(row: dict[str, Any]) -> None:
+        row["isLegacy"] = True
+        del row["costs"]["real"], row["costs"]["rated"]
+
+    assert costs(older)[0] == costs(legacy)[0] == {"costs.total"}
+
+
+def test_few_keys_are_asked_everything_and_many_in_turn() -> None:
+    with a_relay(*many_keys(5)) as relay, Asker(relay, ids(relay)) as asker:
+        run = asker.run()
+    assert run.calls == {STATS: 5, MODELS: 5, BATCH: 1}
+    with a_relay(*many_keys(40)) as relay, Asker(relay, ids(relay)) as asker:
+        run = asker.run()
+        assert run.scans == 10
+        assert run.calls[BATCH] == 2
+        assert 36 <= run.calls[STATS] <= 40, "those that were used, and those whose turn it is"
+        assert run.fetched.up
+        assert len(run.figures("usage.total.requests")) == 40, "unused ones by their batch"
+        assert len(run.figures("limits.tokenLimit")) == run.calls[STATS]
+
+
+@pytest.mark.parametrize("budget", range(12))
+@pytest.mark.parametrize("count", [1, 3, 30])
+def test_configured_keys_cause_no_more_scans_than_they_may(budget: int, count: int) -> None:
+    keys = many_keys(count)
+    for key in keys[: count // 2 + 1]:
+        key.models = ()
+    with (
+        a_relay(*keys) as relay,
+        Asker(relay, ids(relay), RELAY_SCANS_PER_RUN=str(budget)) as asker,
+    ):
+        for _ in range(3):
+            run = asker.run()
+            assert run.scans <= budget
+            assert run.fetched.up
+            assert run.failures == {}
+
+
+def test_a_key_that_was_never_used_costs_no_scan_of_its_own_but_in_turn() -> None:
+    keys = [Key(f"unused-{number}", models=()) for number in range(40)]
+    with a_relay(*keys) as relay, Asker(relay, ids(relay)) as asker:
+        run = asker.run()
+    assert run.calls == {BATCH: 2, STATS: 10}
+    assert run.scans == 10
+    assert len(run.figures("limits.currentDailyCost")) == 40
+
+
+def test_keys_that_may_not_be_read_are_counted_and_cost_no_scan() -> None:
+    keys = many_keys(20)
+    keys[0].active = False
+    keys[1].expires_at = NOW - 1
+    with a_relay(*keys) as relay:
+        secret = ids(relay)
+        secret["api_ids"].append("00000000-0000-4000-8000-000000000000")
+        with Asker(relay, secret, RELAY_SCANS_PER_RUN="0") as asker:
+            run = asker.run()
+    assert run.scans == 0
+    assert run.fetched.keys_failed == 3
+    assert run.failures == {("user-stats", "403"): 2, ("user-stats", "404"): 1}
+    assert run.fetched.up
+
+
+def test_the_first_shard_is_up_though_its_keys_are_all_of_others() -> None:
+    with a_relay(Key("in another")) as relay, Asker(relay, ids(relay)) as asker:
+        shards = [asker.run(f"{index}/4") for index in range(1, 5)]
+    assert shards[0].fetched.up
+    assert [len(shard.keys()) for shard in shards].count(1) == 1
+    assert shards[0].keys() == {}, "or this test shows nothing"
+
+
+def test_shards_of_configured_keys_give_together_what_one_run_gives() -> None:
+    with a_relay(*many_keys(40)) as relay, Asker(relay, ids(relay)) as asker:
+        whole = asker.run()
+        shards = [asker.run(f"{index}/3") for index in range(1, 4)]
+    totals = [shard.figures("usage.total.allTokens") for shard in shards]
+    assert sum(map(len, totals)) == 40
+    assert totals[0] | totals[1] | totals[2] == whole.figures("usage.total.allTokens")
+
+
+def test_a_key_by_itself_is_asked_for_by_its_id_and_not_activated() -> None:
+    waiting = Key("waiting", activated=False, activation_days=3, models=())
+    with a_relay(waiting) as relay, Asker(relay, {"api_keys": [waiting.api_key]}) as asker:
+        runs = [asker.run() for _ in range(2)]
+    assert not waiting.activated
+    assert [run.calls["/apiStats/api/get-key-id"] for run in runs] == [1, 0]
+    (reading,) = runs[0].readings(Scope.KEY)
+    assert reading.resource["service.instance.id"] == instance_id(waiting.api_key)
+
+
+def test_without_the_batch_an_older_relays_keys_are_asked_for_in_turn() -> None:
+    """Whether a key was ever used is not known then, and one that was not makes the relay scan."""
+    with (
+        a_relay(*many_keys(20), release="1.1.120") as relay,
+        Asker(relay, ids(relay)) as asker,
+    ):
+        told: set[str] = set()
+        for _ in range(2 * -(-40 // 10)):
+            run = asker.run()
+            assert run.scans <= 10
+            told |= run.keys().keys()
+            assert isinstance(relay.clock, Clock)
+            relay.clock.now += 60
+    assert told == {key.name for key in relay.keys}
