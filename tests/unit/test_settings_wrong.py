@@ -1,0 +1,442 @@
+"""What a wrong setting says: it names the variable or the key, and shows no value."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay_metrics.snapshot import Kind
+from tests.unit.settings_read import (
+    CONTRACT,
+    NOT_HERE,
+    SECRET,
+    failure,
+    listed,
+    read,
+    refused,
+)
+
+# -- what a wrong variable says
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("RELAY_KIND", "claude", "RELAY_KIND must be one of claude-relay, wyolet-relay"),
+        (
+            "RELAY_METRICS_PERIOD",
+            "weekly",
+            "RELAY_METRICS_PERIOD must be one of daily, monthly, alltime",
+        ),
+        (
+            "LOG_LEVEL",
+            "LOUD",
+            "LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL",
+        ),
+        (
+            "RELAY_TIMEOUT_MS",
+            "5s",
+            "RELAY_TIMEOUT_MS must be a whole number from 1 to 900000",
+        ),
+        ("RELAY_TIMEOUT_MS", "0", "RELAY_TIMEOUT_MS must be a whole number from 1 to 900000"),
+        ("RELAY_TIMEOUT_MS", "1.5", "RELAY_TIMEOUT_MS must be a whole number from 1 to 900000"),
+        ("RELAY_CONCURRENCY", "-1", "RELAY_CONCURRENCY must be a whole number from 1 to 256"),
+        ("RELAY_CONCURRENCY", "٣", "RELAY_CONCURRENCY must be a whole number from 1 to 256"),
+        ("RELAY_MAX_KEYS", "9" * 99, "RELAY_MAX_KEYS must be a whole number from 1 to 1000000"),
+        (
+            "RELAY_UTC_OFFSET_HOURS",
+            "nan",
+            "RELAY_UTC_OFFSET_HOURS must be a number from -14 to 14",
+        ),
+        (
+            "RELAY_UTC_OFFSET_HOURS",
+            "Asia/Shanghai",
+            "RELAY_UTC_OFFSET_HOURS must be a number from -14 to 14",
+        ),
+        ("RELAY_BASE_URL", "relay.example", "RELAY_BASE_URL must be a URL, https://HOST"),
+        ("RELAY_BASE_URL", "ftp://relay.example", "RELAY_BASE_URL must be a URL, https://HOST"),
+        ("RELAY_BASE_URL", "https://", "RELAY_BASE_URL must be a URL, https://HOST"),
+        ("RELAY_BASE_URL", "https://a:99999", "RELAY_BASE_URL must be a URL, https://HOST"),
+        ("RELAY_BASE_URL", "https://a:0", "RELAY_BASE_URL must be a URL, https://HOST"),
+        ("RELAY_BASE_URL", "https://[::1", "RELAY_BASE_URL must be a URL, https://HOST"),
+        ("RELAY_BASE_URL", "https://a/?b=c", "RELAY_BASE_URL must not have a query"),
+        (
+            "RELAY_BASE_URL",
+            "https://user:hunter2@a",
+            (
+                "RELAY_BASE_URL must not have a user name or password in it: "
+                "they belong into the secret"
+            ),
+        ),
+        (
+            "OTEL_EXPORT_URL",
+            "https://user:hunter2@a",
+            (
+                "OTEL_EXPORT_URL must not have a user name or password in it: "
+                "they belong into the secret"
+            ),
+        ),
+        (
+            "OTEL_EXPORT_URL",
+            "https://a/b#c",
+            "OTEL_EXPORT_URL must be a URL without fragment, space or backslash",
+        ),
+        (
+            "OTEL_EXPORT_URL",
+            "https://a\n.example",
+            "OTEL_EXPORT_URL must be a URL without fragment, space or backslash",
+        ),
+        (
+            "OTEL_EXPORT_HEADERS",
+            "X-A=b",
+            "OTEL_EXPORT_HEADERS must be a JSON object of header names to text",
+        ),
+        (
+            "OTEL_EXPORT_HEADERS",
+            "[" * 100_000,
+            "OTEL_EXPORT_HEADERS must be a JSON object of header names to text",
+        ),
+        (
+            "OTEL_EXPORT_HEADERS",
+            '["X-A"]',
+            "OTEL_EXPORT_HEADERS must be a JSON object of header names to text",
+        ),
+        (
+            "OTEL_EXPORT_HEADERS",
+            '{"X A": "b"}',
+            "OTEL_EXPORT_HEADERS has a name that no HTTP header can have",
+        ),
+        (
+            "OTEL_EXPORT_HEADERS",
+            '{"X-A": "b\\r\\nX-C: d"}',
+            "OTEL_EXPORT_HEADERS has a value that no HTTP header can have",
+        ),
+        (
+            "OTEL_EXPORT_HEADERS",
+            '{"X-A": 1}',
+            "OTEL_EXPORT_HEADERS has a value that no HTTP header can have",
+        ),
+        (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "team",
+            "OTEL_RESOURCE_ATTRIBUTES must be a list of key=value, commas between",
+        ),
+        (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "a=b,=c",
+            "OTEL_RESOURCE_ATTRIBUTES must be a list of key=value, commas between",
+        ),
+    ],
+)
+def test_a_wrong_variable_is_named(variable: str, value: str, says: str) -> None:
+    assert refused({variable: value}) == says
+
+
+@pytest.mark.parametrize(
+    ("environment", "secret", "says"),
+    [
+        (
+            NOT_HERE,
+            SECRET,
+            (
+                "RELAY_BASE_URL is not set, and the secret has no relays: "
+                "give the relay's address, https://HOST"
+            ),
+        ),
+        (
+            NOT_HERE,
+            None,
+            (
+                "RELAY_BASE_URL is not set, and the secret has no relays: "
+                "give the relay's address, https://HOST"
+            ),
+        ),
+        (
+            {"OTEL_EXPORT_URL": ""},
+            SECRET,
+            (
+                "OTEL_EXPORT_URL is not set, and the secret has no destinations: "
+                "give the URL of GreptimeDB, https://HOST"
+            ),
+        ),
+        (
+            {},
+            {},
+            (
+                "the secret has no credential for the relay: give relay_api_id, relay_api_key, "
+                "or relay_admin_username with relay_admin_password"
+            ),
+        ),
+        (
+            {"SECRET_ID": ""},
+            None,
+            (
+                "the secret has no credential for the relay: give relay_api_id, relay_api_key, "
+                "or relay_admin_username with relay_admin_password (SECRET_ID is not set)"
+            ),
+        ),
+        (
+            {"RELAY_KIND": "wyolet-relay"},
+            SECRET,
+            (
+                "the secret has a claude-relay's credential, but RELAY_KIND is wyolet-relay, "
+                "which takes relay_headers"
+            ),
+        ),
+        (
+            {},
+            listed(),
+            "RELAY_BASE_URL is set and the secret has relays: give the relay in one place",
+        ),
+        (
+            NOT_HERE,
+            {**listed(), **SECRET},
+            "relay_api_id is in the secret beside relays: put it into its relay",
+        ),
+        (
+            NOT_HERE,
+            {**listed(), "relay_headers": {"X-A": "b"}},
+            "relay_headers is in the secret beside relays: put it into its relay",
+        ),
+    ],
+)
+def test_what_is_missing_or_twice_is_named(
+    environment: dict[str, str], secret: Any, says: str
+) -> None:
+    assert refused(environment, secret) == says
+
+
+# -- what a wrong secret says
+
+
+@pytest.mark.parametrize(
+    ("secret", "says"),
+    [
+        ("relay_api_id=x", "the secret must be one JSON object; it is not JSON"),
+        ("", "the secret must be one JSON object; it is not JSON"),
+        ("[" * 100_000, "the secret must be one JSON object; it is not JSON"),
+        ('{"a": ' + "9" * 5000 + "}", "the secret must be one JSON object; it is not JSON"),
+        ('"text"', "the secret must be one JSON object; it is other JSON"),
+        ("[]", "the secret must be one JSON object; it is other JSON"),
+        ("null", "the secret must be one JSON object; it is other JSON"),
+        (
+            {"relay_api_key_id": "x"},
+            (
+                "the secret has an unknown key 'relay_api_key_id'; known are destinations, "
+                "greptime_password, greptime_username, relay_admin_password, relay_admin_username, "
+                "relay_api_id, relay_api_key, relay_headers, relays"
+            ),
+        ),
+        ({"relay_api_id": 7}, "relay_api_id in the secret must be text"),
+        ({"relay_api_id": ["x"]}, "relay_api_id in the secret must be text"),
+        (
+            {"relay_api_id": "REPLACE_ME"},
+            (
+                "relay_api_id in the secret still is the placeholder REPLACE_ME: "
+                "fill it in, or remove the key"
+            ),
+        ),
+        (
+            {"relay_admin_username": "admin"},
+            "relay_admin_password is missing in the secret: it goes with relay_admin_username",
+        ),
+        (
+            {**SECRET, "greptime_password": "hunter2"},
+            "greptime_username is missing in the secret: it goes with greptime_password",
+        ),
+        (
+            {**SECRET, "relay_headers": "X-A: b"},
+            "relay_headers in the secret must be a JSON object of header names to text",
+        ),
+        (
+            {**SECRET, "relay_headers": 0},
+            "relay_headers in the secret must be a JSON object of header names to text",
+        ),
+        ({**SECRET, "relays": {}}, "relays in the secret must be a list"),
+        ({**SECRET, "destinations": "x"}, "destinations in the secret must be a list"),
+        (
+            {**SECRET, "destinations": ["https://a"]},
+            "destinations[0] of the secret must be a JSON object",
+        ),
+        (
+            {**SECRET, "destinations": [{"url": "https://a"}]},
+            "name is missing in destinations[0] of the secret",
+        ),
+        (
+            {**SECRET, "destinations": [{"name": "b"}]},
+            "url is missing in destinations[0] of the secret",
+        ),
+        (
+            {**SECRET, "destinations": [{"name": "b", "url": "b"}]},
+            "url in destinations[0] of the secret must be a URL, https://HOST",
+        ),
+        (
+            {**SECRET, "destinations": [{"name": "b", "url": "https://b", "token": "x"}]},
+            (
+                "destinations[0] of the secret has an unknown key 'token'; "
+                "known are ca_pem, headers, name, password, url, username"
+            ),
+        ),
+        (
+            {**SECRET, "destinations": [{"name": "default", "url": "https://b"}]},
+            "two destinations have one name (number 1 and 2): give each a name of its own",
+        ),
+        (
+            {**SECRET, "destinations": [{"name": "b", "url": "https://b", "ca_pem": "x"}]},
+            "ca_pem in destinations[0] of the secret must be certificates in PEM form",
+        ),
+        (
+            {**SECRET, "destinations": [{"name": "b", "url": "https://b", "ca_pem": "x\u2028y"}]},
+            "ca_pem in destinations[0] of the secret must be certificates in PEM form",
+        ),
+    ],
+)
+def test_a_wrong_secret_is_named(secret: Any, says: str) -> None:
+    assert refused({}, secret) == says
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"base_url": None}, "base_url is missing in relays[0] of the secret"),
+        (
+            {"base_url": "a.example"},
+            "base_url in relays[0] of the secret must be a URL, https://HOST",
+        ),
+        (
+            {"kind": "prometheus"},
+            "kind in relays[0] of the secret must be one of claude-relay, wyolet-relay",
+        ),
+        (
+            {"api_id": "x"},
+            (
+                "relays[0] of the secret has an unknown key 'api_id'; known are admin_password, "
+                "admin_username, api_ids, api_keys, base_url, ca_pem, headers, kind, "
+                "metric_exclude, metrics_path, name"
+            ),
+        ),
+        (
+            {"api_ids": None},
+            (
+                "relays[0] of the secret has no credential: give api_ids, api_keys, "
+                "or admin_username with admin_password"
+            ),
+        ),
+        ({"api_ids": "x"}, "api_ids in relays[0] of the secret must be a list"),
+        ({"api_ids": ["x", 7]}, "api_ids in relays[0] of the secret must be a list of text"),
+        ({"api_keys": [" "]}, "api_keys in relays[0] of the secret must be a list of text"),
+        (
+            {"api_keys": ["REPLACE_ME"]},
+            (
+                "api_keys in relays[0] of the secret still is the placeholder REPLACE_ME: "
+                "fill it in, or remove the key"
+            ),
+        ),
+        (
+            {"admin_password": "hunter2"},
+            "admin_username is missing in relays[0] of the secret: it goes with admin_password",
+        ),
+        (
+            {"metrics_path": "/metrics"},
+            "metrics_path and metric_exclude in relays[0] of the secret are for wyolet-relay only",
+        ),
+        (
+            {"kind": "wyolet-relay"},
+            (
+                "relays[0] of the secret has a claude-relay's credential, but is a wyolet-relay, "
+                "which takes headers"
+            ),
+        ),
+        (
+            {"kind": "wyolet-relay", "api_ids": None, "metrics_path": "metrics"},
+            "metrics_path in relays[0] of the secret must begin with /",
+        ),
+        (
+            {"kind": "wyolet-relay", "api_ids": None, "metrics_path": "/a b"},
+            "metrics_path in relays[0] of the secret must begin with /",
+        ),
+        (
+            {"headers": {"X-A": "b\n"}},
+            "headers in relays[0] of the secret has a value that no HTTP header can have",
+        ),
+    ],
+)
+def test_a_wrong_relay_in_the_secret_is_named(changes: dict[str, Any], says: str) -> None:
+    assert refused(NOT_HERE, listed(**changes)) == says
+
+
+def test_relays_of_one_name_are_told_by_their_numbers() -> None:
+    one = listed()["relays"][0]
+    assert refused(NOT_HERE, {"relays": [one, {**one, "name": "b"}, one]}) == (
+        "two relays have one name (number 1 and 3): give each a name of its own"
+    )
+
+
+# -- no message holds a value
+
+KEYS = st.sampled_from(
+    [
+        *("greptime_username", "greptime_password", "relays", "destinations"),
+        *("relay_api_id", "relay_api_key", "relay_admin_username", "relay_admin_password"),
+        *("relay_headers", "name", "kind", "base_url", "url", "api_ids", "api_keys", "headers"),
+        *("admin_username", "admin_password", "username", "password"),
+        *("metrics_path", "metric_exclude", "ca_pem"),
+    ]
+)
+MARK = "hunter2"
+VALUES = st.one_of(
+    st.none() | st.booleans() | st.integers() | st.floats(),
+    st.text().map(lambda text: text + MARK),
+    st.sampled_from(["https://", "https://a.example/?", "https://u:", "/", "-----BEGIN "]).map(
+        lambda text: text + MARK
+    ),
+    st.sampled_from(["wyolet-relay", "https://a.example", ""]),
+)
+DOCUMENTS = st.recursive(
+    VALUES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@given(
+    st.dictionaries(KEYS, DOCUMENTS, max_size=6), st.booleans(), st.sampled_from(["", *tuple(Kind)])
+)
+def test_no_error_shows_a_value_of_the_secret(secret: Any, single: bool, kind: str) -> None:
+    environment = {"RELAY_KIND": kind, **({} if single else NOT_HERE)}
+    error = failure(environment, secret)
+    assert MARK not in str(error)
+    assert error is None or error.__suppress_context__ or error.__context__ is None
+
+
+@given(st.text().map(lambda text: text + MARK))
+def test_no_error_shows_a_text_that_is_no_secret(text: str) -> None:
+    assert MARK not in refused({}, text)
+
+
+@given(st.sampled_from(sorted(CONTRACT)), st.text().map(lambda text: text + MARK))
+def test_no_error_shows_a_variable_s_value(variable: str, value: str) -> None:
+    error = failure({variable: value}, SECRET)
+    assert error is None or variable in str(error)
+    assert MARK not in str(error)
+
+
+def test_no_repr_shows_a_credential() -> None:
+    secret = {
+        "relay_admin_username": f"user-{MARK}",
+        "relay_admin_password": MARK,
+        "relay_headers": {"X-A": MARK},
+        "greptime_username": "u",
+        "greptime_password": MARK,
+    }
+    token = b64encode(f"u:{MARK}".encode()).decode()
+    shown = repr(read({"OTEL_EXPORT_HEADERS": json.dumps({"X-B": MARK})}, secret))
+    assert MARK not in shown
+    assert token not in shown
+    shown = repr(read(NOT_HERE, listed(api_ids=None, api_keys=[MARK])))
+    assert MARK not in shown
