@@ -1,0 +1,144 @@
+"""Measure what a run costs, print it against its bounds, and end with 1 where one is not kept."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+
+from bench.deployed import layer, peak_bytes
+from bench.exposition import Taken, convert_text
+from bench.former import MEMORY_MB
+from bench.imports import deployed, imports, installed
+from bench.runs import LATENCY_S, Measured, measure
+from bench.servers import Servers
+from bench.table import Row, mb, ms, table
+
+CONCURRENCY = 16
+"""The default of RELAY_CONCURRENCY."""
+SCANS_PER_RUN = 10
+"""The default of RELAY_SCANS_PER_RUN."""
+
+MANY = 1000
+SAMPLES = 100_000
+
+MEMORY_SIZES_MB = (128, 256, 512, 1024)
+DEPLOYED_MB = 256
+"""The default of the template's MemorySize."""
+
+RUNS_A_MONTH = 43_800
+"""730 hours of a run a minute."""
+
+
+def run_rows(measured: Sequence[Measured]) -> Iterator[Row]:
+    """How long runs take, and what they make the relay do."""
+    one, *_, many, found = measured
+    floor = one.former.floor_s
+    against = f"{ms(floor)}: a round trip and a push"
+    yield Row("a warm run for one key", ms(one.median_s), against, one.median_s / floor, 1.25)
+    floor = many.each.requests * LATENCY_S / CONCURRENCY
+    against = f"{ms(floor)}: {many.each.requests} × {ms(LATENCY_S)} / {CONCURRENCY}"
+    yield Row(many.name, ms(many.best_s), against, many.best_s / floor, 1.25)
+    against = f"{ms(floor)}: the same, of its keys configured"
+    yield Row(found.name, ms(found.best_s), against, found.best_s / floor, 1.25)
+    for what in (many, found):
+        cpu_s = what.cpu_s / MANY
+        yield Row(f"CPU a key, {what.name}", ms(cpu_s), "4 ms", cpu_s / 0.004, 1)
+    for what in measured:
+        scans = what.each.scans
+        ratio = scans / SCANS_PER_RUN
+        yield Row(f"scans a run, {what.name}", str(scans), str(SCANS_PER_RUN), ratio, 1)
+
+
+def deployed_rows() -> Iterator[Row]:
+    """The layer and the function as Lambda has them."""
+    with layer() as built:
+        with Servers(1, LATENCY_S) as servers:
+            peak = peak_bytes(built.folder, servers.one_key())
+        yield Row("peak memory for one key", mb(peak), "90 MB", peak / 90e6, 1)
+        size = built.zipped_bytes
+        yield Row("the layer, zipped", mb(size), "5 MB", size / 5e6, 1)
+        with installed() as sources:
+            sites = {"installed": sources, "the layer": deployed(built.folder)}
+            for where, environment in sites.items():
+                ours, alone = imports(environment, processes=9)
+                ratio = ours.seconds / alone.seconds
+                against = f"{ms(alone.seconds)}: the packages alone"
+                yield Row(f"import of the handler, {where}", ms(ours.seconds), against, ratio, 1.1)
+
+
+def exposition_rows() -> Iterator[Row]:
+    """A large exposition, and one of a tenth of it."""
+    tenths, wholes = [], []
+    for _ in range(3):
+        tenths.append(convert_text(SAMPLES // 10))
+        wholes.append(convert_text(SAMPLES))
+    seconds, tenth = _median_s(wholes), _median_s(tenths)
+    what = f"{SAMPLES:,} samples of Prometheus"
+    yield Row(what, f"{seconds:.2f} s", "5 s", seconds / 5, 1)
+    against = f"{10 * tenth:.2f} s: ten times a tenth of them"
+    yield Row("  linear", f"{seconds:.2f} s", against, seconds / (10 * tenth), 1.25)
+    peak = max(taken.peak_bytes for taken in wholes)
+    yield Row("  peak memory", mb(peak), "300 MB", peak / 300e6, 1)
+
+
+def _median_s(taken: Sequence[Taken]) -> float:
+    return statistics.median(one.seconds for one in taken)
+
+
+def in_a_run(measured: Sequence[Measured]) -> Iterator[Sequence[str]]:
+    """What a run asks, receives and sends, and what it would take on Lambda."""
+    yield (
+        *("a warm run", "relay requests", "scans", "bytes in", "samples", "bytes out"),
+        *("bytes/sample", "wall", "CPU"),
+        *(f"at {memory} MB" for memory in MEMORY_SIZES_MB),
+    )
+    for one in measured:
+        each = one.each
+        yield (
+            *(one.name, f"{each.requests}", f"{each.scans}", f"{each.relay_bytes:,}"),
+            *(f"{one.samples:,}", f"{each.pushed_bytes:,}"),
+            *(f"{each.pushed_bytes / one.samples:.1f}", ms(one.best_s), ms(one.cpu_s)),
+            *(f"{one.on_lambda_s(memory):.2f} s" for memory in MEMORY_SIZES_MB),
+        )
+
+
+def beside_former(one: Measured) -> Iterator[Sequence[str]]:
+    """One key a minute, here, by the former publisher, and in a container."""
+    former = one.former
+    month_s = RUNS_A_MONTH * 60
+    ours = RUNS_A_MONTH * one.on_lambda_s(DEPLOYED_MB) * DEPLOYED_MB / 1024
+    bytes_out = one.each.pushed_bytes
+    yield "one key", "critical path", "bytes a push", "bytes/sample", "GB-seconds a month"
+    yield (
+        *(f"this, with {DEPLOYED_MB} MB of Lambda", ms(one.median_s), f"{bytes_out:,}"),
+        *(f"{bytes_out / one.samples:.1f}", f"{ours:,.0f}"),
+    )
+    yield (
+        *("the former publisher", ms(former.seconds), f"{former.body_bytes:,}"),
+        *(f"{former.body_bytes / former.samples:.1f}", f"{MEMORY_MB / 1024 * month_s:,.0f}"),
+    )
+    yield (
+        *("a container of 0.25 vCPU, 0.5 GB", "", "", ""),
+        f"{0.5 * month_s:,.0f}, and {0.25 * month_s:,.0f} vCPU-seconds",
+    )
+
+
+def main() -> int:
+    """Measure everything; the exit code is 1 where a bound is not kept."""
+    measured = [
+        measure(1, 10),
+        measure(100, 6),
+        measure(MANY, 4),
+        measure(MANY, 4, discovered=True),
+    ]
+    rows = [*run_rows(measured), *deployed_rows(), *exposition_rows()]
+    head = ("what", "measured", "against", "ratio", "bound", "")
+    print(table([head, *(row.cells for row in rows)]), end="\n\n")
+    print(table(in_a_run(measured)), end="\n\n")
+    print(table(beside_former(measured[0])))
+    return 0 if all(row.within for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""The collector's handler in a process of its own: how long each run takes, and what it uses.
+
+runs = collect(servers.one_key(), [{}] * 5)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+CODE = (ROOT / "functions" / "collector", ROOT / "layers" / "aggregator")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One invocation.
+
+    Attributes:
+        wall_s: from the event to the answer.
+        cpu_s: processor time of the whole process in it.
+        report: the answer.
+    """
+
+    wall_s: float
+    cpu_s: float
+    report: dict[str, Any]
+
+    @property
+    def samples(self) -> int:
+        """The data points that were pushed."""
+        return sum(one["pushed"] for one in self.report["destinations"])
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """All invocations of one process.
+
+    Attributes:
+        peak_bytes: the most memory that the whole process had.
+    """
+
+    runs: tuple[Run, ...]
+    peak_bytes: int
+
+    @property
+    def warm(self) -> tuple[Run, ...]:
+        """All but the first, which makes the connections."""
+        return self.runs[1:]
+
+
+def collect(environment: Mapping[str, str], runs: int) -> Process:
+    """Invoke the collector so many times in one new process.
+
+    Raises:
+        RuntimeError: a run did not deliver everything.
+    """
+    told = subprocess.run(
+        [sys.executable, "-m", "bench.collector", str(runs)],
+        cwd=ROOT,
+        env={**clean_environment(), **environment},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=300,
+    )
+    # the log goes before it
+    answer = json.loads(told.stdout.splitlines()[-1])
+    process = Process(tuple(Run(**run) for run in answer["runs"]), answer["peak_bytes"])
+    for run in process.runs:
+        failures = [one["error"] for part in run.report.values() for one in part if one["error"]]
+        if failures:
+            raise RuntimeError(f"a measured run did not deliver everything: {failures[0]}")
+    return process
+
+
+def clean_environment() -> dict[str, str]:
+    """What a child needs of this process's environment, without what would change a measurement."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": ""}
+
+
+class _Context:
+    aws_request_id = "bench"
+
+    def get_remaining_time_in_millis(self) -> int:
+        """A minute: no run of a benchmark is to end early."""
+        return 60_000
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _run(handler: Any) -> Run:
+    began, used = time.perf_counter(), _cpu_s()
+    report = handler({}, _Context())
+    return Run(time.perf_counter() - began, _cpu_s() - used, report)
+
+
+def peak_bytes() -> int:
+    """The most memory that this process had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def main(runs: Sequence[str]) -> None:
+    """Run so many times and print what it took."""
+    sys.path[:0] = [str(path) for path in CODE]
+    import app  # type: ignore[import-not-found]  # from the task root, as in Lambda
+
+    taken = [_run(app.lambda_handler) for _ in range(int(runs[0]))]
+    told = [{"wall_s": run.wall_s, "cpu_s": run.cpu_s, "report": run.report} for run in taken]
+    print(json.dumps({"runs": told, "peak_bytes": peak_bytes()}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,82 @@
+"""Runs of a collector for so many keys, and what they would take on Lambda."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+from bench.collector import Process, collect
+from bench.former import Former, former
+from bench.servers import Counts, Servers
+
+LATENCY_S = 0.05
+"""Of every answer of the relay and of the database."""
+
+MEMORY_MB_OF_A_VCPU = 1769
+"""https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The runs of one collector against servers of its own.
+
+    Attributes:
+        name: how many keys it has.
+        each: what the servers saw in a warm run.
+        former: what the former publisher took against the same servers, and their bare answers.
+    """
+
+    name: str
+    process: Process
+    each: Counts
+    former: Former
+
+    @property
+    def median_s(self) -> float:
+        """Of the warm runs, wall clock."""
+        return statistics.median(run.wall_s for run in self.process.warm)
+
+    @property
+    def best_s(self) -> float:
+        """Of the warm runs, wall clock: what else this machine does only adds to it."""
+        return min(run.wall_s for run in self.process.warm)
+
+    @property
+    def cpu_s(self) -> float:
+        """Of the best warm run, processor time."""
+        return min(run.cpu_s for run in self.process.warm)
+
+    @property
+    def samples(self) -> int:
+        """The data points that a run pushed."""
+        return self.process.runs[-1].samples
+
+    def on_lambda_s(self, memory_mb: int) -> float:
+        """What a warm run would take with so much memory: this wait, and a share of a processor.
+
+        A vCPU of Lambda is taken for as fast as a processor of this machine.
+        """
+        share = min(memory_mb / MEMORY_MB_OF_A_VCPU, 1)
+        return max(self.best_s - self.cpu_s, 0) + self.cpu_s / share
+
+
+def measure(keys: int, runs: int, *, discovered: bool = False) -> Measured:
+    """Measure the warm runs of a collector for so many keys.
+
+    Args:
+        runs: how many, the first of them cold.
+        discovered: by an administrator's login; by the keys' ids where not.
+    """
+    with Servers(keys, LATENCY_S) as servers:
+        if discovered:
+            name, environment = f"{keys:,} keys, discovered", servers.discovered()
+        elif keys == 1:
+            name, environment = "one key", servers.one_key()
+        else:
+            name, environment = f"{keys:,} keys", servers.configured()
+        start = servers.counts()
+        collect(environment, 1)
+        cold = servers.counts()
+        process = collect(environment, runs)
+        warm = servers.counts().since(cold).since(cold.since(start))
+        return Measured(name, process, warm.shared(runs - 1), former(servers, 9))

@@ -1,0 +1,64 @@
+"""Measurements against their bounds, as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measurement.
+
+    Attributes:
+        what: is measured.
+        measured: the figure, with its unit.
+        against: the floor, baseline or limit, with its unit.
+        ratio: of the two.
+        bound: that the ratio must not pass.
+    """
+
+    what: str
+    measured: str
+    against: str
+    ratio: float
+    bound: float
+
+    @property
+    def within(self) -> bool:
+        """Whether the bound is kept."""
+        return self.ratio <= self.bound
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Its columns."""
+        kept = "within" if self.within else "PAST IT"
+        return (
+            self.what,
+            self.measured,
+            self.against,
+            f"{self.ratio:.2f}",
+            f"{self.bound:g}",
+            kept,
+        )
+
+
+def table(rows: Iterable[Sequence[str]]) -> str:
+    """Rows of equally many cells, in columns; the first row is the head."""
+    cells = [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def ms(seconds: float) -> str:
+    """Seconds as milliseconds."""
+    return f"{seconds * 1000:.1f} ms"
+
+
+def mb(size: float) -> str:
+    """Bytes as megabytes."""
+    return f"{size / 1e6:.2f} MB"
