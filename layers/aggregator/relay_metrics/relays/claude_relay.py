@@ -28,6 +28,7 @@ from relay_metrics.relays.claude_keys import STATS, Key, KeyIds, configured, in_
 from relay_metrics.relays.claude_stats import ask_batches, ask_models, ask_stats
 from relay_metrics.relays.conversation import Conversation, Request
 from relay_metrics.relays.turns import in_turn
+from relay_metrics.settings import Login
 from relay_metrics.snapshot import Reading
 
 USAGE_SCANS, DASHBOARD_SCANS, CONCURRENCY_SCANS = 1, 3, 1
@@ -56,13 +57,12 @@ def fetch(conversation: Conversation, kept: Kept) -> Fetched:
     run = _Run(conversation, kept)
     everyone, without_id = configured(conversation, kept.key_ids)
     keys = [key for key in everyone if in_shard(key.id, conversation.shard)]
+    login = conversation.relay.login
     few = 2 * len(keys) <= run.scans and len(keys) <= conversation.environment.max_keys
-    if few and conversation.relay.login is None:
+    if few and login is None:
         run.ask_everything(keys)
     else:
-        if conversation.relay.login is not None:
-            keys = run.discover(keys)
-        run.ask_bulk(keys)
+        run.ask_bulk(keys if login is None else run.discover(login, keys))
         run.ask_each()
     if not keys and conversation.shard.first:
         # the credential is as good as that of any key that is another shard's
@@ -104,14 +104,11 @@ class _Run:
 
     # -- an administrator's answers
 
-    def discover(self, keys: Sequence[Key]) -> list[Key]:
+    def discover(self, login: Login, keys: Sequence[Key]) -> list[Key]:
         """The configured keys and those that the administrator's answers tell of.
 
         A configured key keeps its place and its instance id.
         """
-        login = self._conversation.relay.login
-        if login is None:
-            return list(keys)
         administrator = Administrator(self._conversation, self._kept.sessions, login)
         self._administrator = administrator
         try:
