@@ -262,34 +262,33 @@ def _taken(encoded: Encoded, destination: Destination, answer: Answer) -> Outcom
     """The outcome that an answer with success tells of.
 
     Raises:
-        Refused: it is no answer of an OTLP receiver, but of a proxy or a web page before it.
+        Refused: it is no answer of an OTLP receiver, but of a proxy or a web page before it; or
+            it says that it is no success.
     """
-    rejected, remark = 0, ""
-    if answer.body:
-        try:
-            if answer.media_type == "text/html":
-                raise ValueError
-            if answer.media_type == "application/json":
-                partial = json.loads(answer.body).get("partialSuccess") or {}
-                rejected = int(partial.get("rejectedDataPoints") or 0)
-                remark = str(partial.get("errorMessage") or "")
-            else:
-                response = ExportMetricsServiceResponse.FromString(answer.body)
-                rejected = response.partial_success.rejected_data_points
-                remark = response.partial_success.error_message
-        except (
-            DecodeError,
-            ArithmeticError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-        ):
-            what = "HTML" if answer.media_type == "text/html" else "no answer of an OTLP receiver"
-            message = f"answered {answer.status} with {what}: is the address the OTLP endpoint?"
-            raise Refused(destination.name, message, answer.status) from None
+    try:
+        rejected, remark = _rejected(answer) if answer.body else (0, "")
+    except (DecodeError, ArithmeticError, ValueError, TypeError, AttributeError, RecursionError):
+        what = "HTML" if answer.media_type == "text/html" else "no answer of an OTLP receiver"
+        message = f"answered {answer.status} with {what}: is the address the OTLP endpoint?"
+        raise Refused(destination.name, message, answer.status) from None
+    if rejected is None:
+        raise Refused(destination.name, f"answered {answer.status}{_says(answer)}", answer.status)
     rejected = min(max(rejected, 0), encoded.points)
     return Outcome(encoded.points - rejected, rejected, remark=_plain(remark))
+
+
+def _rejected(answer: Answer) -> tuple[int | None, str]:
+    """How many points an OTLP answer says were rejected, and why; None for all, of other JSON."""
+    if answer.media_type == "text/html":
+        raise ValueError
+    if answer.media_type != "application/json":
+        partial = ExportMetricsServiceResponse.FromString(answer.body).partial_success
+        return partial.rejected_data_points, partial.error_message
+    told = json.loads(answer.body)
+    if told.get("success") is False or told.get("error"):
+        return None, ""
+    partly = told.get("partialSuccess") or {}
+    return int(partly.get("rejectedDataPoints") or 0), str(partly.get("errorMessage") or "")
 
 
 def _says(answer: Answer) -> str:
