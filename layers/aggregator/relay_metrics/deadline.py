@@ -1,4 +1,4 @@
-"""How long something may still take."""
+"""How long something may still take, and how the time of an invocation is dealt out."""
 
 from __future__ import annotations
 
@@ -29,3 +29,27 @@ class Deadline:
     def earlier(self, seconds: float) -> Deadline:
         """The instant so many seconds before this one."""
         return Deadline(self.at - seconds)
+
+
+@dataclass(frozen=True)
+class Times:
+    """How the time of an invocation is dealt out, so that what was fetched can still be spooled.
+
+    Attributes:
+        fetch: when the asking ends.
+        push: when the pushing ends.
+        spool: when the spooling ends, with just enough left to say what was lost.
+    """
+
+    fetch: Deadline
+    push: Deadline
+    spool: Deadline
+
+    @classmethod
+    def of(cls, seconds: float, push_timeout_s: float) -> Times:
+        """The times of an invocation that has so many seconds left."""
+        to_spool = min(max(1.0, 0.2 * seconds), 10.0)
+        to_push = min(push_timeout_s, 0.3 * seconds)
+        push = Deadline.after(seconds - to_spool)
+        spool = Deadline.after(seconds - max(0.3, 0.1 * to_spool))
+        return cls(push.earlier(to_push), push, spool)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from relay_metrics.convert import convert
 from relay_metrics.deadline import Deadline
-from relay_metrics.errors import EncodingError, Impossible
+from relay_metrics.errors import EncodingError, Impossible, Unavailable
+from relay_metrics.observability import logger
 from relay_metrics.push import Encoded, Outcome, push
 from relay_metrics.settings import Destination
 from relay_metrics.snapshot import Snapshot
@@ -17,6 +18,9 @@ def encode(snapshot: Snapshot) -> Encoded | EncodingError:
         return Encoded.of(convert(snapshot))
     except EncodingError as error:
         return error
+    except Exception as fault:  # noqa: BLE001 - a fault of ours must not cost the other relays
+        logger.exception("a fault while converting a snapshot", extra={"relay": snapshot.relay})
+        return EncodingError(f"a fault of relay-metrics ({type(fault).__name__}), see the log")
 
 
 def deliver(
@@ -29,10 +33,15 @@ def deliver(
     """Push to a destination within `OTEL_TIMEOUT_MS` and the deadline, and tell the outcome."""
     if isinstance(encoded, EncodingError):
         return Outcome(error=Impossible(destination.name, str(encoded)))
-    return push(
-        encoded,
-        destination,
-        warm.client(destination.ca_pem),
-        deadline.or_after(warm.environment.push_timeout_s),
-        lambda: invocation.renew().destination(destination.name),
-    )
+    try:
+        return push(
+            encoded,
+            destination,
+            warm.client(destination.ca_pem),
+            deadline.or_after(warm.environment.push_timeout_s),
+            lambda: invocation.renew().destination(destination.name),
+        )
+    except Exception as fault:  # noqa: BLE001 - a fault of ours must not cost what was fetched
+        logger.exception("a fault while pushing", extra={"destination": destination.name})
+        message = f"a fault of relay-metrics ({type(fault).__name__}), see the log"
+        return Outcome(error=Unavailable(destination.name, message))

@@ -37,13 +37,14 @@ class Handler:
             RelayMetricsError: the work failed; its text is what Lambda shows, without a traceback
                 of libraries, whose exceptions can hold what they were sent.
         """
-        seconds = _SECONDS_WITHOUT_CONTEXT
         if context is not None:
-            seconds = context.get_remaining_time_in_millis() / 1000
             logger.append_keys(request_id=getattr(context, "aws_request_id", None))
         try:
             if self._warm is None:
                 self._warm = Warm()
+            seconds = _SECONDS_WITHOUT_CONTEXT
+            if context is not None:
+                seconds = context.get_remaining_time_in_millis() / 1000
             return self._work(self._warm, event, seconds)
         except RelayMetricsError as error:
             logger.error(str(error), extra={"error": type(error).__name__})

@@ -6,9 +6,16 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from relay_metrics.collect import Times
+from relay_metrics.deadline import Times
 from relay_metrics.delivery import deliver, encode
-from relay_metrics.errors import Impossible, PushError, SettingsError, SnapshotError, SpoolError
+from relay_metrics.errors import (
+    Impossible,
+    PushError,
+    RelayMetricsError,
+    SettingsError,
+    SnapshotError,
+    SpoolError,
+)
 from relay_metrics.observability import count, logger
 from relay_metrics.spool import Message, Spool
 from relay_metrics.warm import Invocation, Warm
@@ -44,7 +51,8 @@ def redrive(warm: Warm, event: object, seconds: float) -> dict[str, Any]:
 
     Raises:
         SettingsError: the event is none of SQS, or the settings are wrong.
-        SecretError: the secret cannot be read; all messages come back.
+        SecretError: the secret cannot be read.
+        In either case all messages come back, and by the same rule.
     """
     records = event.get("Records") if isinstance(event, Mapping) else None
     if not isinstance(records, list):
@@ -52,7 +60,13 @@ def redrive(warm: Warm, event: object, seconds: float) -> dict[str, Any]:
     if warm.spool is None:
         raise SettingsError("SPOOL_QUEUE_URL is not set: the redriver cannot do without it")
     times = Times.of(seconds, warm.environment.push_timeout_s)
-    batch = _Batch(warm, warm.spool, Invocation(warm), times)
+    try:
+        invocation = Invocation(warm)
+    except RelayMetricsError:
+        for record in records:
+            _postpone(warm.spool, record)
+        raise
+    batch = _Batch(warm, warm.spool, invocation, times)
     failures = [
         {"itemIdentifier": record["messageId"]} for record in records if not batch.settled(record)
     ]
@@ -76,15 +90,16 @@ class _Batch:
         try:
             message = Message.load(record["body"])
         except SnapshotError as error:
-            return self._bury(record, str(error))
+            return self._buried(record, str(error))
         if message.destination not in self._failed:
             failure = self._deliver(message)
             if failure is None:
                 return True
             if isinstance(failure, Impossible):
-                return self._bury(record, str(failure))
+                self.rejected += message.snapshot.samples
+                return self._buried(record, str(failure))
             self._failed.add(message.destination)
-        self._postpone(record)
+        _postpone(self._spool, record)
         return False
 
     def _deliver(self, message: Message) -> PushError | None:
@@ -96,7 +111,8 @@ class _Batch:
         encoded = encode(message.snapshot)
         outcome = deliver(encoded, destination, self._warm, self._invocation, self._deadline)
         self.rejected += outcome.rejected
-        logger.info(
+        level = logger.info if outcome.error is None else logger.warning
+        level(
             "redriven" if outcome.error is None else "not redriven",
             extra={
                 "relay": message.snapshot.relay,
@@ -109,23 +125,25 @@ class _Batch:
         )
         return outcome.error
 
-    def _bury(self, record: Mapping[str, Any], reason: str) -> bool:
-        """Move a message, as it is, to the dead-letter queue."""
+    def _buried(self, record: Mapping[str, Any], reason: str) -> bool:
+        """Whether a message is, as it was, in the dead-letter queue now."""
         try:
             self._spool.bury_body(record["body"], reason)
         except SpoolError as error:
             logger.error(
                 "a message cannot be moved to the dead-letter queue", extra={"reason": str(error)}
             )
+            _postpone(self._spool, record)
             return False
         logger.error("a message was moved to the dead-letter queue", extra={"reason": reason})
         return True
 
-    def _postpone(self, record: Mapping[str, Any]) -> None:
-        received = int(record["attributes"]["ApproximateReceiveCount"])
-        spread = random.uniform(-1, 1)  # noqa: S311 - it spreads retries, it guards nothing
-        seconds = delay_s(received, spread)
-        try:
-            self._spool.postpone(record["receiptHandle"], seconds)
-        except SpoolError as error:
-            logger.warning("a message comes back early", extra={"reason": str(error)})
+
+def _postpone(spool: Spool, record: Mapping[str, Any]) -> None:
+    """Have a message come back by its receive count, not at the end of its visibility."""
+    received = int(record["attributes"]["ApproximateReceiveCount"])
+    spread = random.uniform(-1, 1)  # noqa: S311 - it spreads retries, it guards nothing
+    try:
+        spool.postpone(record["receiptHandle"], delay_s(received, spread))
+    except SpoolError as error:
+        logger.warning("a message comes back early", extra={"reason": str(error)})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 import zlib
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
@@ -30,11 +31,10 @@ if TYPE_CHECKING:
 MAX_MESSAGE_BYTES = 1 << 20
 """SQS takes no larger message, its attributes included."""
 
-MAX_SNAPSHOT_BYTES = 256 << 20
-"""No message unfolds to more."""
+MAX_SNAPSHOT_BYTES = 64 << 20
+"""No message unfolds to more, so that a reader knows what memory it needs."""
 
-_ROOM_FOR_REST = 8192
-"""For the names in the body and the attributes."""
+_ROOM_FOR_REASON = 4096
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,21 @@ class Message:
     destination: str
     snapshot: Snapshot
 
-    def dump(self) -> str:
-        """The body of the message."""
+    def dump(self) -> str | None:
+        """The body of the message; None where it is more than a message can be."""
+        written = self.snapshot.dump()
+        if len(written) > MAX_SNAPSHOT_BYTES:
+            return None
         time = datetime.fromtimestamp(self.snapshot.time_ms / 1000, UTC)
-        return json.dumps(
+        body = json.dumps(
             {
                 "destination": self.destination,
                 "relay": self.snapshot.relay,
                 "time": time.isoformat(timespec="milliseconds"),
-                "snapshot": b64encode(gzip.compress(self.snapshot.dump(), 6, mtime=0)).decode(),
+                "snapshot": b64encode(gzip.compress(written, 6, mtime=0)).decode(),
             }
         )
+        return body if len(body) <= MAX_MESSAGE_BYTES - _ROOM_FOR_REASON else None
 
     @classmethod
     def load(cls, body: str) -> Message:
@@ -88,13 +92,16 @@ class Spool:
         self._url = url
         self._client = client
         self._dead_letters: str | None = None
+        self._lock = threading.Lock()
 
     @property
     def client(self) -> SQSClient:
         """The client of SQS."""
-        if self._client is None:
-            self._client = boto3.client("sqs", config=AWS_CONFIG)
-        return self._client
+        # one is safe to share among threads, but to make one is not
+        with self._lock:
+            if self._client is None:
+                self._client = boto3.client("sqs", config=AWS_CONFIG)
+            return self._client
 
     def put(self, message: Message) -> None:
         """Keep a snapshot until the redriver delivers it; in several messages where it must be.
@@ -122,7 +129,7 @@ class Spool:
 
     def _put(self, message: Message, reason: str | None) -> None:
         body = message.dump()
-        if len(body) <= MAX_MESSAGE_BYTES - _ROOM_FOR_REST:
+        if body is not None:
             self._send(body, reason)
             return
         try:
@@ -138,8 +145,8 @@ class Spool:
             url = self._url
             if reason is not None:
                 url = self._dead_letter_url()
-                text = "".join(c if c.isprintable() else " " for c in redact(reason))[:1000]
-                attributes["reason"] = {"DataType": "String", "StringValue": text or "unknown"}
+                if text := _reason(reason, body):
+                    attributes["reason"] = {"DataType": "String", "StringValue": text}
             self.client.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes)
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "ClientError")
@@ -173,3 +180,10 @@ class Spool:
             )
         except (ClientError, BotoCoreError) as error:
             raise SpoolError(f"SQS did not postpone a message ({type(error).__name__})") from None
+
+
+def _reason(reason: str, body: str) -> str:
+    """A reason as an attribute can have it: in one line, and as long as the body leaves room."""
+    room = MAX_MESSAGE_BYTES - len(body.encode()) - len("reasonString")
+    line = "".join(c if c.isprintable() else " " for c in redact(reason))[:1000]
+    return line.encode()[: max(room, 0)].decode("utf-8", "ignore")

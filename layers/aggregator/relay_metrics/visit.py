@@ -20,6 +20,8 @@ from relay_metrics.snapshot import Kind, Scrape, Snapshot
 from relay_metrics.warm import Invocation, Warm
 
 _RELAYS_AT_ONCE = 32
+_REQUESTS_AT_ONCE = 512
+"""Over all relays: Lambda lets a function have 1,024 threads, and as many open files."""
 
 
 @dataclass(frozen=True)
@@ -102,19 +104,20 @@ def visit_all(
     Returns:
         The visits, in the order of the settings.
     """
-    time_ms = time.time_ns() // 1_000_000
+    time_ms = warm.clock() // 1_000_000
     relays = chosen(invocation.settings.relays, event)
     bounds = environment or warm.environment
+    at_once = min(max(len(relays), 1), _RELAYS_AT_ONCE)
+    share = min(bounds.concurrency, max(_REQUESTS_AT_ONCE // at_once, 1))
 
     def one(relay: Relay) -> Visit:
-        visit = _visit(relay, warm, bounds, invocation, event, deadline, time_ms, requests)
+        # threads of its own: those of a relay that hangs must not keep another one waiting
+        with threads(share, "request") as requests:
+            visit = _visit(relay, warm, bounds, invocation, event, deadline, time_ms, requests)
         then(visit)
         return visit
 
-    with (
-        threads(warm.environment.concurrency, "request") as requests,
-        threads(min(max(len(relays), 1), _RELAYS_AT_ONCE), "relay") as visitors,
-    ):
+    with threads(at_once, "relay") as visitors:
         # nothing in a visit waits longer than the deadline and what `then` takes
         return list(visitors.map(one, relays))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from relay_metrics import settings
@@ -28,6 +29,7 @@ class Warm:
         variables: in place of the process's environment.
         provider: reads the secret.
         sqs: the client of SQS.
+        clock: epoch nanoseconds; the instant of a run is read from it.
 
     Raises:
         SettingsError: a variable is wrong.
@@ -38,7 +40,9 @@ class Warm:
         variables: Mapping[str, str] | None = None,
         provider: Provider | None = None,
         sqs: SQSClient | None = None,
+        clock: Callable[[], int] = time.time_ns,
     ) -> None:
+        self.clock = clock
         self.environment = settings.environment(variables)
         logger.setLevel(self.environment.log_level)
         secret_id, url = self.environment.secret_id, self.environment.spool_queue_url
@@ -69,7 +73,12 @@ class Invocation:
         self._warm = warm
         self._lock = threading.Lock()
         self._renewed = False
-        self.settings = self._read(anew=False)
+        try:
+            self.settings = self._read(anew=False)
+        except SettingsError:
+            # the copy that was kept may be of before the secret was filled in, or mended
+            self._renewed = True
+            self.settings = self._read(anew=True)
         for warning in self.settings.warnings:
             logger.warning(warning)
 
