@@ -33,8 +33,11 @@ def nothing_hidden_yet(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     stream = io.StringIO()
+    level = logger.log_level
+    logger.setLevel("INFO")
     before = logger.logger_handler.setStream(stream)  # type: ignore[attr-defined]
     yield stream
+    logger.setLevel(level)
     logger.logger_handler.setStream(before)  # type: ignore[attr-defined]
 
 
