@@ -118,7 +118,7 @@ def _ask_batch(conversation: Conversation, keys: Sequence[Key]) -> Request[Seque
     def take(individual: Sequence[Any] | None) -> None:
         if individual is None:
             return
-        by_id = {one.get("apiId"): one for one in individual if isinstance(one, dict)}
+        by_id = {text(one.get("apiId")): one for one in individual if isinstance(one, dict)}
         left_out = counter(conversation, endpoint)
         for key in keys:
             one = by_id.get(key.id)
