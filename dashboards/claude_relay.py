@@ -106,7 +106,7 @@ def _spend() -> list[AnyPanel]:
         single(
             "Burn rate",
             "USD an hour, over the last hour.",
-            f"3600 * sum(rate(relay_cost_total_usd{{{OF_KEY}}}[1h]))",
+            f"sum(increase(relay_cost_total_usd{{{OF_KEY}}}[1h]))",
             empty=NO_DATA,
             decimals=2,
         ),

@@ -67,7 +67,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
     for file in sorted((ROOT / "docs").glob("*.md")):
         heading = ""
         for match in re.finditer(
-            r"^#+ (.+)$|^```(\w+)\n(.*?)^```", file.read_text("utf-8"), _FLAGS
+            r"^#+ ([^\n]+)$|^```(\w+)\n(.*?)^```", file.read_text("utf-8"), _FLAGS
         ):
             if match[1]:
                 heading = match[1]
