@@ -316,6 +316,12 @@ HTML = "text/html; charset=utf-8"
             Impossible,
             "answered 500 (OTLP metric input have incompatible existing tables)",
         ),
+        # behind more words than are shown
+        (
+            Response.of_json({"error": "a: " * 99 + "incompatible existing tables"}, 500),
+            Impossible,
+            "answered 500 (a: a: ",
+        ),
     ],
 )
 def test_a_refusal_is_not_repeated(

@@ -63,6 +63,9 @@ PROMOTED = frozenset(
 )
 """The resource attributes that GreptimeDB makes tags of by itself; others must be named."""
 
+INCOMPATIBLE = b"incompatible existing tables"
+"""In the text of GreptimeDB's 500 where tables that OTLP made and others are among the names."""
+
 MAX_ANSWER_BYTES = 1 << 20
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
@@ -242,7 +245,7 @@ def _send(encoded: Encoded, destination: Destination, client: Client, deadline: 
         return answer
     if status == 413:
         raise _TooLarge
-    if status == 400 or "incompatible existing tables" in says:
+    if status == 400 or INCOMPATIBLE in answer.body:
         raise Impossible(name, f"answered {status}{says}", status)
     if status in (408, 429) or status >= 500:
         raise Unavailable(name, f"answered {status}{says}", status, _retry_after_s(answer))
