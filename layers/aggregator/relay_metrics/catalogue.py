@@ -10,9 +10,9 @@ Metrics of a Prometheus endpoint keep the endpoint's own names and have no rows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
+from typing import NamedTuple
 
 from relay_metrics.snapshot import Number, Scope
 
@@ -29,8 +29,7 @@ MINUTES = "min"
 EVERY_RUN = "every run"
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(NamedTuple):
     """A metric that we define.
 
     Attributes:

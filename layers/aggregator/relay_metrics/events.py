@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from relay_metrics.errors import SettingsError
 from relay_metrics.relays.conversation import Shard
@@ -15,8 +15,7 @@ COLLECT, CHECK, DRY_RUN = "collect", "check", "dry-run"
 MAX_SHARDS = 1000
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """The fields of an event that mean something; an event may have others.
 
     Attributes:

@@ -12,8 +12,7 @@ import threading
 import time
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
@@ -28,8 +27,7 @@ _DROPPED = (ConnectionResetError, BrokenPipeError)
 USER_AGENT = "relay-metrics"
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What a server answered: the status, its headers, and the body, decompressed."""
 
     status: int

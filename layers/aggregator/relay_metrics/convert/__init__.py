@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opentelemetry.sdk.metrics.export import MetricsData
 
-from relay_metrics.convert import exposition, readings, scrape
+from relay_metrics.convert import readings, scrape
 from relay_metrics.convert.points import Points
 from relay_metrics.snapshot import Snapshot
 
@@ -18,7 +18,11 @@ def convert(snapshot: Snapshot) -> MetricsData:
     """
     points = Points(snapshot.resource, snapshot.time_ms)
     readings.convert(snapshot.readings, points)
-    exposition.convert(snapshot.families, snapshot.resource, points)
+    if snapshot.families:
+        # a run that asks claude-relays alone need not import it
+        from relay_metrics.convert import exposition
+
+        exposition.convert(snapshot.families, snapshot.resource, points)
     if snapshot.scrape is not None:
         scrape.convert(snapshot.scrape, snapshot.time_ms, points)
     return points.data()

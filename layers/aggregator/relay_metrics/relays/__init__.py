@@ -5,13 +5,12 @@ Nothing here knows OpenTelemetry.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from relay_metrics.snapshot import Family, Reading
 
 
-@dataclass(frozen=True)
-class Fetched:
+class Fetched(NamedTuple):
     """What a relay said.
 
     Attributes:

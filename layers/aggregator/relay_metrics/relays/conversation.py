@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, wait
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from relay_metrics.deadline import Deadline
 from relay_metrics.errors import ExchangeError, InvalidAnswer, RelayError, Unauthorised
@@ -32,8 +32,7 @@ class Shard:
         return self.index == 1
 
 
-@dataclass(frozen=True)
-class Request(Generic[T]):
+class Request(NamedTuple, Generic[T]):
     """A request to make beside others.
 
     Attributes:
