@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     """An instant of the monotonic clock."""
 
     at: float
@@ -31,8 +30,7 @@ class Deadline:
         return Deadline(self.at - seconds)
 
 
-@dataclass(frozen=True)
-class Times:
+class Times(NamedTuple):
     """How the time of an invocation is dealt out, so that what was fetched can still be spooled.
 
     Attributes:

@@ -13,7 +13,7 @@ from relay_metrics.deadline import Deadline
 from relay_metrics.errors import SettingsError
 from relay_metrics.events import Event
 from relay_metrics.observability import logger, redact
-from relay_metrics.relays import Fetched, claude_relay, wyolet_relay
+from relay_metrics.relays import Fetched, claude_relay
 from relay_metrics.relays.conversation import Conversation
 from relay_metrics.settings import Environment, Relay
 from relay_metrics.snapshot import Kind, Scrape, Snapshot
@@ -192,5 +192,8 @@ def _visit(
 
 def _fetch(conversation: Conversation, warm: Warm) -> Fetched:
     if conversation.relay.kind is Kind.WYOLET_RELAY:
+        # a run that asks claude-relays alone need not import it
+        from relay_metrics.relays import wyolet_relay
+
         return wyolet_relay.fetch(conversation)
     return claude_relay.fetch(conversation, warm.claude)
