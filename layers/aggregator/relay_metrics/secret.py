@@ -6,14 +6,11 @@ from typing import Any, Protocol
 
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
+from relay_metrics.aws import CONFIG, word_for
 from relay_metrics.errors import SecretError
 from relay_metrics.observability import logger
-
-AWS_CONFIG = Config(connect_timeout=2, read_timeout=2, retries={"total_max_attempts": 2})
-"""For calls that must leave time for the rest of the run."""
 
 
 class Provider(Protocol):
@@ -60,22 +57,15 @@ class Secret:
     def _read(self, anew: bool) -> str:
         try:
             if self._provider is None:
-                self._provider = SecretsProvider(boto_config=AWS_CONFIG)
+                self._provider = SecretsProvider(boto_config=CONFIG)
             value = self._provider.get(self._secret_id, self._max_age_s, force_fetch=anew)
         except (GetParameterError, BotoCoreError) as error:
+            # Powertools wraps whatever it was
+            cause = (isinstance(error, GetParameterError) and error.__context__) or error
             raise SecretError(
-                f"Secrets Manager did not give the secret ({_reason(error)}): "
+                f"Secrets Manager did not give the secret ({word_for(cause)}): "
                 "does SECRET_ID name it, and may the function's role read it?"
             ) from None
         if not isinstance(value, str):
             raise SecretError("the secret is binary: it must be one JSON object, as text")
         return value
-
-
-def _reason(error: BaseException) -> str:
-    """AWS's word for what went wrong; its sentence may repeat what it was sent."""
-    cause = error.__context__ if isinstance(error, GetParameterError) else error
-    response = getattr(cause, "response", None)
-    if isinstance(response, dict):
-        return str(response.get("Error", {}).get("Code", type(cause).__name__))
-    return type(cause).__name__

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from relay_metrics.aws import CONFIG, word_for
 from relay_metrics.errors import SnapshotError, SpoolError
 from relay_metrics.observability import redact
-from relay_metrics.secret import AWS_CONFIG
 from relay_metrics.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Spool:
         # one is safe to share among threads, but to make one is not
         with self._lock:
             if self._client is None:
-                self._client = boto3.client("sqs", config=AWS_CONFIG)
+                self._client = boto3.client("sqs", config=CONFIG)
             return self._client
 
     def put(self, message: Message) -> None:
@@ -148,11 +148,8 @@ class Spool:
                 if text := _reason(reason, body):
                     attributes["reason"] = {"DataType": "String", "StringValue": text}
             self.client.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes)
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "ClientError")
-            raise SpoolError(f"SQS did not take a message ({code})") from None
-        except BotoCoreError as error:
-            raise SpoolError(f"SQS did not take a message ({type(error).__name__})") from None
+        except (ClientError, BotoCoreError) as error:
+            raise SpoolError(f"SQS did not take a message ({word_for(error)})") from None
 
     def _dead_letter_url(self) -> str:
         if self._dead_letters is None:
@@ -179,7 +176,7 @@ class Spool:
                 QueueUrl=self._url, ReceiptHandle=receipt_handle, VisibilityTimeout=seconds
             )
         except (ClientError, BotoCoreError) as error:
-            raise SpoolError(f"SQS did not postpone a message ({type(error).__name__})") from None
+            raise SpoolError(f"SQS did not postpone a message ({word_for(error)})") from None
 
 
 def _reason(reason: str, body: str) -> str:

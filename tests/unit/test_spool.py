@@ -1,0 +1,365 @@
+"""What is written into a queue is read back, whatever it was, and fits into a message."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import threading
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from relay_metrics import observability, spool
+from relay_metrics.errors import SnapshotError, SpoolError
+from relay_metrics.snapshot import (
+    Failure,
+    Family,
+    FamilyType,
+    Kind,
+    Reading,
+    Scope,
+    Scrape,
+    Series,
+    Snapshot,
+)
+from relay_metrics.spool import MAX_MESSAGE_BYTES, Message, Spool
+
+TEXT = st.text(max_size=8)
+NUMBER = st.one_of(st.floats(allow_nan=False), st.integers(-(2**63), 2**63 - 1))
+INSTANT = st.integers(0, 2**42)
+LABELS = st.dictionaries(TEXT, TEXT, max_size=3)
+READING = st.builds(
+    Reading,
+    scope=st.sampled_from(Scope),
+    fields=st.dictionaries(TEXT, NUMBER, max_size=3),
+    attributes=LABELS,
+    resource=LABELS,
+    start_ms=st.none() | INSTANT,
+)
+SERIES = st.builds(
+    Series,
+    labels=LABELS,
+    value=st.none() | NUMBER,
+    buckets=st.lists(st.tuples(st.floats(allow_nan=False), NUMBER), max_size=3).map(tuple),
+    quantiles=st.lists(st.tuples(TEXT, NUMBER), max_size=2).map(tuple),
+    sum=st.none() | NUMBER,
+    count=st.none() | NUMBER,
+    time_ms=st.none() | INSTANT,
+    start_ms=st.none() | INSTANT,
+)
+FAMILY = st.builds(
+    Family,
+    name=TEXT,
+    type=st.sampled_from(FamilyType),
+    help=TEXT,
+    series=st.lists(SERIES, min_size=1, max_size=4).map(tuple),
+)
+SCRAPE = st.builds(
+    Scrape,
+    up=st.booleans(),
+    duration_s=st.floats(0, 900),
+    samples=st.integers(0, 10**9),
+    last_success_ms=st.none() | INSTANT,
+    failures=st.lists(st.builds(Failure, TEXT, TEXT, st.integers(0, 9)), max_size=3).map(tuple),
+    keys_failed=st.integers(0, 9),
+)
+SNAPSHOT = st.builds(
+    Snapshot,
+    kind=st.sampled_from(Kind),
+    relay=TEXT,
+    time_ms=INSTANT,
+    resource=LABELS,
+    scrape=st.none() | SCRAPE,
+    readings=st.lists(READING, max_size=6).map(tuple),
+    families=st.lists(FAMILY, max_size=3).map(tuple),
+)
+
+
+class Queues:
+    """SQS as far as a spool knows it.
+
+    Attributes:
+        sent: (queue, body, reason), in order.
+    """
+
+    def __init__(self, refuse: Callable[[str], Exception | None] = lambda operation: None) -> None:
+        self.sent: list[tuple[str, str, str | None]] = []
+        self.refuse = refuse
+
+    def get_queue_attributes(self, **asked: Any) -> dict[str, Any]:
+        self._maybe("GetQueueAttributes")
+        assert asked == {"QueueUrl": "spool", "AttributeNames": ["RedrivePolicy"]}
+        arn = "arn:aws:sqs:eu-central-1:123456789012:dead"
+        return {"Attributes": {"RedrivePolicy": json.dumps({"deadLetterTargetArn": arn})}}
+
+    def get_queue_url(self, **asked: str) -> dict[str, str]:
+        self._maybe("GetQueueUrl")
+        assert asked == {"QueueName": "dead", "QueueOwnerAWSAccountId": "123456789012"}
+        return {"QueueUrl": "dead"}
+
+    def send_message(self, **sent: Any) -> None:
+        self._maybe("SendMessage")
+        body, reason = sent["MessageBody"], None
+        size = len(body.encode())
+        for name, attribute in sent["MessageAttributes"].items():
+            assert (name, attribute["DataType"]) == ("reason", "String")
+            reason = attribute["StringValue"]
+            assert reason, "SQS takes no empty attribute"
+            size += len(name) + len("String") + len(reason.encode())
+        assert size <= MAX_MESSAGE_BYTES
+        self.sent.append((sent["QueueUrl"], body, reason))
+
+    def change_message_visibility(self, **asked: Any) -> None:
+        self._maybe("ChangeMessageVisibility")
+
+    def _maybe(self, operation: str) -> None:
+        if error := self.refuse(operation):
+            raise error
+
+
+def spool_of(queues: Queues) -> Spool:
+    return Spool("spool", queues)  # type: ignore[arg-type]
+
+
+def plain(snapshot: Snapshot) -> Any:
+    """A snapshot for comparison: sequences and mappings of any type are alike."""
+    return json.loads(snapshot.dump())
+
+
+def joined(parts: Sequence[Snapshot]) -> Any:
+    """What several snapshots say together; a family that was cut is put together again."""
+    families: list[Family] = []
+    for family in (family for part in parts for family in part.families):
+        if families and replace(families[-1], series=()) == replace(family, series=()):
+            families[-1] = replace(family, series=(*families[-1].series, *family.series))
+        else:
+            families.append(family)
+    readings = [reading for part in parts for reading in part.readings]
+    return plain(replace(parts[0], readings=readings, families=families))
+
+
+def singles(message: Message) -> list[Message]:
+    """A message for each single thing of a snapshot."""
+    if len(message.snapshot) < 2:
+        return [message]
+    return [
+        single
+        for half in message.snapshot.split()
+        for single in singles(Message(message.destination, half))
+    ]
+
+
+@given(TEXT, SNAPSHOT)
+@hypothesis_settings(deadline=None)
+def test_a_message_is_read_back(destination: str, snapshot: Snapshot) -> None:
+    body = Message(destination, snapshot).dump()
+    assert body is not None
+    assert body.isascii()
+    read = Message.load(body)
+    assert read.destination == destination
+    assert plain(read.snapshot) == plain(snapshot)
+
+
+def test_a_message_tells_people_what_it_is() -> None:
+    snapshot = Snapshot(Kind.CLAUDE_RELAY, "tëam", 1_700_000_000_123, {})
+    body = json.loads(str(Message("default", snapshot).dump()))
+    assert body.keys() == {"destination", "relay", "time", "snapshot"}
+    assert (body["destination"], body["relay"]) == ("default", "tëam")
+    assert body["time"] == "2023-11-14T22:13:20.123+00:00"
+    # as docs/failures.md has it: base64 -d | gunzip | jq
+    shown = json.loads(gzip.decompress(b64decode(body["snapshot"])))
+    assert shown["time_ms"] == snapshot.time_ms
+
+
+@given(st.text() | st.recursive(st.none() | st.text(), st.lists).map(json.dumps))
+def test_any_text_is_a_message_or_an_error_of_ours(text: str) -> None:
+    with pytest.raises(SnapshotError):
+        Message.load(text)
+
+
+GOOD = json.loads(str(Message("d", Snapshot(Kind.CLAUDE_RELAY, "r", 0, {})).dump()))
+
+
+def packed(data: bytes) -> str:
+    return b64encode(gzip.compress(data)).decode()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"destination": 1},
+        {"destination": None},
+        {"snapshot": "!"},
+        {"snapshot": "ä"},
+        {"snapshot": None},
+        {"snapshot": b64encode(b"no gzip").decode()},
+        {"snapshot": b64encode(gzip.compress(b"{}")[:-9]).decode()},
+        {"snapshot": packed(b"{}")},
+        {"snapshot": packed(b"[" * 100_000)},
+        {"snapshot": packed(b'{"schema":2}')},
+        {"snapshot": packed(bytes(65 << 20))},
+        {"snapshot": packed(b'{"schema":1,"kind":"claude-relay","relay":"r","time_ms":1e3}')},
+    ],
+)
+def test_a_damaged_message(change: dict[str, Any]) -> None:
+    Message.load(json.dumps(GOOD))
+    with pytest.raises(SnapshotError):
+        Message.load(json.dumps({**GOOD, **change}))
+
+
+@given(SNAPSHOT, st.integers(600, 4000))
+@hypothesis_settings(deadline=None)
+def test_what_is_too_large_is_split_and_says_the_same(snapshot: Snapshot, most: int) -> None:
+    queues = Queues()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spool, "MAX_MESSAGE_BYTES", most)
+        patch.setattr(spool, "_ROOM_FOR_REASON", 0)
+        try:
+            spool_of(queues).put(Message("d", snapshot))
+        except SpoolError:
+            assert any(part.dump() is None for part in singles(Message("d", snapshot)))
+            return
+    parts = [Message.load(body) for _, body, _ in queues.sent]
+    assert all(len(body) <= most for _, body, _ in queues.sent)
+    assert all(part.snapshot.time_ms == snapshot.time_ms for part in parts)
+    assert [part.snapshot.scrape for part in parts[1:]] == [None] * (len(parts) - 1)
+    assert joined([part.snapshot for part in parts]) == joined([snapshot])
+
+
+def readings(count: int, text: Callable[[int], str]) -> tuple[Reading, ...]:
+    return tuple(Reading(Scope.KEY, {"usage": at}, {"model": text(at)}) for at in range(count))
+
+
+def noise(at: int) -> str:
+    """A text that gzip makes little of."""
+    return b64encode(random.Random(at).randbytes(150)).decode()
+
+
+def test_a_large_snapshot_fits_in_messages_of_their_real_size() -> None:
+    snapshot = Snapshot(Kind.CLAUDE_RELAY, "r", 0, {}, Scrape(True, 1), readings(12_000, noise))
+    queues = Queues()
+    spool_of(queues).put(Message("d", snapshot))
+    assert len(queues.sent) > 1
+    assert joined([Message.load(body).snapshot for _, body, _ in queues.sent]) == plain(snapshot)
+
+
+def test_what_unfolds_to_more_than_a_reader_takes_is_split(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spool, "MAX_SNAPSHOT_BYTES", 100_000)
+    snapshot = Snapshot(Kind.CLAUDE_RELAY, "r", 0, {}, None, readings(5000, lambda _: "x" * 50))
+    queues = Queues()
+    spool_of(queues).put(Message("d", snapshot))
+    assert joined([Message.load(body).snapshot for _, body, _ in queues.sent]) == plain(snapshot)
+
+
+def test_a_reading_that_is_larger_than_a_message() -> None:
+    huge = "".join(noise(at) for at in range(8000))
+    snapshot = Snapshot(Kind.CLAUDE_RELAY, "r", 0, {}, None, readings(1, lambda _: huge))
+    with pytest.raises(SpoolError, match="a single reading is larger"):
+        spool_of(Queues()).put(Message("d", snapshot))
+
+
+# -- the queues -----------------------------------------------------------------------------------
+
+ANY = Message("d", Snapshot(Kind.CLAUDE_RELAY, "r", 0, {}))
+
+
+def test_what_is_buried_has_its_reason() -> None:
+    queues = Queues()
+    spool_of(queues).bury(ANY, "answered 400\n(no\x00 database)")
+    assert queues.sent == [("dead", ANY.dump(), "answered 400 (no  database)")]
+
+
+def test_a_reason_is_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observability, "_hidden", set())
+    observability.hide(["correct-horse"])
+    queues = Queues()
+    spool_of(queues).bury(ANY, "you sent correct-horse")
+    assert queues.sent[0][2] == "you sent ***"
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [
+        (MAX_MESSAGE_BYTES, None),
+        (MAX_MESSAGE_BYTES - 12, None),
+        (MAX_MESSAGE_BYTES - 15, "\xfc"),
+        (MAX_MESSAGE_BYTES - 5000, "\xfc" * 1000),
+    ],
+)
+def test_a_body_as_large_as_a_message_leaves_less_for_the_reason(
+    size: int, reason: str | None
+) -> None:
+    queues = Queues()
+    spool_of(queues).bury_body("x" * size, "\xfc" * 2000)
+    assert queues.sent == [("dead", "x" * size, reason)]
+
+
+def client_error(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "a secret"}}, "SendMessage")
+
+
+@pytest.mark.parametrize("operation", ["SendMessage", "GetQueueAttributes", "GetQueueUrl"])
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (client_error("AccessDenied"), "SQS did not take a message (AccessDenied)"),
+        (
+            EndpointConnectionError(endpoint_url="https://secret"),
+            "SQS did not take a message (EndpointConnectionError)",
+        ),
+    ],
+)
+def test_a_queue_that_refuses(operation: str, error: Exception, says: str) -> None:
+    queues = Queues(lambda asked: error if asked == operation else None)
+    with pytest.raises(SpoolError) as caught:
+        spool_of(queues).bury(ANY, "a reason")
+    assert str(caught.value) == says
+    assert caught.value.__cause__ is None
+
+
+def test_a_spool_without_a_dead_letter_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    queues = Queues()
+    monkeypatch.setattr(queues, "get_queue_attributes", lambda **_: {})
+    with pytest.raises(SpoolError, match="the spool has no dead-letter queue"):
+        spool_of(queues).bury(ANY, "a reason")
+
+
+def test_a_message_that_cannot_be_postponed() -> None:
+    refusing = Queues(lambda asked: client_error("ReceiptHandleIsInvalid"))
+    with pytest.raises(SpoolError, match=r"did not postpone a message \(ReceiptHandleIsInvalid\)"):
+        spool_of(refusing).postpone("handle", 60)
+
+
+def test_many_threads_make_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Queues] = []
+    begin = threading.Barrier(8)
+
+    def make(service: str, config: object) -> Queues:
+        made.append(Queues())
+        return made[-1]
+
+    monkeypatch.setattr(boto3, "client", make)
+    shared = Spool("spool")
+
+    def put() -> None:
+        begin.wait(10)
+        shared.put(ANY)
+
+    threads = [threading.Thread(target=put) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    [only] = made
+    assert len(only.sent) == 8
