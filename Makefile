@@ -52,8 +52,9 @@ format: $(DEV) ## Format, and mend what the linter can
 	.venv/bin/ruff check --fix
 
 .PHONY: docs
-docs: $(DEV) ## Write docs/metrics.md after the catalogue, and the dashboards after their code
+docs: $(DEV) ## Write docs/metrics.md, the tables of docs/cost.md, and the dashboards
 	PYTHONPATH=layers/aggregator .venv/bin/python -m scripts.metrics_reference
+	PYTHONPATH=layers/aggregator .venv/bin/python -m scripts.cost
 	PYTHONPATH=layers/aggregator .venv/bin/python -m dashboards
 
 .PHONY: bench
