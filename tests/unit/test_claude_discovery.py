@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -56,8 +55,8 @@ def test_a_discovered_key_says_what_a_configured_one_does() -> None:
     assert len(by_name) == 4
     # a used key without a weekly limit: its week is in user-stats alone, which it is not asked for
     beta = expected['team-beta "β"']
-    expected['team-beta "β"'] = replace(
-        beta, fields={name: one for name, one in beta.fields.items() if name != WEEKLY}
+    expected['team-beta "β"'] = beta._replace(
+        fields={name: one for name, one in beta.fields.items() if name != WEEKLY}
     )
     assert by_name == expected
     models = discovered.readings(Scope.MODEL)

@@ -71,6 +71,8 @@ SCRAPE = st.builds(
     last_success_ms=st.none() | INSTANT,
     failures=st.lists(st.builds(Failure, TEXT, TEXT, st.integers(0, 9)), max_size=3).map(tuple),
     keys_failed=st.integers(0, 9),
+    keys_left_out=st.integers(0, 9),
+    models_left_out=st.integers(0, 9),
 )
 SNAPSHOT = st.builds(
     Snapshot,
@@ -106,7 +108,7 @@ class Queues:
         assert asked == {"QueueName": "dead", "QueueOwnerAWSAccountId": "123456789012"}
         return {"QueueUrl": "dead"}
 
-    def send_message(self, **sent: Any) -> None:
+    def send_message(self, **sent: Any) -> dict[str, str]:
         self._maybe("SendMessage")
         body, reason = sent["MessageBody"], None
         size = len(body.encode())
@@ -117,6 +119,7 @@ class Queues:
             size += len(name) + len("String") + len(reason.encode())
         assert size <= MAX_MESSAGE_BYTES
         self.sent.append((sent["QueueUrl"], body, reason))
+        return {"MessageId": str(len(self.sent))}
 
     def change_message_visibility(self, **asked: Any) -> None:
         self._maybe("ChangeMessageVisibility")
@@ -139,8 +142,8 @@ def joined(parts: Sequence[Snapshot]) -> Any:
     """What several snapshots say together; a family that was cut is put together again."""
     families: list[Family] = []
     for family in (family for part in parts for family in part.families):
-        if families and replace(families[-1], series=()) == replace(family, series=()):
-            families[-1] = replace(family, series=(*families[-1].series, *family.series))
+        if families and families[-1]._replace(series=()) == family._replace(series=()):
+            families[-1] = family._replace(series=(*families[-1].series, *family.series))
         else:
             families.append(family)
     readings = [reading for part in parts for reading in part.readings]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from relay_metrics.errors import SnapshotError
 
@@ -19,6 +20,7 @@ SCHEMA = 1
 """Written into every snapshot. A reader takes its own schema and older ones."""
 
 INT64 = range(-(2**63), 2**63)
+NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
 
 class Kind(StrEnum):
@@ -44,8 +46,7 @@ class Scope(StrEnum):
 Number = int | float
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What a relay said of one thing: of itself, a key, a key's use of a model, an account.
 
     Attributes:
@@ -59,8 +60,8 @@ class Reading:
 
     scope: Scope
     fields: Mapping[str, Number]
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    resource: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = NO_ATTRIBUTES
+    resource: Mapping[str, str] = NO_ATTRIBUTES
     start_ms: int | None = None
 
 
@@ -103,8 +104,7 @@ class FamilyType(StrEnum):
     SUMMARY = "summary"
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(NamedTuple):
     """A metric of an exposition. `name` is that of its samples, as scraped.
 
     An untyped, an info and a state-set family are gauges.
@@ -125,8 +125,7 @@ class Failure:
     count: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Scrape:
+class Scrape(NamedTuple):
     """How the run went for one relay.
 
     Attributes:
@@ -199,7 +198,7 @@ class Snapshot:
         for family in self.families:
             chosen = family.series[max(start - offset, 0) : max(stop - offset, 0)]
             if chosen:
-                families.append(replace(family, series=chosen))
+                families.append(family._replace(series=chosen))
             offset += len(family.series)
         return replace(self, readings=self.readings[start:stop], families=families)
 
@@ -213,7 +212,8 @@ class Snapshot:
             "resource": dict(self.resource),
         }
         if self.scrape is not None:
-            written["scrape"] = asdict(self.scrape)
+            failures = [asdict(failure) for failure in self.scrape.failures]
+            written["scrape"] = {**self.scrape._asdict(), "failures": failures}
         if self.readings:
             written["readings"] = [
                 [r.scope, dict(r.fields), dict(r.attributes), dict(r.resource), r.start_ms]

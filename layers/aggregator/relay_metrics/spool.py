@@ -12,9 +12,8 @@ import json
 import threading
 import zlib
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -37,8 +36,7 @@ MAX_SNAPSHOT_BYTES = 64 << 20
 _ROOM_FOR_REASON = 4096
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """A snapshot on its way to one destination."""
 
     destination: str
@@ -147,9 +145,13 @@ class Spool:
                 url = self._dead_letter_url()
                 if text := _reason(reason, body):
                     attributes["reason"] = {"DataType": "String", "StringValue": text}
-            self.client.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=attributes)
+            receipt = self.client.send_message(
+                QueueUrl=url, MessageBody=body, MessageAttributes=attributes
+            )
         except (ClientError, BotoCoreError) as error:
             raise SpoolError(f"SQS did not take a message ({word_for(error)})") from None
+        if not receipt.get("MessageId"):  # botocore takes any 200 for an answer
+            raise SpoolError("SQS did not take a message (no receipt)")
 
     def _dead_letter_url(self) -> str:
         if self._dead_letters is None:

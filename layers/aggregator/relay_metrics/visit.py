@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from relay_metrics.deadline import Deadline
 from relay_metrics.errors import SettingsError
@@ -24,8 +24,7 @@ _REQUESTS_AT_ONCE = 512
 """Over all relays: Lambda lets a function have 1,024 threads, and as many open files."""
 
 
-@dataclass(frozen=True)
-class Visit:
+class Visit(NamedTuple):
     """One relay in one run.
 
     Attributes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from opentelemetry.sdk.metrics.export import (
@@ -23,10 +22,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from relay_metrics import catalogue
-from relay_metrics.snapshot import INT64, Number
+from relay_metrics.snapshot import INT64, NO_ATTRIBUTES, Number
 
 GAUGE, SUM, RUNNING, HISTOGRAM = "gauge", "sum", "running sum", "histogram"
-NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
 _SCOPE = InstrumentationScope("relay_metrics")
 _NANOS = 1_000_000

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 DAY_S = 86_400
 
 
-@dataclass(frozen=True)
-class Calendar:
+class Calendar(NamedTuple):
     """At its midnight the relay's days and months begin, and weeks on a key's own day and hour.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from relay_metrics import catalogue
 from relay_metrics.relays.claude_admin import Administrator
@@ -79,8 +79,7 @@ class Discovered:
                 key.count(totals)
 
 
-@dataclass(frozen=True)
-class _Page:
+class _Page(NamedTuple):
     keys: list[Key]
     states: dict[str, str]
     pages: int
