@@ -141,11 +141,12 @@ def plain(snapshot: Snapshot) -> Any:
 def joined(parts: Sequence[Snapshot]) -> Any:
     """What several snapshots say together; a family that was cut is put together again."""
     families: list[Family] = []
-    for family in (family for part in parts for family in part.families):
-        if families and families[-1]._replace(series=()) == family._replace(series=()):
-            families[-1] = family._replace(series=(*families[-1].series, *family.series))
+    for one in (one for part in parts for one in part.families):
+        last = families[-1] if families else None
+        if last and (last.name, last.type, last.help) == (one.name, one.type, one.help):
+            families[-1] = Family(one.name, one.type, one.help, (*last.series, *one.series))
         else:
-            families.append(family)
+            families.append(one)
     readings = [reading for part in parts for reading in part.readings]
     return plain(replace(parts[0], readings=readings, families=families))
 

@@ -1,0 +1,255 @@
+"""What one relay, destination, message or invocation does to the others: nothing."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from local.http_server import Fault
+from local.relay import ClaudeRelay, Key
+from relay_metrics import delivery
+from relay_metrics.convert import convert
+from relay_metrics.snapshot import Snapshot
+from relay_metrics.spool import Message, Spool
+from tests.integration.conftest import System
+from tests.template.deployed import ROOT
+
+LONG_S = 30.0
+
+
+def test_a_relay_of_many_keys_that_hangs_leaves_the_others_their_turn(system: System) -> None:
+    keys = [Key(name=f"key-{number}") for number in range(200)]
+    hanging = system.serve(ClaudeRelay(keys))
+    hanging.fault = lambda request: Fault(delay_s=LONG_S)
+    listed = {"name": "hanging", "base_url": hanging.url, "api_ids": [key.id for key in keys]}
+    system.secret["relays"] = [listed]
+    system.claude("healthy")
+    there = system.receiver()
+    system.put_secret()
+    system.environment["RELAY_CONCURRENCY"] = "4"
+
+    ended = system.collect(seconds=10)
+
+    assert not ended.relay("hanging")["up"]
+    assert ended.relay("healthy") == {
+        **ended.relay("healthy"), "up": True, "error": None, "kind": "claude-relay"
+    }  # fmt: skip
+    assert "relay_requests_total" in there.of(relay_name="healthy")
+    assert there.of(relay_name="hanging")["relay_up"] == [0.0]
+
+
+@pytest.fixture
+def hanging_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    release = threading.Event()
+    resolve = socket.getaddrinfo
+
+    def hang(host: Any, *rest: Any, **more: Any) -> Any:
+        if host == "hanging.invalid":
+            release.wait(LONG_S)
+        return resolve(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    yield
+    release.set()
+
+
+@pytest.mark.usefixtures("hanging_resolver")
+def test_a_resolver_that_hangs_for_one_relay_and_one_destination(system: System) -> None:
+    system.claude("hanging")
+    system.wyolet("healthy")
+    system.receiver("lost")
+    system.listed("hanging")["base_url"] = "http://hanging.invalid"
+    system.listed("lost")["url"] = "http://hanging.invalid/"
+    there = system.receiver()
+    system.put_secret()
+    system.environment |= {"RELAY_TIMEOUT_MS": "1000", "OTEL_TIMEOUT_MS": "1000"}
+
+    ended = system.collect(seconds=20)
+
+    assert not ended.relay("hanging")["up"]
+    assert ended.relay("healthy")["up"]
+    assert ended.destination("default")["error"] is None
+    assert ended.destination("lost")["pushed"] == 0
+    assert "relay_inflight_requests" in there.of(relay_name="healthy")
+    assert len(system.aws.spooled()) == 2
+
+
+HANGING_RUN = """
+import socket, time
+from relay_metrics.http import Client
+from relay_metrics.errors import TimedOut
+from relay_metrics.visit import threads
+socket.getaddrinfo = lambda *_, **__: time.sleep(300)
+def ask():
+    Client().exchange("GET", "http://hanging.invalid", seconds=0.3, max_bytes=1)
+with threads(2, "request") as pool:
+    assert isinstance(pool.submit(ask).exception(), TimedOut)
+print("done", flush=True)
+"""
+
+
+def test_a_process_ends_although_a_resolver_hangs() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HANGING_RUN],
+        env={"PYTHONPATH": str(ROOT / "layers" / "aggregator")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "done\n"
+
+
+# -- faults of our own ----------------------------------------------------------------------------
+
+
+def fails_for(relay: str, whole: Any) -> Any:
+    """A step that has a fault where it meets that relay's data."""
+
+    def step(*given: Any, **more: Any) -> Any:
+        for one in given:
+            snapshot = one.snapshot if isinstance(one, Message) else one
+            if isinstance(snapshot, Snapshot) and snapshot.relay == relay:
+                raise ZeroDivisionError("with something secret")
+        return whole(*given, **more)
+
+    return step
+
+
+def test_a_snapshot_that_cannot_be_converted_costs_only_itself(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system.claude("odd")
+    system.claude("plain")
+    there = system.receiver()
+    system.put_secret()
+    with monkeypatch.context() as patch:
+        patch.setattr(delivery, "convert", fails_for("odd", convert))
+        ended = system.collect()
+    assert ended.error is None
+    assert "relay_requests_total" in there.of(relay_name="plain")
+    [held] = system.aws.dead()
+    assert (held.message.snapshot.relay, held.message.destination) == ("odd", "default")
+    assert "a fault of relay-metrics (ZeroDivisionError)" in str(held.reason)
+    [line] = system.lines("a fault while converting a snapshot")
+    assert line["exception_name"] == "ZeroDivisionError"
+
+    # the next release can
+    system.aws.bring_back()
+    system.drain()
+    assert "relay_requests_total" in there.of(relay_name="odd")
+
+
+def test_a_fault_while_pushing_spools(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    system.claude()
+    there = system.receiver()
+    system.put_secret()
+    with monkeypatch.context() as patch:
+        patch.setattr(delivery, "push", lambda *_: 1 // 0)
+        ended = system.collect()
+    assert ended.destination("default")["spooled"] == ended.relay("claude")["samples"]
+    assert there.points == {}
+    system.drain()
+    assert there.points
+
+
+def test_a_fault_while_spooling_costs_only_itself(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system.claude("odd")
+    system.claude("plain")
+    there = system.receiver()
+    there.fault = lambda request: Fault(status=404)
+    system.put_secret()
+    monkeypatch.setattr(Spool, "put", fails_for("odd", Spool.put))
+    ended = system.collect()
+    assert "data points of relay odd are lost" in str(ended.error)
+    assert "ZeroDivisionError" in str(ended.error)
+    [held] = system.aws.spooled()
+    assert held.message.snapshot.relay == "plain"
+
+
+# -- doubles --------------------------------------------------------------------------------------
+
+
+def test_the_same_event_twice_is_two_truthful_samples(system: System) -> None:
+    relay = system.claude()
+    there = system.receiver()
+    system.put_secret()
+    event = {"time": "2026-01-02T03:04:05Z", "detail-type": "Scheduled Event"}
+    first = system.collect(event)
+    second = system.collect(event)
+    assert first.error is None
+    assert second.error is None
+    totals = there.of(relay_name="claude")["relay_requests_total"]
+    assert totals == [relay.usage_of_all().requests] * 2
+
+
+def test_two_invocations_at_once(system: System) -> None:
+    system.claude()
+    system.wyolet()
+    there = system.receiver()
+    system.receiver("second").fault = lambda request: Fault(status=404)
+    system.put_secret()
+    apps = [system.fresh("collector") for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(lambda app: system.invoke(app, {}, 30), apps))
+    assert [one.error for one in ended] == [None, None]
+    assert [one.destination("default")["error"] for one in ended] == [None, None]
+    assert len(there.of(relay_name="claude")["relay_up"]) == 2
+    assert len(system.aws.spooled()) == 4
+
+
+def test_two_redrivers_at_once_with_the_same_messages(system: System) -> None:
+    system.claude()
+    there = system.receiver()
+    there.fault = lambda request: Fault(status=503)
+    system.environment["OTEL_TIMEOUT_MS"] = "100"
+    system.put_secret()
+    for _ in range(3):
+        system.collect()
+    there.fault = None
+    event = system.aws.event()
+    assert len(event["Records"]) == 3
+    system.environment["OTEL_TIMEOUT_MS"] = "5000"
+    apps = [system.fresh("redriver") for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(lambda app: system.invoke(app, event, 30), apps))
+    assert [one.answer for one in ended] == [{"batchItemFailures": []}] * 2
+    assert len(there.of(relay_name="claude")["relay_up"]) == 3
+
+
+def test_threads_end_with_their_run(system: System) -> None:
+    relay = system.claude()
+    relay.fault = lambda request: Fault(delay_s=2)
+    system.receiver()
+    system.put_secret()
+    system.environment["RELAY_TIMEOUT_MS"] = "500"
+    system.collect()
+    deadline = time.monotonic() + 20
+    ours = ("request_", "relay_", "push_", "spool_", "resolver")
+    while left := [one.name for one in threading.enumerate() if one.name.startswith(ours)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+def test_the_handler_as_it_is_deployed(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    system.claude()
+    there = system.receiver()
+    system.put_secret()
+    app = system.app("collector")
+    app._handler._warm = None
+    assert system.collect().error is None
+    assert system.collect().error is None
+    assert len(there.of(relay_name="claude")["relay_up"]) == 2
+    monkeypatch.setenv("RELAY_TIMEOUT_MS", "soon")
+    app._handler._warm = None
+    assert "RELAY_TIMEOUT_MS must be a whole number" in str(system.collect().error)
