@@ -102,6 +102,7 @@ class System:
     log: io.StringIO
     secrets: Secrets
     monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str]
     secret: dict[str, Any] = field(default_factory=dict)
     seen: list[str] = field(default_factory=list)
     clock: Callable[[], int] = time.time_ns
@@ -243,6 +244,12 @@ class System:
     def _invoke(self, name: str, event: object, seconds: float) -> Ended:
         return self.invoke(self.app(name), event, seconds)
 
+    def printed(self) -> str:
+        """What was written to standard output beside the log: metrics."""
+        out, err = self.capfd.readouterr()
+        self.seen += [out, err]
+        return out
+
     def lines(self, message: str | None = None) -> list[dict[str, Any]]:
         """The lines of the log, or those with that message."""
         lines = [json.loads(line) for line in self.log.getvalue().splitlines()]
@@ -275,7 +282,7 @@ def system(
         "OTEL_TIMEOUT_MS": "3000",
         "LOG_LEVEL": "DEBUG",
     }
-    system = System(aws, environment, stream, secrets, monkeypatch)
+    system = System(aws, environment, stream, secrets, monkeypatch, capfd)
     yield system
     logger.setLevel(level)
     logger.logger_handler.setStream(before)  # type: ignore[attr-defined]
