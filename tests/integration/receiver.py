@@ -59,7 +59,7 @@ class Receiver:
         found: dict[str, list[float]] = {}
         for ((metric, series), _), written in self.points.items():
             if wanted <= series:
-                found.setdefault(metric, []).append(_number(written))
+                found.setdefault(metric, []).append(number(written))
         return found
 
     def names(self, attribute: str, **attributes: str) -> Counter[str]:
@@ -100,7 +100,8 @@ def _texts(attributes: Any) -> dict[str, str]:
     return {one.key: one.value.string_value for one in attributes}
 
 
-def _number(point: Any) -> float:
+def number(point: Any) -> float:
+    """A data point's value; NaN of a histogram's."""
     if not isinstance(point, NumberDataPoint):
         return math.nan
     return point.as_double if point.WhichOneof("value") == "as_double" else float(point.as_int)
