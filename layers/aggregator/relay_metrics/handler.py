@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -30,9 +29,6 @@ class Handler:
     def __init__(self, work: Callable[[Warm, Any, float], dict[str, Any]]) -> None:
         self._work = work
         self._warm: Warm | None = None
-        # A run makes some 100,000 objects and hardly a cycle: to look for one at every 700th took
-        # a fifth of the time of converting and encoding.
-        gc.set_threshold(10_000)
 
     def __call__(self, event: Any, context: Context | None) -> dict[str, Any]:
         """The answer to an event.
