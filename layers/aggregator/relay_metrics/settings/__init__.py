@@ -7,6 +7,7 @@ allowed; none shows a value.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from urllib.parse import parse_qsl, urlsplit
 
 from relay_metrics.errors import SettingsError
 from relay_metrics.settings.destinations import DEFAULT_DESTINATION, destinations_of
@@ -37,6 +38,8 @@ __all__ = [
 ]
 
 _SECRET = ("greptime_username", "greptime_password", "relays", "destinations", *ONE_RELAY)
+
+_TOKEN = 8
 
 
 def settings(environment: Environment, secret: str | None) -> Settings:
@@ -76,5 +79,12 @@ def _hidden(relays: Sequence[Relay], destinations: Sequence[Destination]) -> Ite
         yield from (key.api_key for key in relay.keys if key.api_key)
         if relay.login:
             yield relay.login.password
+        yield from _long_values(relay.metrics_path)
     for destination in destinations:
         yield from credentials_in(destination.headers)
+        yield from _long_values(destination.url)
+
+
+def _long_values(url: str) -> Iterator[str]:
+    """Values of a query that are long enough to be a token."""
+    return (value for _, value in parse_qsl(urlsplit(url).query) if len(value) >= _TOKEN)

@@ -9,6 +9,9 @@ from typing import Any
 
 from relay_metrics.errors import SettingsError
 
+_OPEN = ("x-greptime-db-name", "x-greptime-otlp-")
+"""Headers of GreptimeDB that hold no credential; `x-greptime-auth` does."""
+
 
 def checked(where: str, value: Any) -> Mapping[str, str]:
     """A JSON value as headers.
@@ -48,11 +51,10 @@ def with_basic(
 def credentials_in(headers: Mapping[str, str]) -> Iterator[str]:
     """Every value that may be a credential, and what can be read from it.
 
-    GreptimeDB's own headers hold none; to hide the name of the database would garble every line
-    that has the word `public`.
+    To hide the name of the database would garble every line that has the word `public`.
     """
     for name, value in headers.items():
-        if value and not name.lower().startswith("x-greptime-"):
+        if value and not name.lower().startswith(_OPEN):
             yield value
             scheme, _, token = value.partition(" ")
             if token and scheme.lower() in ("basic", "bearer"):
