@@ -57,6 +57,10 @@ docs: $(DEV) ## Write docs/metrics.md, the tables of docs/cost.md, and the dashb
 	PYTHONPATH=layers/aggregator .venv/bin/python -m scripts.cost
 	PYTHONPATH=layers/aggregator .venv/bin/python -m dashboards
 
+.PHONY: picture
+picture: $(DEV) ## Take the README's picture of the demo's page anew, with a headless Chromium
+	.venv/bin/python -m scripts.screenshot
+
 .PHONY: bench
 bench: $(DEV) ## Measure against fixed-latency servers on this machine
 	.venv/bin/python -m bench $(ARGS)

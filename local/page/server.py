@@ -1,0 +1,57 @@
+"""The page over HTTP: four files, and the figures as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from local.http_server import HttpServer, Request, Response
+from local.sql import LOOPBACK
+
+_STATIC: Final = Path(__file__).parent / "static"
+_FILES: Final[Mapping[str, tuple[str, str]]] = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/vendor/uPlot.min.css": ("vendor/uPlot.min.css", "text/css; charset=utf-8"),
+    "/vendor/uPlot.iife.min.js": ("vendor/uPlot.iife.min.js", "text/javascript; charset=utf-8"),
+}
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    # nothing but what is served here; uPlot sets styles of its elements
+    "Content-Security-Policy": (
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src data:"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def serve_page(figures: Callable[[], Mapping[str, Any]], port: int = 0) -> HttpServer:
+    """Serve the page until the server is closed.
+
+    Args:
+        figures: asked for each `/figures.json`.
+        port: 0 takes a free one.
+
+    Raises:
+        OSError: the port is taken.
+    """
+
+    def answer(request: Request) -> Response:
+        # a web page that has its own name point at this machine is not to read what is here
+        if urlsplit(f"//{request.headers.get('host', '')}").hostname not in LOOPBACK:
+            return Response(421)
+        if request.method != "GET":
+            return Response(405, headers={"Allow": "GET"})
+        if request.path == "/figures.json":
+            answered = Response.of_json(figures())
+            return Response(200, answered.body, answered.content_type, _HEADERS)
+        if request.path not in _FILES:
+            return Response(404)
+        name, content_type = _FILES[request.path]
+        return Response(200, (_STATIC / name).read_bytes(), content_type, _HEADERS)
+
+    return HttpServer(answer, port=port)

@@ -1,0 +1,141 @@
+"""What the demo's page is told: the latest runs, as the store has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from local.greptimedb import GreptimeDB
+from local.page import History, history
+from local.sql import Database, SqlError
+
+BEGIN_MS = 1_760_000_000_000
+KEY = {"relay_name": "relay", "relay_key_id": "1", "relay_key_name": "one"}
+RELAY = {"relay_name": "relay", "relay_kind": "claude-relay"}
+
+
+@pytest.fixture
+def greptimedb() -> Iterator[GreptimeDB]:
+    with GreptimeDB() as greptimedb:
+        yield greptimedb
+
+
+@pytest.fixture
+def page(greptimedb: GreptimeDB) -> History:
+    return History(Database(greptimedb.url), "demo", BEGIN_MS)
+
+
+def put(
+    db: GreptimeDB,
+    run: int,
+    metric: str,
+    value: float,
+    labels: Mapping[str, str] = RELAY,
+    environment: str = "demo",
+) -> None:
+    """A row of a metric, as of a run."""
+    columns = {**labels, "deployment_environment": environment}
+    typed = ", ".join(f"{name} VARCHAR" for name in columns)
+    db.sql(
+        f"CREATE TABLE IF NOT EXISTS {metric}"
+        f" (greptime_timestamp TIMESTAMP_MS, greptime_value DOUBLE, {typed});"
+        f" INSERT INTO {metric} (greptime_timestamp, greptime_value, {', '.join(columns)})"
+        f" VALUES (make_timestamp_ms({BEGIN_MS + 60_000 * run}), {value},"
+        f" {', '.join(repr(text) for text in columns.values())})"
+    )
+
+
+def figures(page: History) -> dict[str, Any]:
+    page.read()
+    return page.figures()
+
+
+def test_before_the_first_run_there_is_nothing_and_no_fault(page: History) -> None:
+    told = figures(page)
+    assert (told["times"], told["keys"], told["models"], told["relays"]) == ([], [], [], [])
+
+
+def test_runs_come_one_by_one_and_a_renamed_key_stays_one(
+    page: History, greptimedb: GreptimeDB
+) -> None:
+    for run, name in enumerate(("one", "another")):
+        put(greptimedb, run, "relay_up", 1)
+        put(greptimedb, run, "relay_daily_cost_usd", run + 0.5, {**KEY, "relay_key_name": name})
+        page.read()
+    told = page.figures()
+    assert told["times"] == [BEGIN_MS / 1000, BEGIN_MS / 1000 + 60]
+    [key] = told["keys"]
+    assert (key["name"], key["today"], key["spent"]) == ("another", 1.5, [0.5, 1.5])
+    assert key["limit"] is None
+
+
+def test_what_another_environment_delivers_is_not_shown(
+    page: History, greptimedb: GreptimeDB
+) -> None:
+    put(greptimedb, 0, "relay_up", 1, environment="production")
+    assert figures(page)["times"] == []
+
+
+def test_tokens_grow_from_run_to_run_and_a_reset_is_a_gap(
+    page: History, greptimedb: GreptimeDB
+) -> None:
+    for run, total in enumerate((10, 15, 3)):
+        put(greptimedb, run, "relay_up", 1)
+        put(greptimedb, run, "relay_input_tokens_total", total, KEY)
+    assert figures(page)["tokens"]["input"] == [None, 5, None]
+
+
+def test_overhead_is_that_of_the_requests_since_the_run_before(
+    page: History, greptimedb: GreptimeDB
+) -> None:
+    for run, counts in enumerate(((10, 10, 10), (10, 20, 20), (10, 20, 20))):
+        put(greptimedb, run, "relay_up", 1)
+        for le, count in zip(("0.005", "0.01", "inf"), counts, strict=True):
+            put(greptimedb, run, "relay_overhead_seconds_bucket", count, {**RELAY, "le": le})
+    first, second, idle = figures(page)["overhead"]["p50"]
+    assert (first, second, idle) == (pytest.approx(0.0025), pytest.approx(0.0075), None)
+
+
+def test_models_are_summed_over_keys_whose_turns_come_one_by_one(
+    page: History, greptimedb: GreptimeDB
+) -> None:
+    def use(run: int, key: str, cost: float) -> list[dict[str, Any]]:
+        put(greptimedb, run, "relay_up", 1)
+        labels = {**KEY, "relay_key_id": key, "model": "m"}
+        put(greptimedb, run, "relay_model_cost_usd", cost, labels)
+        models: list[dict[str, Any]] = figures(page)["models"]
+        return models
+
+    assert use(0, "1", 2) == [{"name": "m", "cost": 2, "tokens": None, "requests": None}]
+    assert use(1, "2", 3)[0]["cost"] == 5
+    assert use(2, "1", 2.5)[0]["cost"] == 5.5
+    assert use(62, "1", 4)[0]["cost"] == 4
+
+
+def test_a_relay_is_shown_with_its_errors(page: History, greptimedb: GreptimeDB) -> None:
+    put(greptimedb, 0, "relay_up", 0)
+    put(greptimedb, 0, "relay_scrape_errors", 2, {**RELAY, "endpoint": "user-stats"})
+    put(greptimedb, 0, "relay_scrape_errors", 1, {**RELAY, "endpoint": "health"})
+    [relay] = figures(page)["relays"]
+    assert (relay["up"], relay["errors"], relay["samples"]) == (0, 3, None)
+
+
+def test_only_the_latest_runs_are_kept(
+    page: History, greptimedb: GreptimeDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "RUNS", 2)
+    for run in range(4):
+        put(greptimedb, run, "relay_up", 1)
+        put(greptimedb, run, "relay_daily_cost_usd", run, KEY)
+        page.read()
+    told = page.figures()
+    assert told["times"] == [BEGIN_MS / 1000 + 120, BEGIN_MS / 1000 + 180]
+    assert told["keys"][0]["spent"] == [2, 3]
+
+
+def test_a_store_that_does_not_answer_is_an_error(greptimedb: GreptimeDB, page: History) -> None:
+    greptimedb.close()
+    with pytest.raises(SqlError):
+        page.read()
