@@ -57,7 +57,8 @@ class Runs:
             began = time.monotonic()
             self._stack.tick(MINUTES_A_RUN)
             self._trouble = self._run()
-            if self._trouble:
+            # Ctrl-C reaches the collector's process as well
+            if self._trouble and not stop.is_set():
                 print(f"  {self._trouble}", file=sys.stderr, flush=True)
             self._count += 1
             stop.wait(max(0.0, began + self._every_s - time.monotonic()))
