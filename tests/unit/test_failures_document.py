@@ -1,0 +1,46 @@
+"""docs/failures.md says what can go wrong, and its commands read what we write."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from relay_metrics.snapshot import Kind, Snapshot
+from relay_metrics.spool import Message
+from tests.template.deployed import ROOT
+
+DOCUMENT = (ROOT / "docs" / "failures.md").read_text("utf-8")
+SOURCES = sorted((ROOT / "layers" / "aggregator" / "relay_metrics").rglob("*.py"))
+MAKES_A_TYPE = re.compile(
+    r'(?:ExchangeError\(|(?:invalid|left_out)\(\s*[^,()]+,|RelayError\([^()]*,)\s*"(\w+)"'
+)
+
+
+def test_every_type_of_failure_is_in_the_document() -> None:
+    types = {
+        found[1] for source in SOURCES for found in MAKES_A_TYPE.finditer(source.read_text("utf-8"))
+    }
+    assert {"dns", "timeout", "not_json", "malformed", "internal"} <= types
+    assert [type for type in sorted(types) if f"`{type}`" not in DOCUMENT] == []
+
+
+def test_a_message_is_unfolded_as_the_document_says() -> None:
+    assert "| jq -r .snapshot | base64 -d | gunzip | jq\n" in DOCUMENT
+    body = Message("default", Snapshot(Kind.CLAUDE_RELAY, "tëam", 1, {"a": "b"})).dump()
+    packed = json.loads(str(body))["snapshot"]
+    unfolded = subprocess.run(
+        "base64 -d | gunzip", shell=True, input=packed.encode(), capture_output=True, check=True
+    )
+    assert json.loads(unfolded.stdout)["relay"] == "tëam"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the commands are for a shell")
+def test_the_commands_are_ones_that_a_shell_can_read() -> None:
+    blocks = re.findall(r"(?:^    .*\n)+", DOCUMENT, re.MULTILINE)
+    assert len(blocks) == 6
+    for block in blocks:
+        subprocess.run(["bash", "-n"], input=block, text=True, check=True, capture_output=True)
