@@ -46,10 +46,12 @@ class Process:
 
     Attributes:
         peak_bytes: the most memory that the whole process had.
+        modules: the names of all that it imported.
     """
 
     runs: tuple[Run, ...]
     peak_bytes: int
+    modules: frozenset[str]
 
     @property
     def warm(self) -> tuple[Run, ...]:
@@ -74,7 +76,11 @@ def collect(environment: Mapping[str, str], runs: int) -> Process:
     )
     # the log goes before it
     answer = json.loads(told.stdout.splitlines()[-1])
-    process = Process(tuple(Run(**run) for run in answer["runs"]), answer["peak_bytes"])
+    process = Process(
+        tuple(Run(**run) for run in answer["runs"]),
+        answer["peak_bytes"],
+        frozenset(answer["modules"]),
+    )
     for run in process.runs:
         failures = [one["error"] for part in run.report.values() for one in part if one["error"]]
         if failures:
@@ -119,7 +125,7 @@ def main(runs: Sequence[str]) -> None:
 
     taken = [_run(app.lambda_handler) for _ in range(int(runs[0]))]
     told = [{"wall_s": run.wall_s, "cpu_s": run.cpu_s, "report": run.report} for run in taken]
-    print(json.dumps({"runs": told, "peak_bytes": peak_bytes()}))
+    print(json.dumps({"runs": told, "peak_bytes": peak_bytes(), "modules": [*sys.modules]}))
 
 
 if __name__ == "__main__":

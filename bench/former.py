@@ -7,7 +7,6 @@ not measured: it held about 100 MB.
 
 from __future__ import annotations
 
-import http.client
 import json
 import statistics
 import time
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from bench.floor import connection, post
 from bench.servers import ROOT, Servers
 
 RECORDING = ROOT / "tests" / "recordings" / "parity" / "relay-metrics-publisher.json"
@@ -30,48 +30,30 @@ class Former:
         seconds: from the first request to the answer of the push; the median.
         samples: data points in a push.
         body_bytes: of a push.
-        floor_s: one relay request and one push, the median: what no run can go below.
     """
 
     seconds: float
     samples: int
     body_bytes: int
-    floor_s: float
 
 
 def former(servers: Servers, runs: int) -> Former:
     """Do what it did, so many times, over connections that are kept open."""
-    relay, push = _connection(servers.relay_url), _connection(servers.push_url)
+    relay, push = connection(servers.relay_url), connection(servers.push_url)
     body = _pushed()
-    key = {"apiId": servers.key_ids[0]}
-    taken, floors = [], []
-    for _ in range(runs):
+    asked = json.dumps({"apiId": servers.key_ids[0]}).encode()
+    taken = []
+    # the first opens the connections
+    for _ in range(runs + 1):
         began = time.perf_counter()
-        _post(relay, "/apiStats/api/user-stats", json.dumps(key).encode())
-        first = time.perf_counter()
-        _post(relay, "/apiStats/api/user-model-stats", json.dumps(key).encode())
-        second = time.perf_counter()
-        _post(push, urlsplit(servers.push_url).path, body)
-        ended = time.perf_counter()
-        taken.append(ended - began)
-        floors.append((first - began) + (ended - second))
+        post(relay, "/apiStats/api/user-stats", asked)
+        post(relay, "/apiStats/api/user-model-stats", asked)
+        post(push, urlsplit(servers.push_url).path, body)
+        taken.append(time.perf_counter() - began)
     relay.close()
     push.close()
     samples = len(json.loads(RECORDING.read_text("utf-8"))["metrics"])
-    # the first opens the connections
-    return Former(statistics.median(taken[1:]), samples, len(body), statistics.median(floors[1:]))
-
-
-def _connection(url: str) -> http.client.HTTPConnection:
-    return http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
-
-
-def _post(connection: http.client.HTTPConnection, path: str, body: bytes) -> None:
-    connection.request("POST", path, body, {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    answer.read()
-    if answer.status != 200:
-        raise RuntimeError(f"{path} answered {answer.status}")
+    return Former(statistics.median(taken[1:]), samples, len(body))
 
 
 def _pushed() -> bytes:

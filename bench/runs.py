@@ -6,11 +6,15 @@ import statistics
 from dataclasses import dataclass
 
 from bench.collector import Process, collect
-from bench.former import Former, former
+from bench.floor import one_after_the_other_s, side_by_side_s
 from bench.servers import Counts, Servers
+from bench.table import ms
 
 LATENCY_S = 0.05
 """Of every answer of the relay and of the database."""
+
+CONCURRENCY = 16
+"""The default of RELAY_CONCURRENCY."""
 
 MEMORY_MB_OF_A_VCPU = 1769
 """https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
@@ -23,13 +27,15 @@ class Measured:
     Attributes:
         name: how many keys it has.
         each: what the servers saw in a warm run.
-        former: what the former publisher took against the same servers, and their bare answers.
+        floor_s: what the requests that it makes take by themselves, wall clock.
+        why: the floor, in words.
     """
 
     name: str
     process: Process
     each: Counts
-    former: Former
+    floor_s: float
+    why: str
 
     @property
     def median_s(self) -> float:
@@ -61,7 +67,11 @@ class Measured:
 
 
 def measure(keys: int, runs: int, *, discovered: bool = False) -> Measured:
-    """Measure the warm runs of a collector for so many keys.
+    """Measure the warm runs of a collector for so many keys, and their floor beside them.
+
+    The floor of one key is a relay round trip and a push, since its requests run side by side. Of
+    many it is their number × the latency ÷ how many are under way at once: the latency is measured
+    with as many bare requests under way, as these servers and this machine have it then.
 
     Args:
         runs: how many, the first of them cold.
@@ -78,5 +88,12 @@ def measure(keys: int, runs: int, *, discovered: bool = False) -> Measured:
         collect(environment, 1)
         cold = servers.counts()
         process = collect(environment, runs)
-        warm = servers.counts().since(cold).since(cold.since(start))
-        return Measured(name, process, warm.shared(runs - 1), former(servers, 9))
+        each = servers.counts().since(cold).since(cold.since(start)).shared(runs - 1)
+        if keys == 1:
+            floor_s = one_after_the_other_s(servers, runs)
+            why = f"{ms(floor_s)}: a round trip and a push"
+        else:
+            latency_s = side_by_side_s(servers, CONCURRENCY)
+            floor_s = each.requests * latency_s / CONCURRENCY
+            why = f"{ms(floor_s)}: {each.requests} × {ms(latency_s)} ÷ {CONCURRENCY}"
+        return Measured(name, process, each, floor_s, why)

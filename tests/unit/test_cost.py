@@ -1,0 +1,145 @@
+"""What a run costs, as far as that is the same on any machine; `make bench` measures the rest."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from bench.collector import Process, collect
+from bench.exposition import exposition
+from bench.servers import Counts, Servers
+from relay_metrics.convert import convert
+from relay_metrics.push import Encoded
+from relay_metrics.relays.exposition import read
+from relay_metrics.relays.families import assemble
+from relay_metrics.snapshot import Kind, Reading, Scope, Snapshot
+from scripts.notice import shipped
+from tests.template.deployed import ROOT
+
+KEYS = 100
+SCANS = 10
+STATS, MODELS, BATCH = (
+    f"/apiStats/api/{name}" for name in ("user-stats", "user-model-stats", "batch-stats")
+)
+
+
+@pytest.fixture(scope="module")
+def one() -> tuple[Process, Counts]:
+    with Servers(1, latency_s=0) as servers:
+        return collect(servers.one_key(), 2), servers.counts()
+
+
+def test_one_key_is_three_requests_a_scan_and_a_small_push(one: tuple[Process, Counts]) -> None:
+    process, seen = one
+    each = seen.shared(len(process.runs))
+    assert each.calls == {STATS: 1, MODELS: 1, BATCH: 1}
+    assert (each.scans, each.pushes) == (1, 1)
+    assert process.runs[-1].samples >= 50
+    assert each.pushed_bytes < 3_000
+    assert each.relay_bytes < 4_000
+
+
+def test_a_claude_relays_run_imports_what_it_needs_and_no_more(one: tuple[Process, Counts]) -> None:
+    modules = one[0].modules
+    assert not modules & {
+        "opentelemetry.exporter.otlp.proto.http",
+        "relay_metrics.check",
+        "relay_metrics.convert.exposition",
+        "relay_metrics.dry_run",
+        "relay_metrics.redrive",
+        "relay_metrics.relays.exposition",
+        "relay_metrics.relays.wyolet_relay",
+    }
+    of_the_layer = {
+        *("aws_lambda_powertools", "certifi", "charset_normalizer", "google", "idna"),
+        *("opentelemetry", "relay_metrics", "requests", "typing_extensions"),
+    }
+    of_the_runtime = {
+        *("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "simplejson", "six"),
+        "urllib3",
+    }
+    of_the_bench = {"__main__", "__mp_main__", "_distutils_hack", "app", "bench"}
+    packages = {name.partition(".")[0] for name in modules} - sys.stdlib_module_names
+    # charset_normalizer's compiled half is named after its compiler
+    packages = {name for name in packages if "cython" not in name}
+    assert packages <= of_the_layer | of_the_runtime | of_the_bench
+
+
+def test_many_keys_by_their_ids_are_a_request_each_and_few_scans() -> None:
+    with Servers(KEYS, latency_s=0) as servers:
+        process = collect(servers.configured(), 1)
+        seen = servers.counts()
+    assert seen.calls[BATCH] == 4  # of 30 keys
+    # a key that was never used would make the relay scan, and is not asked for but in its turn
+    assert 90 <= seen.calls[STATS] <= 90 + SCANS
+    assert seen.calls.keys() == {STATS, MODELS, BATCH}
+    assert seen.scans == SCANS
+    assert seen.pushes == 1
+    assert seen.pushed_bytes / process.runs[0].samples < 15
+
+
+def test_many_keys_by_a_login_are_a_request_a_page_and_a_batch_and_few_scans() -> None:
+    with Servers(KEYS, latency_s=0) as servers:
+        process = collect(servers.discovered(), 2)
+        seen = servers.counts()
+    runs = len(process.runs)
+    assert seen.calls["/web/auth/login"] == 1  # its session is kept
+    assert seen.calls["/admin/api-keys"] == runs  # a page has 100
+    assert seen.calls["/admin/usage-stats"] == runs
+    assert seen.calls[BATCH] == 4 * runs
+    limited = KEYS // 4
+    assert seen.calls[STATS] <= limited * runs
+    assert seen.scans <= SCANS * runs
+    assert seen.pushes == runs
+
+
+def test_what_the_layer_ships_is_small() -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for package in shipped():
+            for part in metadata.files(package) or []:
+                if part.suffix not in {".pyc", ".pyi"} and "tests" not in part.parts:
+                    file.write(Path(str(part.locate())), str(part))
+        for path in (ROOT / "layers" / "aggregator" / "relay_metrics").rglob("*.py"):
+            file.write(path)
+    assert archive.tell() < 5_000_000
+
+
+def text_to_bytes(samples: int) -> None:
+    text = "".join(exposition(samples)).encode()
+    families = assemble(read(text, "text/plain"), 1)
+    Encoded.of(convert(Snapshot(Kind.WYOLET_RELAY, "a", 1, {}, families=families)))
+
+
+def keys_to_bytes(samples: int) -> None:
+    fields = {"usage.total.requests": 1, "usage.total.cost": 0.5}
+    readings = [
+        Reading(Scope.KEY, fields, {}, {"relay.key.id": str(key)}) for key in range(samples // 2)
+    ]
+    Encoded.of(convert(Snapshot(Kind.CLAUDE_RELAY, "a", 1, {}, readings=readings)))
+
+
+def snapshot_to_bytes_and_back(samples: int) -> None:
+    readings = [Reading(Scope.KEY, {"usage.total.requests": at}) for at in range(samples)]
+    Snapshot.load(Snapshot(Kind.CLAUDE_RELAY, "a", 1, {}, readings=readings).dump())
+
+
+@pytest.mark.parametrize("work", [text_to_bytes, keys_to_bytes, snapshot_to_bytes_and_back])
+def test_work_grows_as_the_samples_do(work: Callable[[int], None]) -> None:
+    def cpu_s(samples: int) -> float:
+        began = time.process_time()
+        work(samples)
+        return time.process_time() - began
+
+    cpu_s(1000)
+    tenth = min(cpu_s(2_000) for _ in range(3))
+    whole = min(cpu_s(20_000) for _ in range(2))
+    # 10 × where it is linear, 100 × where it is quadratic
+    assert whole < 30 * tenth
