@@ -239,7 +239,7 @@ def reached(cost: str, limit: str, rate: str, end: str = "") -> str:
             before.
     """
     instant = f"time() + ({left(cost, limit)}) / ({rate} > 0)"
-    return f"1000 * (({instant}) < {end})" if end else f"1000 * ({instant})"
+    return f"1000 * (({instant}) < ({end}))" if end else f"1000 * ({instant})"
 
 
 def _limits() -> list[AnyPanel]:
@@ -293,8 +293,8 @@ def _limits() -> list[AnyPanel]:
         grid(
             "When limits will be reached",
             "At the burn rate of the last hour for the day, of the last six hours for the week, of "
-            "the last day for the total. No cell: not before the day or the week is over, or no "
-            "limit.",
+            "the last day for the total, of the last 15 minutes for the window. No cell: no limit, "
+            "or not before the day, the week or the window is over.",
             KEYS,
             [
                 Column(
@@ -318,6 +318,15 @@ def _limits() -> list[AnyPanel]:
                 Column(
                     "Total limit reached",
                     reached(*total, growth("relay_cost_total_usd", "1d")),
+                    "dateTimeFromNow",
+                ),
+                Column(
+                    "Window limit reached",
+                    reached(
+                        *window,
+                        growth("relay_current_window_cost_usd", "15m"),
+                        f"time() + {named('relay_current_window_seconds_remaining')}",
+                    ),
                     "dateTimeFromNow",
                 ),
                 Column(

@@ -86,6 +86,7 @@ class DemoDay:
         self.renamed = (beta, beta.name)
         alpha.limits.daily_cost_limit = 180
         alpha.limits.weekly_opus_cost_limit = 250
+        alpha.limits.rate_limit_cost = 8
         [gemini] = [one for one in self.claude.accounts if one.platform == "gemini"]
         gemini.rate_limited_until = END + LIMITED_FOR_S
 
