@@ -150,7 +150,7 @@ def figures(receiver: Receiver) -> dict[str, Counter[tuple[int, float]]]:
 
 
 def deliver_all(system: System, down: Sequence[Receiver | GreptimeDB]) -> None:
-    """The redriver gets all messages, out of order; at first in vain, and every fifth batch twice."""
+    """All messages in any order: at first in vain, and every fifth batch twice."""
     rng = random.Random(4)
     for one in down:
         one.fault = partial(answer, Fault(status=404))

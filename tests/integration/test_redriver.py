@@ -230,7 +230,8 @@ def test_a_message_that_cannot_be_postponed_comes_back_all_the_same(system: Syst
 
 
 @pytest.mark.parametrize(
-    ("secret", "error"), [(None, SecretError), ("{", SettingsError), ("{}", SettingsError)]
+    ("secret", "error"),
+    [(None, SecretError), ("{", SettingsError), ('{"destinations":1}', SettingsError)],
 )
 def test_no_settings_to_go_by(system: System, secret: str | None, error: type[Exception]) -> None:
     """All messages come back, by the same rule, so that an outage of days loses none."""
@@ -246,6 +247,34 @@ def test_no_settings_to_go_by(system: System, secret: str | None, error: type[Ex
     left = system.aws.spooled()
     assert len(left) == 2
     assert all(20 < held.waits_s <= 72 for held in left)
+
+
+def test_what_is_wrong_with_relays_does_not_keep_what_they_said(system: System) -> None:
+    system.claude()
+    there = system.receiver()
+    system.put_secret()
+    spooled(system, 1, there)
+    there.fault = None
+    system.aws.put_secret({**system.secret, "relays": [{"name": "no address"}]})
+    assert system.redrive().answer == {"batchItemFailures": []}
+    assert len(there.of()["relay_up"]) == 1
+
+
+@pytest.mark.parametrize("lacking", ["attributes", "receiptHandle", "body"])
+def test_a_record_that_lacks_something(system: System, lacking: str) -> None:
+    system.claude()
+    there = system.receiver()
+    system.put_secret()
+    spooled(system, 1, there)
+    event = system.aws.event()
+    [record] = event["Records"]
+    del record[lacking]
+    answer = system.redrive(event).answer
+    if lacking == "body":
+        assert answer == {"batchItemFailures": []}
+        assert len(system.aws.dead()) == 1
+    else:
+        assert answer == {"batchItemFailures": [{"itemIdentifier": record["messageId"]}]}
 
 
 @pytest.mark.parametrize("event", [{}, None, [], {"Records": None}])

@@ -1,0 +1,184 @@
+"""What the events `check` and `dry-run` answer, and that they write nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from local.http_server import Fault
+from relay_metrics import check as check_module
+from relay_metrics import dry_run as dry_run_module
+from tests.integration.conftest import System
+
+CHECK = {"action": "check"}
+DRY_RUN = {"action": "dry-run"}
+
+
+def findings(system: System, event: object = None) -> dict[str, dict[str, Any]]:
+    answer = system.collect(event or CHECK).answer
+    assert answer["ok"] == all(finding["ok"] for finding in answer["findings"])
+    assert all(set(one) == {"target", "ok", "message", "hint"} for one in answer["findings"])
+    return {finding["target"]: finding for finding in answer["findings"]}
+
+
+def test_all_is_well_and_nothing_was_written(system: System) -> None:
+    claude, _ = system.claude(), system.wyolet()
+    db = system.database()
+    other = system.receiver("other")
+    system.put_secret()
+    found = findings(system)
+    assert set(found) == {
+        "secret",
+        "relay claude",
+        "relay wyolet",
+        "destination default",
+        "destination other",
+    }
+    assert all(finding["ok"] and finding["hint"] is None for finding in found.values())
+    assert db.tables() == []
+    assert other.of() == {}
+    assert claude.scans == 0
+    assert system.aws.spooled() == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "message", "hint"),
+    [
+        (Fault(status=401), "answered 401", "does not accept the credential"),
+        (Fault(status=403), "answered 403", "disabled or expired"),
+        (Fault(status=404), "answered 404", "does not know the key's id"),
+        (Fault(status=200, body=b"<html>"), "answered 200", "something else answers there"),
+        (Fault(close="before"), "closed", "nothing listens there"),
+        (Fault(status=500), "answered 500", "the relay's own log"),
+    ],
+)
+def test_a_relay_that_is_not_well(system: System, fault: Fault, message: str, hint: str) -> None:
+    claude = system.claude()
+    system.wyolet()
+    system.receiver()
+    system.put_secret()
+    claude.fault = lambda request: fault
+    found = findings(system)
+    assert not found["relay claude"]["ok"]
+    assert message in found["relay claude"]["message"]
+    assert hint in found["relay claude"]["hint"]
+    assert found["relay wyolet"]["ok"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "hint"),
+    [
+        (Fault(status=401), "greptime_username and greptime_password"),
+        (Fault(status=403), "may not write"),
+        (Fault(status=404), "the path is wrong"),
+        (Fault(status=400), "does the database exist"),
+        (Fault(status=302), "something else answers there"),
+        (Fault(status=503), "busy or broken"),
+        (Fault(close="before"), "cannot be reached"),
+    ],
+)
+def test_a_destination_that_is_not_well(system: System, fault: Fault, hint: str) -> None:
+    system.claude()
+    there = system.receiver()
+    system.receiver("other")
+    system.environment["OTEL_TIMEOUT_MS"] = "500"
+    system.put_secret()
+    there.fault = lambda request: fault
+    found = findings(system)
+    assert not found["destination default"]["ok"]
+    assert hint in found["destination default"]["hint"]
+    assert found["destination other"]["ok"]
+
+
+def test_a_secret_that_cannot_be_read_or_used(system: System) -> None:
+    system.claude()
+    system.receiver()
+    system.put_secret()
+    system.aws.faults["GetSecretValue"] = Fault(status=400)
+    found = findings(system)
+    assert list(found) == ["secret"]
+    assert "SECRET_ID" in found["secret"]["hint"]
+    system.aws.faults.clear()
+    system.aws.put_secret({**system.secret, "realys": []})
+    found = findings(system)
+    assert list(found) == ["settings"]
+    assert "'realys'" in found["settings"]["message"]
+
+
+def test_a_credential_in_the_clear(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    system.claude()
+    system.receiver()
+    system.put_secret()
+    # no other host than this one is asked in a test: this one is called another
+    monkeypatch.setattr(check_module, "_unprotected", lambda url: url.startswith("http://127."))
+    answer = system.collect(CHECK).answer
+    clear = [one for one in answer["findings"] if "plain http" in one["message"]]
+    assert [one["target"] for one in clear] == ["relay claude", "destination default"]
+    assert all(not one["ok"] and "https" in one["hint"] for one in clear)
+
+
+@pytest.mark.parametrize(
+    ("url", "unprotected"),
+    [
+        ("http://relay.example.com", True),
+        ("http://10.0.0.7:3000", True),
+        ("https://relay.example.com", False),
+        ("http://127.0.0.1:3000", False),
+        ("http://[::1]:3000", False),
+        ("http://localhost:3000", False),
+        ("http://localhost.example.com", True),
+    ],
+)
+def test_what_is_in_the_clear(url: str, unprotected: bool) -> None:
+    assert check_module._unprotected(url) is unprotected
+
+
+def test_a_dry_run_shows_what_a_run_pushes_and_pushes_nothing(system: System) -> None:
+    system.claude()
+    system.wyolet()
+    there = system.receiver()
+    system.put_secret()
+    answer = system.collect(DRY_RUN).answer
+    assert there.of() == {}
+    assert set(answer) == {"relays", "metrics"}
+    shown = {metric["name"]: len(metric["points"]) for metric in answer["metrics"]}
+    report = system.collect().answer
+    assert sum(shown.values()) == sum(relay["samples"] for relay in answer["relays"])
+    pushed = {name: len(points) for name, points in there.of().items()}
+    # a total and its family of the other relay share a name
+    assert shown == pushed
+    assert sum(shown.values()) == report["destinations"][0]["pushed"]
+    requests = next(one for one in answer["metrics"] if one["name"] == "relay_tokens_total")
+    assert (requests["kind"], requests["unit"]) == ("monotonic sum", "{token}")
+    [point] = requests["points"]
+    assert set(point) == {"resource", "attributes", "value", "time"}
+    assert point["resource"]["relay.name"] == "claude"
+
+
+def test_a_dry_run_fits_what_lambda_answers_with(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system.claude()
+    system.receiver()
+    system.put_secret()
+    whole = system.collect(DRY_RUN).answer
+    room = len(json.dumps(whole)) // 2
+    monkeypatch.setattr(dry_run_module, "MAX_ANSWER_BYTES", room)
+    cut = system.collect(DRY_RUN).answer
+    assert len(json.dumps(cut["metrics"])) + len(json.dumps(cut["relays"])) <= room
+    points = sum(len(metric["points"]) for metric in cut["metrics"])
+    all_points = sum(relay["samples"] for relay in cut["relays"])
+    assert f"{all_points - points} data points are left out" in cut["remark"]
+
+
+def test_a_short_password_garbles_no_metric(system: System) -> None:
+    system.claude()
+    system.receiver()
+    system.secret["destinations"] = [
+        {"name": "other", "url": "http://127.0.0.1:9", "username": "u", "password": "token"}
+    ]
+    system.put_secret()
+    names = {metric["name"] for metric in system.collect(DRY_RUN).answer["metrics"]}
+    assert "relay_tokens_total" in names
