@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from relay_metrics.actions import act
+from relay_metrics.actions import act, unset
 from relay_metrics.handler import Handler
 
-_handler = Handler(act)
+_handler = Handler(act, unset)
 
 
 def lambda_handler(event: Any, context: Any) -> dict[str, Any]:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from relay_metrics import handler as module
 from relay_metrics import observability
+from relay_metrics.actions import act, unset
 from relay_metrics.errors import NotDelivered, RelayMetricsError, SettingsError
 from relay_metrics.handler import Handler
 from relay_metrics.observability import hide, logger
 from relay_metrics.settings.variables import environment
 from relay_metrics.warm import Warm
 
+LAYER = Path(module.__file__).parents[1]
 SECRET = "hunter2-the-secret"
 
 
@@ -73,6 +78,51 @@ def test_the_work_is_given_the_event_and_the_time_left() -> None:
 
 def test_without_a_context_there_is_a_minute() -> None:
     assert Handler(lambda warm, event, seconds: {"seconds": seconds})({}, None) == {"seconds": 60.0}
+
+
+def test_a_context_that_tells_no_time_counts_as_none() -> None:
+    seconds: list[float] = []
+
+    def work(warm: Warm, event: Any, left: float) -> dict[str, Any]:
+        seconds.append(left)
+        return {}
+
+    Handler(work)({}, object())  # type: ignore[arg-type]  # somebody else's idea of a context
+    assert seconds == [60]
+
+
+def test_a_wrong_variable_is_a_finding_to_a_check_and_an_error_to_all_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RELAY_KIND", "nope")
+    handler = Handler(act, unset)
+    answer = handler({"action": "check"}, None)
+    assert answer["ok"] is False
+    [finding] = answer["findings"]
+    assert (finding["target"], finding["ok"]) == ("settings", False)
+    assert "RELAY_KIND must be one of" in finding["message"]
+    assert "nope" not in finding["message"]
+    for event in ({}, {"action": "dry-run"}, {"action": "other"}):
+        with pytest.raises(SettingsError):
+            handler(event, None)
+
+
+@pytest.mark.parametrize("level", ["TRACE", "  "])
+def test_a_log_level_of_no_sense_is_named_by_us(level: str) -> None:
+    """Powertools reads it as well, while it is imported."""
+    code = "import relay_metrics.handler as h, relay_metrics.actions as a\n"
+    code += "print(h.Handler(a.act, a.unset)({'action': 'check'}, None)['findings'][0]['message'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"LOG_LEVEL": level, "PYTHONPATH": str(LAYER), "AWS_REGION": "eu-central-1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    said = "LOG_LEVEL must be one of" if level.strip() else "RELAY_BASE_URL is not set"
+    assert said in done.stdout
+    assert "TRACE" not in done.stdout + done.stderr
 
 
 def test_what_is_warm_is_kept() -> None:

@@ -251,6 +251,14 @@ def test_what_goes_by_itself_is_not_promoted(receiver: Receiver) -> None:
     assert "x-greptime-otlp-metric-promote-resource-attrs" not in request.headers
 
 
+def test_what_the_body_is_is_not_for_configuration_to_say(receiver: Receiver) -> None:
+    json_of_old = {"content-type": "application/json", "CONTENT-ENCODING": "identity"}
+    assert receiver.push(headers=json_of_old) == Outcome(pushed=3)
+    [request] = receiver.requests
+    assert request.headers["content-type"] == PROTOBUF
+    assert request.headers["content-encoding"] == "gzip"
+
+
 # -- answers --------------------------------------------------------------------------------------
 
 
@@ -265,10 +273,19 @@ def partly(rejected: int, message: str) -> Response:
     ("answer", "outcome"),
     [
         (Response(200, b"", "text/html"), Outcome(3)),
+        (Response(201), Outcome(3)),
         (Response(202), Outcome(3)),
         (Response(204), Outcome(3)),
         (Response(200, b"{}"), Outcome(3)),
+        (Response(200, b"{}", ""), Outcome(3)),
+        (Response(200, b"{}", PROTOBUF), Outcome(3)),
         (Response(200, b'{"partialSuccess":null}'), Outcome(3)),
+        (
+            Response.of_json(
+                {"partial_success": {"rejected_data_points": 1, "error_message": "x"}}
+            ),
+            Outcome(2, 1, remark="x"),
+        ),
         (partly(0, ""), Outcome(3)),
         (partly(0, "a warning"), Outcome(3, 0, remark="a warning")),
         (partly(2, "too\nold"), Outcome(1, 2, remark="too old")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from relay_metrics.collect import collect
+from relay_metrics.errors import SettingsError
 from relay_metrics.events import CHECK, COLLECT, Event
 from relay_metrics.warm import Warm
 
@@ -29,3 +30,16 @@ def act(warm: Warm, event: object, seconds: float) -> dict[str, Any]:
     from relay_metrics.dry_run import dry_run
 
     return dry_run(warm, asked, seconds)
+
+
+def unset(event: object, error: SettingsError) -> dict[str, Any]:
+    """The answer where a variable is wrong, so that nothing can be done but to say so to a check.
+
+    Raises:
+        SettingsError: to every other event.
+    """
+    if Event.of(event).action != CHECK:
+        raise error
+    from relay_metrics.check import of_settings
+
+    return of_settings(error)

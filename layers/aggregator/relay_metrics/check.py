@@ -56,7 +56,19 @@ def check(warm: Warm, event: Event, seconds: float) -> dict[str, Any]:
     Returns:
         `{ok, findings: [{target, ok, message, hint}]}`; `ok` where all of them are.
     """
-    findings = list(_findings(warm, event, seconds))
+    return _answer(list(_findings(warm, event, seconds)))
+
+
+def of_settings(error: SettingsError) -> dict[str, Any]:
+    """The answer where settings are wrong, in which case nothing can be asked."""
+    return _answer([_settings_wrong(error)])
+
+
+def _settings_wrong(error: SettingsError) -> Finding:
+    return Finding("settings", False, str(error), "set what the message names, then check again")
+
+
+def _answer(findings: list[Finding]) -> dict[str, Any]:
     return {
         "ok": all(finding.ok for finding in findings),
         "findings": [finding.answer() for finding in findings],
@@ -71,7 +83,7 @@ def _findings(warm: Warm, event: Event, seconds: float) -> Iterator[Finding]:
         yield Finding("secret", False, str(error), hint)
         return
     except SettingsError as error:
-        yield Finding("settings", False, str(error), "set what the message names, then check again")
+        yield _settings_wrong(error)
         return
     settings = invocation.settings
     if warm.secret is not None:

@@ -53,7 +53,9 @@ def dry_run(warm: Warm, event: Event, seconds: float) -> dict[str, Any]:
     visits = visit_all(warm, invocation, event, deadline, show)
     answer: dict[str, Any] = {
         "relays": [visit.report(samples[visit.relay.name]) for visit in visits],
-        "metrics": [redacted(metric) for metric in metrics.values()],
+        "metrics": [
+            {**metric, "points": redacted(metric["points"])} for metric in metrics.values()
+        ],
     }
     return _cut(answer)
 
@@ -110,10 +112,10 @@ def _time(nanoseconds: int) -> str:
 
 def _cut(answer: dict[str, Any]) -> dict[str, Any]:
     """The answer without the points for which there is no room."""
-    room = MAX_ANSWER_BYTES - len(json.dumps(answer["relays"]))
+    bare = {**answer, "metrics": [{**one, "points": []} for one in answer["metrics"]]}
+    room = MAX_ANSWER_BYTES - len(json.dumps(bare))
     left_out = 0
     for metric in answer["metrics"]:
-        room -= len(json.dumps({**metric, "points": []}))
         sizes = [len(json.dumps(point)) + 2 for point in metric["points"]]
         kept = 0
         for size in sizes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from relay_metrics.errors import RelayMetricsError
+from relay_metrics.errors import RelayMetricsError, SettingsError
 from relay_metrics.observability import logger, redact
 from relay_metrics.warm import Warm
 
@@ -24,10 +24,17 @@ class Handler:
 
     Args:
         work: is given what is kept warm, the event and the seconds left; gives the answer.
+        unset: is given the event and what is wrong with the environment's variables; gives the
+            answer to an event that has one even so, and raises the error to others.
     """
 
-    def __init__(self, work: Callable[[Warm, Any, float], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        work: Callable[[Warm, Any, float], dict[str, Any]],
+        unset: Callable[[Any, SettingsError], dict[str, Any]] | None = None,
+    ) -> None:
         self._work = work
+        self._unset = unset
         self._warm: Warm | None = None
 
     def __call__(self, event: Any, context: Context | None) -> dict[str, Any]:
@@ -41,10 +48,14 @@ class Handler:
             logger.append_keys(request_id=getattr(context, "aws_request_id", None))
         try:
             if self._warm is None:
-                self._warm = Warm()
-            seconds = _SECONDS_WITHOUT_CONTEXT
-            if context is not None:
-                seconds = context.get_remaining_time_in_millis() / 1000
+                try:
+                    self._warm = Warm()
+                except SettingsError as error:
+                    if self._unset is None:
+                        raise
+                    return self._unset(event, error)
+            remaining_ms = getattr(context, "get_remaining_time_in_millis", None)
+            seconds = remaining_ms() / 1000 if remaining_ms else _SECONDS_WITHOUT_CONTEXT
             return self._work(self._warm, event, seconds)
         except RelayMetricsError as error:
             logger.error(str(error), extra={"error": type(error).__name__})

@@ -69,6 +69,8 @@ INCOMPATIBLE = b"incompatible existing tables"
 MAX_ANSWER_BYTES = 1 << 20
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
+_SHORTEST_TRY_S = 0.05
+"""With less time left, a try would only put a time-out in the place of the reason."""
 _MOST_READ = 65536
 _MOST_SAID = 200
 
@@ -206,7 +208,7 @@ def push(
             # a pause even where the destination asks for none: it is in trouble
             spread = random.uniform(1, 1.2)  # noqa: S311 - it spreads retries, it guards nothing
             wanted = max(pause * spread, unavailable.retry_after_s or 0.0)
-            if wanted >= deadline.left:
+            if wanted + _SHORTEST_TRY_S >= deadline.left:
                 break
             sleep(wanted)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
@@ -223,11 +225,11 @@ class _TooLarge(Exception):
 
 
 def _send(encoded: Encoded, destination: Destination, client: Client, deadline: Deadline) -> Answer:
-    headers = {
-        "Content-Type": "application/x-protobuf",
-        "Content-Encoding": "gzip",
-        **_promoting(destination.headers, encoded.attributes),
-    }
+    ours = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
+    promoting = _promoting(destination.headers, encoded.attributes)
+    # what the body is, is not for configuration to say: the former stack's were for JSON
+    body_names = {name.lower() for name in ours}
+    headers = {name: text for name, text in promoting.items() if name.lower() not in body_names}
     name = destination.name
     try:
         answer = client.exchange(
@@ -235,13 +237,13 @@ def _send(encoded: Encoded, destination: Destination, client: Client, deadline: 
             destination.url,
             seconds=deadline.left,
             max_bytes=MAX_ANSWER_BYTES,
-            headers=headers,
+            headers={**headers, **ours},
             body=encoded.body,
         )
     except ExchangeError as error:
         raise Unavailable(name, str(error)) from None
     status, says = answer.status, _says(answer)
-    if status in (200, 202, 204):
+    if 200 <= status < 300:
         return answer
     if status == 413:
         raise _TooLarge
@@ -284,14 +286,17 @@ def _rejected(answer: Answer) -> tuple[int | None, str]:
     """How many points an OTLP answer says were rejected, and why; None for all, of other JSON."""
     if answer.media_type == "text/html":
         raise ValueError
-    if answer.media_type != "application/json":
+    # the encoding of this message never begins with a brace, whatever the content type says
+    if answer.media_type != "application/json" and not answer.body.startswith(b"{"):
         partial = ExportMetricsServiceResponse.FromString(answer.body).partial_success
         return partial.rejected_data_points, partial.error_message
     told = json.loads(answer.body)
     if told.get("success") is False or told.get("error"):
         return None, ""
-    partly = told.get("partialSuccess") or {}
-    return int(partly.get("rejectedDataPoints") or 0), str(partly.get("errorMessage") or "")
+    # protobuf's JSON has the one or the other form of a name
+    partly = told.get("partialSuccess") or told.get("partial_success") or {}
+    rejected = partly.get("rejectedDataPoints") or partly.get("rejected_data_points") or 0
+    return int(rejected), str(partly.get("errorMessage") or partly.get("error_message") or "")
 
 
 def _says(answer: Answer) -> str:

@@ -17,6 +17,7 @@ from relay_metrics.errors import (
     SpoolError,
 )
 from relay_metrics.observability import count, logger
+from relay_metrics.relays.wire import number
 from relay_metrics.spool import Message, Spool
 from relay_metrics.warm import Invocation, Warm
 
@@ -61,7 +62,7 @@ def redrive(warm: Warm, event: object, seconds: float) -> dict[str, Any]:
         raise SettingsError("SPOOL_QUEUE_URL is not set: the redriver cannot do without it")
     times = Times.of(seconds, warm.environment.push_timeout_s)
     try:
-        invocation = Invocation(warm)
+        invocation = Invocation(warm, asks_relays=False)
     except RelayMetricsError:
         for record in records:
             _postpone(warm.spool, record)
@@ -88,7 +89,7 @@ class _Batch:
     def settled(self, record: Mapping[str, Any]) -> bool:
         """Whether a message is done with: delivered, or in the dead-letter queue."""
         try:
-            message = Message.load(record["body"])
+            message = Message.load(str(record.get("body", "")))
         except SnapshotError as error:
             return self._buried(record, str(error))
         if message.destination not in self._failed:
@@ -128,7 +129,7 @@ class _Batch:
     def _buried(self, record: Mapping[str, Any], reason: str) -> bool:
         """Whether a message is, as it was, in the dead-letter queue now."""
         try:
-            self._spool.bury_body(record["body"], reason)
+            self._spool.bury_body(str(record.get("body") or "(no body)"), reason)
         except SpoolError as error:
             logger.error(
                 "a message cannot be moved to the dead-letter queue", extra={"reason": str(error)}
@@ -141,9 +142,9 @@ class _Batch:
 
 def _postpone(spool: Spool, record: Mapping[str, Any]) -> None:
     """Have a message come back by its receive count, not at the end of its visibility."""
-    received = int(record["attributes"]["ApproximateReceiveCount"])
+    received = number(record.get("attributes", {}).get("ApproximateReceiveCount"))
     spread = random.uniform(-1, 1)  # noqa: S311 - it spreads retries, it guards nothing
     try:
-        spool.postpone(record["receiptHandle"], delay_s(received, spread))
+        spool.postpone(str(record.get("receiptHandle")), delay_s(int(received or 1), spread))
     except SpoolError as error:
         logger.warning("a message comes back early", extra={"reason": str(error)})

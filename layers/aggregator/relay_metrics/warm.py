@@ -65,12 +65,16 @@ class Warm:
 class Invocation:
     """The settings of one invocation, which reads the secret anew at most once.
 
+    Args:
+        asks_relays: where it does not, settings of relays that are missing or wrong do not matter.
+
     Raises:
         SecretError, SettingsError: there are none.
     """
 
-    def __init__(self, warm: Warm) -> None:
+    def __init__(self, warm: Warm, *, asks_relays: bool = True) -> None:
         self._warm = warm
+        self._asks_relays = asks_relays
         self._lock = threading.Lock()
         self._renewed = False
         try:
@@ -96,6 +100,6 @@ class Invocation:
     def _read(self, *, anew: bool) -> Settings:
         secret = self._warm.secret
         text = None if secret is None else secret.text(anew=anew)
-        read = settings.settings(self._warm.environment, text)
+        read = settings.settings(self._warm.environment, text, asks_relays=self._asks_relays)
         hide(read.secrets)
         return read

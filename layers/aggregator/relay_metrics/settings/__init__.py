@@ -42,18 +42,24 @@ _SECRET = ("greptime_username", "greptime_password", "relays", "destinations", *
 _TOKEN = 8
 
 
-def settings(environment: Environment, secret: str | None) -> Settings:
+def settings(environment: Environment, secret: str | None, *, asks_relays: bool = True) -> Settings:
     """The environment and the text of the secret, as settings.
 
     Args:
         secret: the secret's one JSON object; None where no secret is configured.
+        asks_relays: whether relays are needed; else there are none where theirs are wrong.
 
     Raises:
         SettingsError: a variable or a key of the secret is missing, unknown or wrong.
     """
     read = Keys("the secret", document(secret), _SECRET)
     warnings: list[str] = []
-    relays = relays_of(environment, read)
+    try:
+        relays = relays_of(environment, read)
+    except SettingsError:
+        if asks_relays:
+            raise
+        relays = ()
     destinations = destinations_of(environment, read, warnings)
     _no_twins("relay", relays)
     _no_twins("destination", destinations)
