@@ -55,10 +55,20 @@ def test_a_models_costs_are_real_and_rated() -> None:
 def test_where_billing_is_hidden_the_total_is_the_rated_cost() -> None:
     def hide(row: dict[str, Any]) -> None:
         row["costs"] = {"total": row["costs"]["rated"]}
+        del row["pricing"]
 
     names, found = costs(hide)
     assert names == {"costs.rated"}
     assert found == {"costs.rated": costs(lambda row: None)[1]["costs.rated"]}
+
+
+def test_where_the_prices_are_told_the_total_is_real() -> None:
+    def without_real(row: dict[str, Any]) -> None:
+        del row["costs"]["real"], row["costs"]["rated"]
+
+    names, found = costs(without_real)
+    assert names == {"costs.total"}
+    assert found == {"costs.total": costs(lambda row: None)[1]["costs.total"]}
 
 
 def test_a_legacy_row_and_an_older_relay_have_a_real_total_alone() -> None:

@@ -85,10 +85,11 @@ def _with_true_costs(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """A model row whose `costs.total` is real, as it is everywhere but where billing is hidden.
 
     A relay with HIDE_CUSTOMER_BILLING_DETAILS answers with nothing but the rated cost, and calls it
-    the total. It is known by a row that is not legacy and yet has no `costs.real`.
+    the total. It is known by a row that is not legacy and yet has neither `costs.real` nor prices.
     """
     costs = row.get("costs")
-    if row.get("isLegacy") is False and isinstance(costs, dict) and "real" not in costs:
+    hidden = row.get("isLegacy") is False and "pricing" not in row
+    if hidden and isinstance(costs, dict) and "real" not in costs:
         return {**row, "costs": {"rated": costs.get("rated", costs.get("total"))}}
     return row
 
