@@ -137,12 +137,19 @@ def test_keys_that_may_not_be_read_are_counted_and_cost_no_scan() -> None:
     assert run.fetched.up
 
 
-def test_the_first_shard_is_up_though_its_keys_are_all_of_others() -> None:
+def test_a_shard_tells_whether_the_relay_is_up_though_its_keys_are_all_of_others() -> None:
     with a_relay(Key("in another")) as relay, Asker(relay, ids(relay)) as asker:
         shards = [asker.run(f"{index}/4") for index in range(1, 5)]
-    assert shards[0].fetched.up
-    assert [len(shard.keys()) for shard in shards].count(1) == 1
-    assert shards[0].keys() == {}, "or this test shows nothing"
+    assert [shard.fetched.up for shard in shards] == [True] * 4
+    assert sorted(len(shard.keys()) for shard in shards) == [0, 0, 0, 1]
+
+
+def test_a_shard_without_keys_finds_out_that_the_relay_refuses() -> None:
+    with a_relay(Key("in another")) as relay, Asker(relay, ids(relay)) as asker:
+        relay.fault = lambda _: Fault(status=500)
+        shards = [asker.run(f"{index}/4") for index in range(1, 5)]
+    assert [shard.fetched.up for shard in shards] == [False] * 4
+    assert all(shard.error for shard in shards)
 
 
 def test_shards_of_configured_keys_give_together_what_one_run_gives() -> None:

@@ -64,7 +64,7 @@ def fetch(conversation: Conversation, kept: Kept) -> Fetched:
     else:
         run.ask_bulk(keys if login is None else run.discover(login, keys))
         run.ask_each()
-    if not keys and conversation.shard.first:
+    if not keys:
         # the credential is as good as that of any key that is another shard's
         run.ask_whether_up(everyone)
     return run.fetched(without_id if conversation.shard.first else 0)
