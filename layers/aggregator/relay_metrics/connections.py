@@ -23,7 +23,8 @@ from requests.adapters import HTTPAdapter
 from relay_metrics.deadline import Deadline
 
 _CHUNK = 65536
-_HOSTS = 64
+_HOSTS = 4096
+"""More than a secret has room for: the pool of a host must not be closed while it is in use."""
 
 
 class _TimedReader(io.RawIOBase):
