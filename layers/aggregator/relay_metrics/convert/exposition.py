@@ -11,13 +11,10 @@ from typing import Any
 from relay_metrics.convert.points import GAUGE, RUNNING, SUM, Points, ResourcePoints
 from relay_metrics.snapshot import Family, FamilyType, Series
 
-RESERVED = frozenset(
-    (
-        *("job", "instance", "le", "quantile"),
-        *("greptime_value", "greptime_timestamp", "__tsid", "__table_id"),
-    )
-)
+RESERVED = frozenset(("job", "instance", "le", "quantile", "greptime_value", "greptime_timestamp"))
 """Labels that a destination sets itself, from a resource or for its own columns."""
+_RESERVED_PREFIX = "__"
+"""Of further such labels: GreptimeDB's `__tsid` and `__table_id`, and all in Prometheus."""
 
 
 def convert(families: Iterable[Family], resource: Mapping[str, str], points: Points) -> None:
@@ -125,6 +122,8 @@ class _Attributes:
 def renamed(labels: tuple[str, ...], reserved: Collection[str]) -> tuple[str, ...]:
     """Label names without those that are reserved, each still another tag than the others.
 
+    Beside `reserved`, every name that begins with two underscores is.
+
     Example:
         >>> renamed(("job", "exported_job", "path"), {"job"})
         ('exported_exported_job', 'exported_job', 'path')
@@ -132,13 +131,14 @@ def renamed(labels: tuple[str, ...], reserved: Collection[str]) -> tuple[str, ..
     taken = set(reserved)
     kept = set()
     for name in labels:
-        if _tag(name) not in taken:
+        if _tag(name) not in taken and not _tag(name).startswith(_RESERVED_PREFIX):
             taken.add(_tag(name))
             kept.add(name)
     names = []
     for label in labels:
         name = label
         if name not in kept:
+            name = f"exported_{name}"
             while _tag(name) in taken:
                 name = f"exported_{name}"
             taken.add(_tag(name))

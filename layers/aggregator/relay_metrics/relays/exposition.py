@@ -45,7 +45,7 @@ _PLAIN = re.compile(
     r"""[ \t]++([+-]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?|[+-]?Inf|NaN)"""
     r"""(?:[ \t]++(-?[0-9]{1,18}))?[ \t\r]*+\n?"""
 )
-_LABEL_NAME = re.compile(r"(?!__)([a-zA-Z_][a-zA-Z0-9_]*)=")
+_LABEL_NAME = re.compile(r"(?!__name__=)([a-zA-Z_][a-zA-Z0-9_]*)=")
 
 # What stands before a value, whatever is in it; the library then is the judge of that.
 _LABELS = r"""\{(?:[^"{}\\]|"(?:[^"\\]|\\.)*+")*+\}"""
@@ -55,6 +55,15 @@ _OPENMETRICS_SAMPLE = re.compile(
     rf"""{_SERIES}([^\s{{]\S*+)(?:\ [^\s{{\#]\S*+)?(?:\ \#\ {_LABELS}\ [^\n{{]++)?\n?"""
 )
 _NATIVE_HISTOGRAM = re.compile(rf"""{_SERIES}\{{count:""")
+
+# A label's name that begins with two underscores, or any other string in quotes. The formats have
+# such names; the library refuses them, but takes whatever stands behind a NUL in quotes.
+_VEIL = "\0"
+_VEILED = re.compile(
+    r"""([{,]\s*+)(?!"?__name__"?\s*=)"""
+    r"""(?:"((?:__|\0)(?:[^"\\]|\\.)*+)"|(__[a-zA-Z0-9_]*+))(?=\s*=)"""
+    r"""|"(?:[^"\\]|\\.)*+"?"""
+)
 
 _METADATA = re.compile(r"\s*\#\s+(HELP|TYPE|UNIT)(?:\s+|$)(.*)", re.DOTALL)
 _NAME = re.compile(r"""\{?\s*(?:"((?:[^"\\]|\\.)*+)"|([^\s{"]++))""")
@@ -179,7 +188,8 @@ class _Reader:
             self.exposition.helps[metric.name] = metric.documentation
         for name, labels, value, timestamp, *_ in metric.samples:
             when = None if timestamp is None else time_ms(timestamp)
-            self.exposition.add(name, _without_empty(labels), float(value), when)
+            unveiled = {key.removeprefix(_VEIL): text for key, text in labels.items()}
+            self.exposition.add(name, _without_empty(unveiled), float(value), when)
 
     def _odd(self, line: str) -> str:
         """A line as the library may read it; what it need not read is empty."""
@@ -278,7 +288,9 @@ def _without_empty(labels: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _checked(sample: re.Pattern[str], line: str) -> str:
-    """A sample's line. The library takes more than the formats have: three numbers, say.
+    """A sample's line as the library may read it.
+
+    It takes more than the formats have (three numbers, say), and of the labels' names fewer.
 
     Raises:
         ValueError: it has not the shape of a sample.
@@ -287,7 +299,12 @@ def _checked(sample: re.Pattern[str], line: str) -> str:
     if matched is None:
         raise ValueError("no sample")
     number(matched[1])
-    return line
+    return _VEILED.sub(_veiled, line) if "__" in line or _VEIL in line else line
+
+
+def _veiled(matched: re.Match[str]) -> str:
+    before, quoted, plain = matched.groups()
+    return matched[0] if before is None else f'{before}"{_VEIL}{quoted or plain}"'
 
 
 def number(text: str) -> float:
