@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from relay_metrics.catalogue import METRICS
 from relay_metrics.convert.exposition import renamed
 from relay_metrics.relays.exposition import MalformedExposition, read
+from relay_metrics.snapshot import Scope
 from tests.unit.expositions import (
     OPENMETRICS,
     TEXT,
@@ -620,6 +622,32 @@ other 1
 """
     assert told(exposition, OPENMETRICS) == ["Gauge other 1"]
     assert left_out(exposition, OPENMETRICS) == {"gauge_histogram": 4, "native_histogram": 1}
+
+
+DOCUMENTED = Path(__file__).parents[2] / "docs/prometheus.md"
+OF_THE_RUN = [metric.name for metric in METRICS if metric.scope in (Scope.RUN, Scope.FAILURE)]
+
+
+@pytest.mark.parametrize("name", [*OF_THE_RUN, "relay__up", "relay:up", "_relay_up"])
+def test_family_named_like_a_metric_of_the_run_is_left_out(name: str) -> None:
+    for kind in ("gauge", "counter", "untyped"):
+        exposition = f'# TYPE {name} {kind}\n{name} 1\n{name}{{x="y"}} 0\na 1\n'
+        assert told(exposition) == ["Gauge a 1"]
+        assert left_out(exposition) == {"reserved_name": 2}
+    assert left_out(f"{name} 1\n", exclude=[name]) == {}
+
+
+def test_names_of_the_run_are_in_the_documentation() -> None:
+    text = DOCUMENTED.read_text()
+    assert [name for name in OF_THE_RUN if f"`{name}`" not in text] == []
+
+
+def test_names_that_a_run_does_not_write_itself_stay() -> None:
+    shared = [metric.name for metric in METRICS if metric.name not in OF_THE_RUN]
+    names = [*shared, "relay_up_total", "Relay_up", "my_relay_up"]
+    exposition = "".join(f"{name} 1\n" for name in names)
+    assert told(exposition) == sorted(f"Gauge {name} 1" for name in names)
+    assert left_out(exposition) == {}
 
 
 def test_label_set_that_no_message_holds() -> None:

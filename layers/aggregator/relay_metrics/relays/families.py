@@ -1,22 +1,29 @@
 """The families of an exposition: its samples, put together by what they belong to.
 
 What no data point could tell truthfully is left out and counted: a histogram that does not end,
-that falls, that says two things of its count; a second sample of one series and one instant.
+that falls, that says two things of its count; a second sample of one series and one instant. So is
+what has the name of a metric that every relay has of its own run, and would overwrite it.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from relay_metrics import catalogue
 from relay_metrics.relays.exposition import TIMES_MS, TYPES, Exposition, Sample, number
-from relay_metrics.snapshot import INT64, Family, FamilyType, Series
+from relay_metrics.snapshot import INT64, Family, FamilyType, Scope, Series
 
 MAX_SERIES_BYTES = 65536
 """Of a series as JSON: the smallest thing that a snapshot can be split into."""
+
+_OF_THE_RUN = frozenset(
+    metric.name for scope in (Scope.RUN, Scope.FAILURE) for metric in catalogue.rows(scope)
+)
 
 _Labels = frozenset[tuple[str, str]]
 _Identity = tuple[_Labels, int | None]
@@ -61,7 +68,10 @@ class _Assembly:
             samples = {name: self._exposition.samples.pop(name) for name in of_family}
             help_text = self._exposition.helps.get(family, "")
             for name, type, series in self._of(family, samples):
-                if fitting := tuple(self._fitting(series)):
+                fitting = tuple(self._fitting(series))
+                if fitting and _table(name) in _OF_THE_RUN:
+                    self._left_out["reserved_name"] += len(fitting)
+                elif fitting:
                     yield Family(name, type, help_text, fitting)
 
     def _of(
@@ -216,6 +226,11 @@ def _is_consistent(buckets: Sequence[tuple[float, float]], count: float) -> bool
         and all(one.is_integer() for one in counts)
         and counts[-1] == count < INT64.stop
     )
+
+
+def _table(name: str) -> str:
+    """A name as GreptimeDB by default joins its parts: `relay:up` and `relay_up` are one."""
+    return "_".join(re.findall("[a-zA-Z0-9]+", name))
 
 
 def _start_ms(samples: Sequence[Sample]) -> int | None:
