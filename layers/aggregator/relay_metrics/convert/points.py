@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
@@ -33,25 +33,24 @@ _NANOS = 1_000_000
 _CUMULATIVE = AggregationTemporality.CUMULATIVE
 
 
-class _Gathered(NamedTuple):
-    kind: str
-    unit: str
-    description: str
-    points: list[Any]
-
-
 class ResourcePoints:
-    """The data points of one resource."""
+    """The data points of one resource.
+
+    Attributes:
+        metrics: the metrics that they are of, in the order of their first points.
+    """
 
     def __init__(self, time_ms: int) -> None:
+        self.metrics: list[Metric] = []
         self._time_ms = time_ms
-        self._metrics: dict[tuple[str, str], _Gathered] = {}
+        self._points: dict[tuple[str, str], list[Any]] = {}
 
     def _of(self, kind: str, name: str, unit: str, description: str) -> list[Any]:
-        gathered = self._metrics.get((name, kind))
-        if gathered is None:
-            gathered = self._metrics[name, kind] = _Gathered(kind, unit, description, [])
-        return gathered.points
+        points = self._points.get((name, kind))
+        if points is None:
+            points = self._points[name, kind] = []
+            self.metrics.append(Metric(name, description, unit, _data(kind, points)))
+        return points
 
     def add(
         self,
@@ -128,13 +127,6 @@ class ResourcePoints:
             )
         )
 
-    def metrics(self) -> list[Metric]:
-        """All of them as metrics of the SDK."""
-        return [
-            Metric(name, gathered.description, gathered.unit, _data(gathered))
-            for (name, _), gathered in self._metrics.items()
-        ]
-
 
 class Points:
     """Gathers the data points of one snapshot.
@@ -167,14 +159,14 @@ class Points:
             [
                 ResourceMetrics(Resource(dict(attributes)), [ScopeMetrics(_SCOPE, metrics, "")], "")
                 for attributes, points in self._resources.items()
-                if (metrics := points.metrics())
+                if (metrics := points.metrics)
             ]
         )
 
 
-def _data(gathered: _Gathered) -> Gauge | Sum | Histogram:
-    if gathered.kind == GAUGE:
-        return Gauge(gathered.points)
-    if gathered.kind == HISTOGRAM:
-        return Histogram(gathered.points, _CUMULATIVE)
-    return Sum(gathered.points, _CUMULATIVE, is_monotonic=gathered.kind == RUNNING)
+def _data(kind: str, points: list[Any]) -> Gauge | Sum | Histogram:
+    if kind == GAUGE:
+        return Gauge(points)
+    if kind == HISTOGRAM:
+        return Histogram(points, _CUMULATIVE)
+    return Sum(points, _CUMULATIVE, is_monotonic=kind == RUNNING)
