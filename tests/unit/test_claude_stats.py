@@ -11,7 +11,8 @@ import pytest
 from local.http_server import Fault, Request, Response
 from local.relay import ClaudeRelay, Key
 from local.relay.demo import demo_keys, many_keys
-from relay_metrics.relays.claude_keys import instance_id
+from relay_metrics.relays import claude_keys
+from relay_metrics.relays.claude_keys import Memory, instance_id
 from relay_metrics.snapshot import Scope
 from tests.unit.claude import BATCH, MODELS, NOW, STATS, Asker, Clock, used
 
@@ -24,6 +25,11 @@ def a_relay(*keys: Key, **more: Any) -> ClaudeRelay:
 
 def ids(relay: ClaudeRelay) -> dict[str, list[str]]:
     return {"api_ids": [key.id for key in relay.keys]}
+
+
+def later(relay: ClaudeRelay) -> None:
+    assert isinstance(relay.clock, Clock)
+    relay.clock.now += 60
 
 
 def model_rows(change: Callable[[dict[str, Any]], None]) -> Callable[[Request], Fault | None]:
@@ -185,3 +191,48 @@ def test_without_the_batch_an_older_relays_keys_are_asked_for_in_turn() -> None:
             assert isinstance(relay.clock, Clock)
             relay.clock.now += 60
     assert told == {key.name for key in relay.keys}
+
+
+def test_a_key_keeps_its_start_its_name_and_its_expiry_while_it_is_not_asked() -> None:
+    keys = [
+        Key(f"unused-{number}", created_at=NOW - 7200, expires_at=NOW + 7200, models=())
+        for number in range(20)
+    ]
+    with (
+        a_relay(*keys) as relay,
+        Asker(relay, ids(relay), RELAY_SCANS_PER_RUN="5") as asker,
+    ):
+        started: set[str] = set()
+        for _ in range(8):
+            run = asker.run()
+            assert run.calls[STATS] == 5
+            told = {name for name, one in run.keys().items() if one.start_ms is not None}
+            assert started <= told, "it is told for good"
+            assert run.figures("expires_s").keys() == told
+            started = told
+            later(relay)
+        assert started == {key.name for key in keys}
+        relay.fault = lambda request: Fault(status=500) if request.path == STATS else None
+        keys[0].name = "renamed"
+        assert asker.run().figures("dailyUsage.requests").keys() >= {"renamed"}, "the batch's word"
+
+
+def test_model_rows_keep_the_keys_name_where_nothing_else_comes() -> None:
+    with a_relay(*many_keys(3)) as relay, Asker(relay, ids(relay)) as asker:
+        before = asker.run().readings(Scope.MODEL)
+        relay.fault = lambda request: Fault(status=500) if request.path != MODELS else None
+        after = asker.run().readings(Scope.MODEL)
+    assert [one.resource for one in after] == [one.resource for one in before] != []
+
+
+def test_what_is_remembered_of_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claude_keys, "MOST_REMEMBERED", 2)
+    memory = Memory()
+    for key_id in "abac":
+        memory.keep("http://relay.test", claude_keys.Key(key_id, key_id, created_ms=1))
+    recalled = [claude_keys.Key(key_id, key_id) for key_id in "abc"]
+    for key in recalled:
+        memory.recall("http://another.test", key)
+        assert key.created_ms is None
+        memory.recall("http://relay.test", key)
+    assert [key.created_ms for key in recalled] == [1, None, 1], "the longest unseen one is gone"

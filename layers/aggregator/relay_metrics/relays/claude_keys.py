@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from relay_metrics import catalogue
 from relay_metrics.errors import Unauthorised
@@ -19,6 +20,9 @@ API = "/apiStats/api/"
 
 STATS = catalogue.rows(Scope.KEY, "user-stats")
 TOTALS = tuple(row for row in STATS if row.field.startswith("usage.total."))
+
+MOST_REMEMBERED = 20_000
+"""Keys of all relays, twice as many as a run of the default `RELAY_MAX_KEYS` has: some 8 MB."""
 
 
 @dataclass(slots=True, eq=False)
@@ -152,6 +156,47 @@ class KeyIds:
     def forget(self, conversation: Conversation, api_key: str) -> None:
         """Ask again next time: the relay does not know the id any more."""
         self._ids.pop((conversation.relay.base_url, instance_id(api_key)), None)
+
+
+class _Known(NamedTuple):
+    name: str
+    created_ms: int | None
+    expires_ms: int | None
+    priced: bool | None
+
+
+class Memory:
+    """What was told of keys, kept for as long as the process lives.
+
+    Beyond `MOST_REMEMBERED` the keys that were not seen for longest are forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], _Known] = {}
+        self._lock = threading.Lock()
+
+    def keep(self, base_url: str, key: Key) -> None:
+        """Note what a run knows of a key, so that a later one that is told less has it."""
+        known = base_url, key.id
+        with self._lock:
+            self._known.pop(known, None)
+            self._known[known] = _Known(key.name, key.created_ms, key.expires_ms, key.priced)
+            while len(self._known) > MOST_REMEMBERED:
+                del self._known[next(iter(self._known))]
+
+    def recall(self, base_url: str, key: Key) -> None:
+        """Bring to a key what this run was not told of it."""
+        with self._lock:
+            known = self._known.get((base_url, key.id))
+        if known is None:
+            return
+        if key.created_ms is None:
+            key.created_ms = known.created_ms
+        if not key.told and not key.listed:
+            key.name = key.name or known.name
+            key.expires_ms = known.expires_ms
+        if key.priced is None:
+            key.priced = known.priced
 
 
 def configured(conversation: Conversation, key_ids: KeyIds) -> tuple[list[Key], int]:

@@ -24,7 +24,15 @@ from relay_metrics.relays.claude_discovery import (
     more_pages,
     spends,
 )
-from relay_metrics.relays.claude_keys import STATS, Key, KeyIds, configured, in_shard, most_used
+from relay_metrics.relays.claude_keys import (
+    STATS,
+    Key,
+    KeyIds,
+    Memory,
+    configured,
+    in_shard,
+    most_used,
+)
 from relay_metrics.relays.claude_stats import ask_batches, ask_models, ask_stats
 from relay_metrics.relays.conversation import Conversation, Request
 from relay_metrics.relays.turns import in_turn
@@ -44,6 +52,7 @@ class Kept:
 
     key_ids: KeyIds = field(default_factory=KeyIds)
     sessions: Sessions = field(default_factory=Sessions)
+    keys: Memory = field(default_factory=Memory)
     utc_offset_hours: dict[str, float] = field(default_factory=dict)
 
 
@@ -232,6 +241,9 @@ class _Run:
             conversation.relay.base_url, conversation.environment.utc_offset_hours
         )
         calendar = Calendar.at(conversation.time_ms, offset)
+        for key in self._keys:
+            self._kept.keys.recall(conversation.relay.base_url, key)
+            self._kept.keys.keep(conversation.relay.base_url, key)
         readings = [reading for key in self._keys for reading in key.readings(calendar)]
         return Fetched(
             up=self._accepted,
