@@ -17,6 +17,7 @@ from relay_metrics.http import Client
 from relay_metrics.relays import Fetched
 from relay_metrics.relays.claude_relay import Kept, fetch
 from relay_metrics.relays.conversation import Conversation, Shard
+from relay_metrics.relays.shares import Shares
 from relay_metrics.settings import environment, settings
 from relay_metrics.snapshot import Number, Reading, Scope
 
@@ -120,6 +121,7 @@ class Asker:
             self._environment,
             self._client,
             self._pool,
+            Shares(self._environment.concurrency, [self._asked.name]),
             Deadline.after(60),
             lambda: self._renewed,
             time_ms=round(relay.clock() * 1000),

@@ -17,6 +17,7 @@ from relay_metrics.deadline import Deadline
 from relay_metrics.http import Client
 from relay_metrics.relays import Fetched
 from relay_metrics.relays.conversation import Conversation
+from relay_metrics.relays.shares import Shares
 from relay_metrics.relays.wyolet_relay import fetch
 from relay_metrics.settings import Relay, environment, settings
 from relay_metrics.snapshot import FamilyType
@@ -43,6 +44,7 @@ def conversation_with(
         variables,
         Client(),
         ThreadPoolExecutor(1),
+        Shares(1, [relay.name]),
         Deadline.after(30),
         lambda: renew(relay),
         time_ms=TIME_MS,

@@ -15,12 +15,13 @@ from relay_metrics.events import Event
 from relay_metrics.observability import logger, redact
 from relay_metrics.relays import Fetched, claude_relay
 from relay_metrics.relays.conversation import Conversation
+from relay_metrics.relays.shares import Shares
 from relay_metrics.settings import Environment, Relay
 from relay_metrics.snapshot import Kind, Scrape, Snapshot
 from relay_metrics.warm import Invocation, Warm
 
 _RELAYS_AT_ONCE = 32
-_REQUESTS_AT_ONCE = 512
+_THREADS = 512
 """Over all relays: Lambda lets a function have 1,024 threads, and as many open files."""
 
 
@@ -107,12 +108,26 @@ def visit_all(
     relays = chosen(invocation.settings.relays, event)
     bounds = environment or warm.environment
     at_once = min(max(len(relays), 1), _RELAYS_AT_ONCE)
-    share = min(bounds.concurrency, max(_REQUESTS_AT_ONCE // at_once, 1))
+    own_threads = min(bounds.concurrency, max(_THREADS // at_once, 1))
+    shares = Shares(bounds.concurrency, [relay.name for relay in relays])
 
     def one(relay: Relay) -> Visit:
         # threads of its own: those of a relay that hangs must not keep another one waiting
-        with threads(share, "request") as requests:
-            visit = _visit(relay, warm, bounds, invocation, event, deadline, time_ms, requests)
+        with threads(own_threads, "request") as requests:
+            conversation = Conversation(
+                relay,
+                bounds,
+                warm.client(relay.ca_pem),
+                requests,
+                shares,
+                deadline,
+                lambda: invocation.renew().relay(relay.name) or relay,
+                time_ms=time_ms,
+                scheduled_s=event.scheduled_s,
+                shard=event.shard,
+            )
+            visit = _visit(conversation, warm)
+        shares.leave(relay.name)
         then(visit)
         return visit
 
@@ -121,27 +136,8 @@ def visit_all(
         return list(visitors.map(one, relays))
 
 
-def _visit(
-    relay: Relay,
-    warm: Warm,
-    environment: Environment,
-    invocation: Invocation,
-    event: Event,
-    deadline: Deadline,
-    time_ms: int,
-    requests: ThreadPoolExecutor,
-) -> Visit:
-    conversation = Conversation(
-        relay,
-        environment,
-        warm.client(relay.ca_pem),
-        requests,
-        deadline,
-        lambda: invocation.renew().relay(relay.name) or relay,
-        time_ms=time_ms,
-        scheduled_s=event.scheduled_s,
-        shard=event.shard,
-    )
+def _visit(conversation: Conversation, warm: Warm) -> Visit:
+    relay, time_ms = conversation.relay, conversation.time_ms
     began = time.monotonic()
     error = None
     try:
@@ -184,7 +180,7 @@ def _visit(
                 "models_left_out": fetched.models_left_out,
             },
         )
-    if event.shard.first:
+    if conversation.shard.first:
         snapshot = replace(snapshot, scrape=scrape)
     return Visit(relay, snapshot, fetched.up, error, duration_s)
 

@@ -13,6 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from relay_metrics.deadline import Deadline
 from relay_metrics.errors import ExchangeError, InvalidAnswer, RelayError, Unauthorised
 from relay_metrics.http import Answer, Client
+from relay_metrics.relays.shares import Shares
 from relay_metrics.settings import Environment, Relay
 from relay_metrics.snapshot import Failure
 
@@ -53,7 +54,8 @@ class Conversation:
         relay: who is asked.
         environment: bounds of time and size.
         client: the connections to the relay.
-        pool: runs the requests; its size is how many are under way at once.
+        pool: runs the requests.
+        shares: tells when a request may begin.
         deadline: when all of them end.
         renew: reads the secret anew, once an invocation, and gives the relay as it is then.
         time_ms: the run's one instant, epoch milliseconds.
@@ -67,6 +69,7 @@ class Conversation:
         environment: Environment,
         client: Client,
         pool: Executor,
+        shares: Shares,
         deadline: Deadline,
         renew: Callable[[], Relay],
         *,
@@ -81,6 +84,7 @@ class Conversation:
         self.shard = shard
         self._client = client
         self._pool = pool
+        self._shares = shares
         self._deadline = deadline
         self._renew = renew
         self._failures: Counter[tuple[str, str]] = Counter()
@@ -113,16 +117,17 @@ class Conversation:
         sent = {**self.relay.headers, **(headers or {})}
         if body is not None:
             sent["Content-Type"] = "application/json"
-        deadline = self._deadline.or_after(self.environment.relay_timeout_s)
         try:
-            answer = self._client.exchange(
-                method,
-                self.relay.base_url + path,
-                seconds=deadline.left,
-                max_bytes=self.environment.max_response_bytes,
-                headers=sent,
-                body=None if body is None else json.dumps(body).encode(),
-            )
+            with self._shares.request(self.relay.name, self._deadline):
+                deadline = self._deadline.or_after(self.environment.relay_timeout_s)
+                answer = self._client.exchange(
+                    method,
+                    self.relay.base_url + path,
+                    seconds=deadline.left,
+                    max_bytes=self.environment.max_response_bytes,
+                    headers=sent,
+                    body=None if body is None else json.dumps(body).encode(),
+                )
         except ExchangeError as error:
             raise RelayError(self.relay.name, endpoint, error.type, str(error)) from None
         if answer.status != 200:
