@@ -177,20 +177,98 @@ def test_a_key_by_itself_is_asked_for_by_its_id_and_not_activated() -> None:
     assert reading.resource["service.instance.id"] == instance_id(waiting.api_key)
 
 
-def test_without_the_batch_an_older_relays_keys_are_asked_for_in_turn() -> None:
-    """Whether a key was ever used is not known then, and one that was not makes the relay scan."""
+@pytest.mark.parametrize("count", [6, 12, 30])
+def test_without_the_batch_an_older_relays_keys_are_all_told_every_run(count: int) -> None:
+    """A key that ever cost anything makes the relay scan not at all, whichever that is."""
     with (
-        a_relay(*many_keys(20), release="1.1.120") as relay,
+        a_relay(*many_keys(count), release="1.1.120") as relay,
         Asker(relay, ids(relay)) as asker,
     ):
-        told: set[str] = set()
-        for _ in range(2 * -(-40 // 10)):
+        everyone = {key.name for key in relay.keys}
+        first = asker.run()
+        later(relay)
+        warm = asker.run()
+        that_were_used = {key.name for key in relay.keys if key.used}
+    for run in (first, warm):
+        assert 0 < run.scans <= 10
+        assert {type for _, type in run.failures} <= {"missing_field"}
+        assert run.error is None
+    assert first.figures("usage.total.requests").keys() == everyone
+    assert warm.figures("usage.total.requests").keys() >= that_were_used
+
+
+def test_a_batch_that_fails_costs_no_key_its_totals() -> None:
+    with a_relay(*many_keys(30)) as relay, Asker(relay, ids(relay)) as asker:
+        relay.fault = lambda request: Fault(status=500) if request.path == BATCH else None
+        run = asker.run()
+    assert run.failures == {("batch-stats", "500"): 1}
+    assert len(run.figures("usage.total.cost")) == 30
+    assert run.scans <= 10
+
+
+def test_keys_that_idled_this_month_are_asked_every_run() -> None:
+    keys = [Key(f"idle-{number}") for number in range(40)]
+    with a_relay(*keys) as relay, Asker(relay, ids(relay), RELAY_SCANS_PER_RUN="0") as asker:
+        used(relay, keys)
+        assert isinstance(relay.clock, Clock)
+        relay.clock.now += 40 * 86_400
+        run = asker.run()
+    assert run.failures == {}
+    assert run.calls == {BATCH: 2, STATS: 40}
+    assert run.scans == 0
+    assert len(run.figures("usage.total.cost")) == len(run.figures("limits.tokenLimit")) == 40
+
+
+@pytest.mark.parametrize("budget", [0, 1, 4, 9])
+def test_keys_that_no_scan_is_left_for_are_counted(budget: int) -> None:
+    keys = [Key(f"unused-{number}", models=()) for number in range(20)]
+    with (
+        a_relay(*keys, release="1.1.120") as relay,
+        Asker(relay, ids(relay), RELAY_SCANS_PER_RUN=str(budget)) as asker,
+    ):
+        run = asker.run()
+        told = set(run.keys())
+        # without a scan, one of them tells whether the relay is up
+        asked = max(budget, 1)
+        assert run.calls[STATS] == asked
+        assert run.failures["user-stats", "no_scan_left"] == 20 - asked
+        for _ in range(40 if budget else 0):
             run = asker.run()
-            assert run.scans <= 10
+            assert run.scans <= budget
             told |= run.keys().keys()
-            assert isinstance(relay.clock, Clock)
-            relay.clock.now += 60
-    assert told == {key.name for key in relay.keys}
+            later(relay)
+    if budget:
+        assert told == {key.name for key in keys}
+
+
+def test_a_key_that_is_refused_costs_no_scan_and_one_that_fails_does() -> None:
+    keys = many_keys(20)
+    for key in keys[:5]:
+        key.active = False
+    with (
+        a_relay(*keys, release="1.1.120") as relay,
+        Asker(relay, ids(relay), RELAY_SCANS_PER_RUN="8") as asker,
+    ):
+        refused = asker.run()
+        relay.fault = lambda request: Fault(status=500) if request.path == STATS else None
+    assert refused.failures["user-stats", "403"] == 5
+    assert len(refused.figures("usage.total.cost")) == 15
+    with a_relay(*many_keys(20)) as relay, Asker(relay, ids(relay)) as asker:
+        relay.fault = lambda _: Fault(status=500)
+        failed = asker.run()
+    assert failed.failures["user-stats", "500"] == 10
+    assert failed.failures["user-stats", "no_scan_left"] == 10
+
+
+def test_a_warm_run_asks_the_keys_that_it_knows_to_be_used_without_a_scan() -> None:
+    with (
+        a_relay(*many_keys(30), release="1.1.120") as relay,
+        Asker(relay, ids(relay)) as asker,
+    ):
+        asker.run()
+        relay.fault = lambda request: Fault(status=500) if request.path == STATS else None
+        run = asker.run()
+    assert run.failures["user-stats", "500"] >= 27, "of one that fails is known that it was used"
 
 
 def test_a_key_keeps_its_start_its_name_and_its_expiry_while_it_is_not_asked() -> None:

@@ -35,6 +35,7 @@ class Key:
         batched: whether batch-stats has it, which leaves out those that may not be read; None while
             it did not answer.
         told: whether its user-stats came.
+        refused: whether the relay did not answer its user-stats for the key's sake.
         used: whether it ever was; None while unknown.
         priced: whether it ever cost anything, without which its user-stats makes the relay scan;
             None while unknown.
@@ -51,11 +52,20 @@ class Key:
     listed: bool = False
     batched: bool | None = None
     told: bool = False
+    refused: bool = False
     used: bool | None = None
     priced: bool | None = None
     fields: dict[str, Number] = field(default_factory=dict)
     models: list[Reading] = field(default_factory=list)
     models_left_out: int = 0
+
+    @property
+    def scans(self) -> bool:
+        """Whether its user-stats makes the relay scan, or may do so, or may have done so.
+
+        A key that may not be read is refused before the relay looks at what it cost.
+        """
+        return not self.priced and not self.refused and self.batched is not False
 
     @property
     def resource(self) -> dict[str, str]:
@@ -90,7 +100,7 @@ class Key:
         cost = totals.get("usage.total.cost")
         if cost is not None:
             self.priced = cost > 0
-        elif self.used is False:
+        elif totals and not any(totals.values()) and self.priced is None:
             self.priced = False
 
     def readings(self, calendar: Calendar) -> Iterable[Reading]:

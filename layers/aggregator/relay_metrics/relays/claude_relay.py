@@ -187,31 +187,63 @@ class _Run:
         self._keep_most_used(confirmed)
 
     def ask_each(self) -> None:
-        """User-stats where the bulk answers lack something; what scans, key after key in turn."""
-        asked: list[Key] = []
-        scanning: list[tuple[Key, bool]] = []
-        for key in sorted(self._keys, key=lambda key: key.id):
+        """User-stats where the bulk answers lack something, and model rows.
+
+        First the keys that cost something, which scan nothing, then those of which that is not
+        known, and what scans in turn.
+        """
+        keys = sorted(self._keys, key=lambda key: key.id)
+        wanting: list[Key] = []
+        for key in keys:
+            self._kept.keys.recall(self._conversation.relay.base_url, key)
             if key.listed:
                 fill(key)
             if self._wants_stats(key):
-                # a key that a batch leaves out is refused, for which the relay need not scan
-                if key.priced or key.batched is False:
-                    asked.append(key)
-                else:
-                    scanning.append((key, False))
-            if self._wants_models(key):
-                scanning.append((key, True))
+                wanting.append(key)
+        unknown = [key for key in wanting if key.scans and key.priced is None]
+        free = {key.id for key in wanting if key.scans and key.priced is False}
+        self._ask_stats([key for key in wanting if not key.scans])
+        self._ask_unknown(unknown)
+        scanning = [
+            (key, models)
+            for key in keys
+            for models in (False, True)
+            if (self._wants_models(key) if models else key.id in free)
+        ]
         turn = in_turn(scanning, self.scans, self._conversation.scheduled_s)
-        asked += [key for key, models in turn if not models]
-        if not asked and not self._accepted and self._keys:
-            asked = self._keys[:1]
-        self._asked = asked
+        asked = [key for key, models in turn if not models]
+        self._asked += asked
         self._conversation.together(
             [
                 *(self._stats(key) for key in asked),
                 *(self._models(key) for key, models in turn if models),
             ]
         )
+
+    def _ask_stats(self, keys: Sequence[Key]) -> None:
+        """User-stats of keys, of which those that were found to scan are taken off those left."""
+        self._asked += keys
+        self._conversation.together(self._stats(key) for key in keys)
+        self.scans -= sum(key.scans for key in keys)
+
+    def _ask_unknown(self, keys: Sequence[Key]) -> None:
+        """User-stats of keys that may scan: as many at once as scans are left for, until none is.
+
+        The answer of one that cost something took none, so that the next one can have it.
+        """
+        first = in_turn(keys, self.scans, self._conversation.scheduled_s)
+        begun = {key.id for key in first}
+        waiting = [*first, *(key for key in keys if key.id not in begun)]
+        while waiting and self.scans > 0:
+            count = self.scans
+            self._ask_stats(waiting[:count])
+            waiting = waiting[count:]
+        if not self._asked and not self._accepted and self._keys:
+            # without a scan too, the relay is up or it is not
+            self._ask_stats(waiting[:1] or self._keys[:1])
+            waiting = waiting[1:]
+        if waiting:
+            self._conversation.left_out("user-stats", "no_scan_left", len(waiting))
 
     def _wants_stats(self, key: Key) -> bool:
         if key.place is None:

@@ -18,6 +18,9 @@ from relay_metrics.snapshot import Reading, Scope
 BATCH_SIZE = 30
 """The relay refuses more ids in one batch."""
 
+REFUSALS = (400, 401, 403, 404)
+"""What the relay answers for a key that it does not know, or that may not be read."""
+
 # a batch has no total cost of a key
 _BATCH_TOTALS = tuple(row for row in TOTALS if row.field != "usage.total.cost")
 
@@ -27,7 +30,11 @@ def ask_stats(conversation: Conversation, key_ids: KeyIds, key: Key) -> Request[
     endpoint = "user-stats"
 
     def ask() -> Mapping[str, Any]:
-        data = _ask_by_id(conversation, key_ids, key, endpoint, {}).get("data")
+        try:
+            data = _ask_by_id(conversation, key_ids, key, endpoint, {}).get("data")
+        except RelayError as error:
+            key.refused = error.status in REFUSALS
+            raise
         if not isinstance(data, dict):
             raise conversation.invalid(endpoint, "incomplete", "answered without data")
         for path in ("usage.total", "limits"):
@@ -38,7 +45,9 @@ def ask_stats(conversation: Conversation, key_ids: KeyIds, key: Key) -> Request[
     def take(data: Mapping[str, Any]) -> None:
         key.told = True
         key.describe(data, data["limits"])
-        key.fields.update(figures(STATS, data, counter(conversation, endpoint)))
+        told = figures(STATS, data, counter(conversation, endpoint))
+        key.fields.update(told)
+        key.count({row.field: told[row.field] for row in TOTALS if row.field in told})
 
     return Request(endpoint, ask, take)
 
@@ -133,12 +142,16 @@ def _ask_batch(conversation: Conversation, keys: Sequence[Key]) -> Request[Seque
 def _take_batched(key: Key, one: Mapping[str, Any], left_out: Callable[[str], None]) -> None:
     key.name = key.name or text(one.get("name"))
     key.fields.update(figures(catalogue.rows(Scope.KEY, "batch-stats"), one, left_out))
-    key.count(figures(_BATCH_TOTALS, {"usage": {"total": one.get("usage")}}, left_out))
+    totals = figures(_BATCH_TOTALS, {"usage": {"total": one.get("usage")}}, left_out)
+    key.count(totals)
     today, month = number(dig(one, "dailyUsage.cost")), number(dig(one, "monthlyUsage.cost"))
     if today is not None:
         # rated like user-stats' own, which is the later word where it comes as well
         key.fields.setdefault("limits.currentDailyCost", today)
-    if key.priced is None and ((today or 0) > 0 or (month or 0) > 0):
+    # one that was used this month for nothing may never have been used for more
+    free = month == 0 and key.fields.get("monthlyUsage.requests", 0) > 0
+    cost = (today or 0) > 0 or (month or 0) > 0
+    if key.priced is None and (cost or (any(totals.values()) and not free)):
         key.priced = True
 
 
