@@ -225,6 +225,35 @@ def test_a_page_that_fails_without_the_totals_costs_its_keys() -> None:
     assert run.fetched.up
 
 
+def test_discovered_keys_without_limits_are_asked_for_totals_that_nothing_else_tells() -> None:
+    def fault(request: Request) -> Fault | None:
+        return failing(USAGE)(request) or failing(BATCH)(request)
+
+    keys = [Key(f"key-{number}") for number in range(40)]
+    with a_relay(*keys) as relay, Asker(relay) as asker:
+        whole = asker.run()
+        assert whole.calls[STATS] == 0
+        relay.fault = fault
+        warm = asker.run()
+        with Asker(relay) as another:
+            cold = another.run()
+    expected = whole.figures("usage.total.cost")
+    for run in (warm, cold):
+        assert run.figures("usage.total.cost") == expected
+        assert run.scans <= 10
+        assert run.failures == {("admin/usage-stats", "500"): 1, ("batch-stats", "500"): 2}
+
+
+def test_discovered_keys_that_were_never_used_are_counted_where_no_scan_is_left() -> None:
+    keys = [Key(f"key-{number}", models=()) for number in range(40)]
+    with a_relay(*keys) as relay, Asker(relay) as asker:
+        relay.missing = {USAGE, BATCH}
+        run = asker.run()
+    assert run.scans <= 10
+    assert run.calls[STATS] == 5
+    assert run.failures == {("user-stats", "no_scan_left"): 35}
+
+
 def test_without_any_page_the_totals_tell_which_keys_there_are() -> None:
     with a_relay() as relay, Asker(relay) as asker:
         relay.fault = failing(KEYS)

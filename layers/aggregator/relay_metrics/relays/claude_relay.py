@@ -26,6 +26,7 @@ from relay_metrics.relays.claude_discovery import (
 )
 from relay_metrics.relays.claude_keys import (
     STATS,
+    TOTALS,
     Key,
     KeyIds,
     Memory,
@@ -246,9 +247,11 @@ class _Run:
             self._conversation.left_out("user-stats", "no_scan_left", len(waiting))
 
     def _wants_stats(self, key: Key) -> bool:
-        if key.place is None:
-            return key.listed and spends(key)
-        return any(row.field not in key.fields for row in STATS)
+        if key.place is not None:
+            return any(row.field not in key.fields for row in STATS)
+        if key.listed and spends(key):
+            return True
+        return key.used is not False and any(row.field not in key.fields for row in TOTALS)
 
     def _wants_models(self, key: Key) -> bool:
         """Whether it was used in the configured period, as far as is known."""
