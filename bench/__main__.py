@@ -55,7 +55,7 @@ def deployed_rows() -> Iterator[Row]:
         with installed() as sources:
             sites = {"installed": sources, "the layer": deployed(built.folder)}
             for where, environment in sites.items():
-                ours, alone = imports(environment, processes=9)
+                ours, alone = imports(environment, processes=15)
                 ratio = ours.seconds / alone.seconds
                 against = f"{ms(alone.seconds)}: the packages alone"
                 yield Row(f"import of the handler, {where}", ms(ours.seconds), against, ratio, 1.1)
@@ -84,7 +84,7 @@ def in_a_run(measured: Sequence[Measured]) -> Iterator[Sequence[str]]:
     """What a run asks, receives and sends, and what it would take on Lambda."""
     yield (
         *("a warm run", "relay requests", "scans", "bytes in", "samples", "bytes out"),
-        *("bytes/sample", "wall", "CPU"),
+        *("bytes/sample", "wall", "CPU", "peak"),
         *(f"at {memory} MB" for memory in MEMORY_SIZES_MB),
     )
     for one in measured:
@@ -93,6 +93,7 @@ def in_a_run(measured: Sequence[Measured]) -> Iterator[Sequence[str]]:
             *(one.name, f"{each.requests}", f"{each.scans}", f"{each.relay_bytes:,}"),
             *(f"{one.samples:,}", f"{each.pushed_bytes:,}"),
             *(f"{each.pushed_bytes / one.samples:.1f}", ms(one.best_s), ms(one.cpu_s)),
+            mb(one.process.peak_bytes),
             *(f"{one.on_lambda_s(memory):.2f} s" for memory in MEMORY_SIZES_MB),
         )
 

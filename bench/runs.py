@@ -10,8 +10,9 @@ from bench.floor import one_after_the_other_s, side_by_side_s
 from bench.servers import Counts, Servers
 from bench.table import ms
 
-LATENCY_S = 0.05
-"""Of every answer of the relay and of the database."""
+LATENCY_S = 0.1
+"""Of every answer of the relay and of the database: what one that is reached over the internet, and
+has to ask a database of its own, takes."""
 
 CONCURRENCY = 16
 """The default of RELAY_CONCURRENCY."""
