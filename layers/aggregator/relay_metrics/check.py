@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -93,7 +93,7 @@ def _findings(warm: Warm, event: Event, seconds: float) -> Iterator[Finding]:
     yield from _in_the_clear(settings)
     deadline = Deadline.after(seconds - min(5.0, seconds / 4))
     # a check makes no relay scan its database
-    scanless = replace(warm.environment, scans_per_run=0)
+    scanless = warm.environment._replace(scans_per_run=0)
     visits = visit_all(warm, invocation, event, deadline, lambda _: None, environment=scanless)
     yield from map(_of_relay, visits)
     nothing = Encoded.of(MetricsData([]))

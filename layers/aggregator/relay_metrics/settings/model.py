@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from relay_metrics.snapshot import Kind
 
 
-@dataclass(frozen=True)
-class Environment:
+class Environment(NamedTuple):
     """The variables of the contract; times in seconds, sizes in bytes."""
 
     relay_kind: Kind
@@ -28,7 +28,7 @@ class Environment:
     secret_max_age_s: int
     export_url: str | None
     database: str
-    export_headers: Mapping[str, str] = field(repr=False)
+    export_headers: Mapping[str, str]
     push_timeout_s: float
     service_name: str | None
     service_namespace: str | None
@@ -36,6 +36,9 @@ class Environment:
     resource_attributes: Mapping[str, str]
     spool_queue_url: str | None
     log_level: str
+
+    def __repr__(self) -> str:
+        return "Environment()"  # the headers may hold a credential
 
 
 @dataclass(frozen=True)
