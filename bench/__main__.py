@@ -13,6 +13,7 @@ from bench.imports import deployed, imports, installed
 from bench.runs import LATENCY_S, Measured, measure
 from bench.servers import Servers
 from bench.table import Row, mb, ms, table
+from scripts import cost
 
 SCANS_PER_RUN = 10
 """The default of RELAY_SCANS_PER_RUN."""
@@ -21,11 +22,6 @@ MANY = 1000
 SAMPLES = 100_000
 
 MEMORY_SIZES_MB = (128, 256, 512, 1024)
-DEPLOYED_MB = 256
-"""The default of the template's MemorySize."""
-
-RUNS_A_MONTH = 43_800
-"""730 hours of a run a minute."""
 
 
 def run_rows(measured: Sequence[Measured]) -> Iterator[Row]:
@@ -100,21 +96,20 @@ def in_a_run(measured: Sequence[Measured]) -> Iterator[Sequence[str]]:
 
 def beside_former(one: Measured, former: Former) -> Iterator[Sequence[str]]:
     """One key a minute, here, by the former publisher, and in a container."""
-    month_s = RUNS_A_MONTH * 60
-    ours = RUNS_A_MONTH * one.on_lambda_s(DEPLOYED_MB) * DEPLOYED_MB / 1024
+    ours = cost.RUNS * one.on_lambda_s(cost.MEMORY_MB) * cost.MEMORY_MB / 1024
     bytes_out = one.each.pushed_bytes
     yield "one key", "critical path", "bytes a push", "bytes/sample", "GB-seconds a month"
     yield (
-        *(f"this, with {DEPLOYED_MB} MB of Lambda", ms(one.median_s), f"{bytes_out:,}"),
+        *(f"this, with {cost.MEMORY_MB} MB of Lambda", ms(one.median_s), f"{bytes_out:,}"),
         *(f"{bytes_out / one.samples:.1f}", f"{ours:,.0f}"),
     )
     yield (
         *("the former publisher", ms(former.seconds), f"{former.body_bytes:,}"),
-        *(f"{former.body_bytes / former.samples:.1f}", f"{MEMORY_MB / 1024 * month_s:,.0f}"),
+        *(f"{former.body_bytes / former.samples:.1f}", f"{MEMORY_MB / 1024 * cost.SECONDS:,.0f}"),
     )
     yield (
         *("a container of 0.25 vCPU, 0.5 GB", "", "", ""),
-        f"{0.5 * month_s:,.0f}, and {0.25 * month_s:,.0f} vCPU-seconds",
+        f"{0.5 * cost.SECONDS:,.0f}, and {0.25 * cost.SECONDS:,.0f} vCPU-seconds",
     )
 
 

@@ -9,6 +9,7 @@ from bench.collector import Process, collect
 from bench.floor import one_after_the_other_s, side_by_side_s
 from bench.servers import Counts, Servers
 from bench.table import ms
+from scripts.cost import at_memory
 
 LATENCY_S = 0.1
 """Of every answer of the relay and of the database: what one that is reached over the internet, and
@@ -16,9 +17,6 @@ has to ask a database of its own, takes."""
 
 CONCURRENCY = 16
 """The default of RELAY_CONCURRENCY."""
-
-MEMORY_MB_OF_A_VCPU = 1769
-"""https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +57,11 @@ class Measured:
         return self.process.runs[-1].samples
 
     def on_lambda_s(self, memory_mb: int) -> float:
-        """What a warm run would take with so much memory: this wait, and a share of a processor.
+        """What a warm run would take with so much memory: this wait, and a processor's share.
 
-        A vCPU of Lambda is taken for as fast as a processor of this machine.
+        The processor is taken for as slow as the bill takes it; TLS is left out.
         """
-        share = min(memory_mb / MEMORY_MB_OF_A_VCPU, 1)
-        return max(self.best_s - self.cpu_s, 0) + self.cpu_s / share
+        return max(self.best_s - self.cpu_s, 0) + at_memory(self.cpu_s, memory_mb)
 
 
 def measure(keys: int, runs: int, *, discovered: bool = False) -> Measured:
