@@ -9,7 +9,6 @@ from bench.collector import Process, collect
 from bench.floor import one_after_the_other_s, side_by_side_s
 from bench.servers import Counts, Servers
 from bench.table import ms
-from scripts.cost import at_memory
 
 LATENCY_S = 0.1
 """Of every answer of the relay and of the database: what one that is reached over the internet, and
@@ -17,6 +16,13 @@ has to ask a database of its own, takes."""
 
 CONCURRENCY = 16
 """The default of RELAY_CONCURRENCY."""
+
+
+MB_OF_A_PROCESSOR = 1769
+"""https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
+
+SLOWER = 1.5
+"""A processor of Lambda's on arm64, against this machine's: rather too slow, as in the bill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +63,9 @@ class Measured:
         return self.process.runs[-1].samples
 
     def on_lambda_s(self, memory_mb: int) -> float:
-        """What a warm run would take with so much memory: this wait, and a processor's share.
-
-        The processor is taken for as slow as the bill takes it; TLS is left out.
-        """
-        return max(self.best_s - self.cpu_s, 0) + at_memory(self.cpu_s, memory_mb)
+        """What a warm run would take with so much memory: this wait, and a processor's share."""
+        share = min(memory_mb / MB_OF_A_PROCESSOR, 1)
+        return max(self.best_s - self.cpu_s, 0) + self.cpu_s * SLOWER / share
 
 
 def measure(keys: int, runs: int, *, discovered: bool = False) -> Measured:
