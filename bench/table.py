@@ -15,32 +15,26 @@ class Row:
         measured: the figure, with its unit.
         against: the floor, baseline or limit, with its unit.
         ratio: of the two.
-        bound: that the ratio must not pass.
+        bound: that the ratio must not pass; None where it is told only.
     """
 
     what: str
     measured: str
     against: str
     ratio: float
-    bound: float
+    bound: float | None
 
     @property
     def within(self) -> bool:
         """Whether the bound is kept."""
-        return self.ratio <= self.bound
+        return self.bound is None or self.ratio <= self.bound
 
     @property
     def cells(self) -> tuple[str, ...]:
         """Its columns."""
-        kept = "within" if self.within else "PAST IT"
-        return (
-            self.what,
-            self.measured,
-            self.against,
-            f"{self.ratio:.2f}",
-            f"{self.bound:g}",
-            kept,
-        )
+        bound = "" if self.bound is None else f"{self.bound:g}"
+        kept = "" if self.bound is None else "within" if self.within else "PAST IT"
+        return (self.what, self.measured, self.against, f"{self.ratio:.2f}", bound, kept)
 
 
 def table(rows: Iterable[Sequence[str]]) -> str:

@@ -54,6 +54,8 @@ def test_a_claude_relays_run_imports_what_it_needs_and_no_more(one: tuple[Proces
         "relay_metrics.convert.exposition",
         "relay_metrics.dry_run",
         "relay_metrics.redrive",
+        "relay_metrics.relays.claude_accounts",
+        "relay_metrics.relays.claude_at_large",
         "relay_metrics.relays.exposition",
         "relay_metrics.relays.wyolet_relay",
     }

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay_metrics.errors import RelayError
 from relay_metrics.relays import Fetched
 from relay_metrics.relays.claude_admin import Administrator, Sessions
-from relay_metrics.relays.claude_at_large import AtLarge
 from relay_metrics.relays.claude_calendar import Calendar
 from relay_metrics.relays.claude_discovery import (
     Discovered,
@@ -39,6 +38,9 @@ from relay_metrics.relays.conversation import Conversation, Request
 from relay_metrics.relays.turns import in_turn
 from relay_metrics.settings import Login
 from relay_metrics.snapshot import Reading
+
+if TYPE_CHECKING:
+    from relay_metrics.relays.claude_at_large import AtLarge
 
 USAGE_SCANS, DASHBOARD_SCANS, CONCURRENCY_SCANS = 1, 3, 1
 
@@ -119,6 +121,9 @@ class _Run:
 
         A configured key keeps its place and its instance id.
         """
+        # a run without a login need not import it
+        from relay_metrics.relays.claude_at_large import AtLarge
+
         administrator = Administrator(self._conversation, self._kept.sessions, login)
         self._administrator = administrator
         try:
