@@ -65,6 +65,14 @@ picture: $(DEV) ## Take the README's picture of the demo's page anew, with a hea
 bench: $(DEV) ## Measure against fixed-latency servers on this machine
 	.venv/bin/python -m bench $(ARGS)
 
+.PHONY: calls
+calls: $(DEV) ## Count what a run asks of a relay, for 1 to 10,000 keys, as docs/relays.md has it
+	PYTHONPATH=layers/aggregator .venv/bin/python -m scripts.measure_calls $(ARGS)
+
+.PHONY: cost
+cost: $(DEV) ## Measure what the bill is made of, and write the tables of docs/cost.md
+	PYTHONPATH=layers/aggregator .venv/bin/python -m scripts.cost --measure
+
 .PHONY: build
 build: $(DEPLOY) ## sam build: the functions, and the layer for either processor
 	PYTHON="$(CURDIR)/.venv-deploy/bin/python" .venv-deploy/bin/sam build $(ARGS)
