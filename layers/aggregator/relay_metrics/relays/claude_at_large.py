@@ -73,7 +73,7 @@ class AtLarge:
 
         def ask() -> Answer:
             try:
-                return self._conversation.ask_object("GET", f"/{HEALTH}")
+                return self._conversation.ask_json("GET", f"/{HEALTH}", says_success=False)
             except RelayError as error:
                 if error.status == 404:
                     return None

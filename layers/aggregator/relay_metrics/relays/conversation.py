@@ -137,7 +137,7 @@ class Conversation:
             raise kind(self.relay.name, endpoint, status, message, answer.status)
         return answer
 
-    def ask_object(
+    def ask_json(
         self,
         method: str,
         path: str,
@@ -145,11 +145,15 @@ class Conversation:
         endpoint: str | None = None,
         headers: Mapping[str, str] | None = None,
         body: object = None,
+        says_success: bool = True,
     ) -> dict[str, Any]:
-        """One request and its answer as a JSON object, whatever that says.
+        """One request and its answer as a JSON object.
+
+        Args:
+            says_success: whether the object is an answer only where it says `success: true`.
 
         Raises:
-            InvalidAnswer: it is no JSON object.
+            InvalidAnswer: it is no JSON object, or does not say so.
             RelayError: as `ask`.
         """
         endpoint = endpoint or path.partition("?")[0].strip("/")
@@ -161,26 +165,7 @@ class Conversation:
             raise self.invalid(endpoint, "not_json", f"answered 200 with {what}") from None
         if not isinstance(value, dict):
             raise self.invalid(endpoint, "not_json", "answered 200 with other than a JSON object")
-        return value
-
-    def ask_json(
-        self,
-        method: str,
-        path: str,
-        *,
-        endpoint: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        body: object = None,
-    ) -> dict[str, Any]:
-        """One request and its answer as the JSON object that says `success: true`.
-
-        Raises:
-            InvalidAnswer: it is no JSON object, or does not say so.
-            RelayError: as `ask`.
-        """
-        endpoint = endpoint or path.partition("?")[0].strip("/")
-        value = self.ask_object(method, path, endpoint=endpoint, headers=headers, body=body)
-        if value.get("success") is not True:
+        if says_success and value.get("success") is not True:
             raise self.invalid(endpoint, "unsuccessful", "answered 200 without success")
         return value
 
