@@ -18,9 +18,9 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from local.closing import Closing
 from local.http_server import HttpServer, Request, Response
 from local.relay import ClaudeRelay, many_keys
 
@@ -76,7 +76,7 @@ class Counts:
         return sum(self.calls.values())
 
 
-class Servers:
+class Servers(Closing):
     """Starts the process, and ends it.
 
     Args:
@@ -150,17 +150,6 @@ class Servers:
     def close(self) -> None:
         """End the process and wait for it."""
         self._process.communicate(timeout=30)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Sink:

@@ -18,12 +18,13 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import boto3
 import botocore.session
 from botocore.config import Config
+
+from local.closing import Closing
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -39,7 +40,7 @@ _QUEUE: Final[Mapping[QueueAttributeNameType, str]] = {
 }
 
 
-class Aws:
+class Aws(Closing):
     """A moto server, from its making until `close`, with the secret and the queues in it.
 
     Args:
@@ -110,17 +111,6 @@ class Aws:
         self._process.kill()
         # closes the pipes as well, and waits
         self._process.__exit__(None, None, None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _first_line(self) -> str:
         line = self._process.stdout.readline().strip() if self._process.stdout else ""

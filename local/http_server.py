@@ -27,9 +27,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from local.closing import Closing
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -149,7 +150,7 @@ class _HangupError(Exception):
     """The client closed, or the answer is to end here."""
 
 
-class HttpServer:
+class HttpServer(Closing):
     """Serves `handler` on 127.0.0.1, a thread a connection, until it is closed.
 
     Args:
@@ -204,17 +205,6 @@ class HttpServer:
         for connection in connections:
             _shut(connection)
         self._acceptor.join(timeout=5)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _accept(self) -> None:
         while True:
@@ -432,3 +422,22 @@ def _exactly(stream: BinaryIO, size: int) -> bytes:
     if len(data) < size:
         raise _HangupError
     return data
+
+
+class Served(Closing):
+    """What an HttpServer serves, its attribute `server`."""
+
+    server: HttpServer
+
+    @property
+    def fault(self) -> FaultHook | None:
+        """The server's hook."""
+        return self.server.fault
+
+    @fault.setter
+    def fault(self, hook: FaultHook | None) -> None:
+        self.server.fault = hook
+
+    def close(self) -> None:
+        """Stop serving."""
+        self.server.close()

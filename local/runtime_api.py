@@ -28,9 +28,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
+from local.closing import Closing
 from local.http_server import HttpServer, Request, Response
 
 MAX_PAYLOAD_BYTES: Final = 6 * 1024 * 1024 + 100
@@ -103,7 +103,7 @@ class Result:
         return [entry for line in self.logs if (entry := _json_object(line)) is not None]
 
 
-class Function:
+class Function(Closing):
     """A Lambda function on this machine; one child at a time, started when it is needed.
 
     The child is kept between invocations, as a warm one is in Lambda, and replaced after it ended
@@ -197,17 +197,6 @@ class Function:
         with self._lock:
             self._stop()
             self._directory.cleanup()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _start(self) -> _Sandbox:
         # Without `site` there is no site-packages; PYTHONPATH still counts.

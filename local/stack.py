@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from local.aws import Aws
+from local.closing import Closing
 from local.greptimedb import GreptimeDB
 from local.relay import ClaudeRelay, WyoletRelay, for_demo
 from local.relay.demo import ADMIN
@@ -72,7 +72,7 @@ Secret = dict[str, Any]
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
-class Stack:
+class Stack(Closing):
     """The system, running from its making until `close`.
 
     Args:
@@ -136,17 +136,6 @@ class Stack:
     def close(self) -> None:
         """End everything that was started. Safe to call twice."""
         self._parts.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _start_relays(
         self, parts: ExitStack, secret: Secret, tell: Callable[[str], None]

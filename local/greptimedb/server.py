@@ -12,8 +12,7 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import parse_qs
 
 import duckdb
@@ -22,6 +21,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
+from local.closing import Closing
 from local.greptimedb.otlp import Options, metric_names, tables_of
 from local.greptimedb.store import (
     Answer,
@@ -86,7 +86,7 @@ class Received:
         return _decompressed(self.headers, self.body)
 
 
-class GreptimeDB:
+class GreptimeDB(Closing):
     """The stand-in, serving on 127.0.0.1 from its making until `close`.
 
     Args:
@@ -151,17 +151,6 @@ class GreptimeDB:
         """Stop serving; data that is only in memory is gone. Safe to call twice."""
         self._server.close()
         self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _receive(self, request: Request) -> Fault | None:
         self.requests.append(Received(request.method, request.path, request.headers, request.body))

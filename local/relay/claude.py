@@ -6,10 +6,8 @@ import hashlib
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
-from typing import Self
 
-from local.http_server import FaultHook, HttpServer, Request, Response
+from local.http_server import HttpServer, Request, Response, Served
 from local.relay import admin_api, public_api
 from local.relay.account_rows import PLATFORMS
 from local.relay.model import Account, Key
@@ -44,7 +42,7 @@ ENDPOINTS_SINCE = {
 }
 
 
-class ClaudeRelay(RelayState):
+class ClaudeRelay(Served, RelayState):
     """Serves a RelayState on loopback from the moment it is made until it is closed.
 
     Args:
@@ -91,30 +89,6 @@ class ClaudeRelay(RelayState):
         self.sessions: set[str] = set()
         self.server = HttpServer(self._answer, port=port, latency_s=latency_s, tls=tls)
         self.url = self.server.url
-
-    @property
-    def fault(self) -> FaultHook | None:
-        """The server's hook."""
-        return self.server.fault
-
-    @fault.setter
-    def fault(self, hook: FaultHook | None) -> None:
-        self.server.fault = hook
-
-    def close(self) -> None:
-        """Stop serving."""
-        self.server.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _answer(self, request: Request) -> Response:
         with self.lock:

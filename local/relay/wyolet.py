@@ -15,10 +15,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from types import TracebackType
-from typing import Self
 
-from local.http_server import FaultHook, HttpServer, Request, Response
+from local.http_server import HttpServer, Request, Response, Served
 from local.relay.exposition import Histogram, by_label, family, go_float, head, histogram_lines
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=values"
@@ -36,7 +34,7 @@ ADMISSION_BOUNDS = OVERHEAD_BOUNDS[:-1]
 POST_FLIGHT_BOUNDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 
 
-class WyoletRelay:
+class WyoletRelay(Served):
     """Serves `/metrics` on loopback from the moment it is made until it is closed.
 
     Args:
@@ -87,30 +85,6 @@ class WyoletRelay:
         self.lock = threading.RLock()
         self.server = HttpServer(self._answer, port=port, latency_s=latency_s, tls=tls)
         self.url = self.server.url
-
-    @property
-    def fault(self) -> FaultHook | None:
-        """The server's hook."""
-        return self.server.fault
-
-    @fault.setter
-    def fault(self, hook: FaultHook | None) -> None:
-        self.server.fault = hook
-
-    def close(self) -> None:
-        """Stop serving."""
-        self.server.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def overhead_median_s(self) -> float:
         """The overhead's median in the next tick: 0.8 to 4 ms over an hour of minutes."""
