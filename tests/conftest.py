@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from enum import Enum
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -16,3 +19,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what the cases in tests/cases give now into their expected.txt",
     )
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a parameter by what it is for where its own text could differ between two collections.
+
+    Compressed bytes hold the second they were made in, and the text of an object its address: two
+    workers would collect different tests. Pytest numbers what then has one name.
+    """
+    if val is None or isinstance(val, str | int | float | complex | bool | re.Pattern | Enum):
+        return None
+    return getattr(val, "__name__", None) or argname
