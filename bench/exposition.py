@@ -90,9 +90,9 @@ def main(samples: int) -> None:
     """Convert one, and print what it took."""
     sys.path.insert(0, str(ROOT / "layers" / "aggregator"))
     from relay_metrics.convert import convert
-    from relay_metrics.push import Encoded
-    from relay_metrics.relays.exposition import read
-    from relay_metrics.relays.families import assemble
+    from relay_metrics.deliver.push import Encoded
+    from relay_metrics.relays.prometheus.exposition import read
+    from relay_metrics.relays.prometheus.families import assemble
     from relay_metrics.snapshot import Kind, Snapshot
 
     text = "".join(exposition(samples)).encode()

@@ -17,9 +17,9 @@ from pathlib import Path
 from local.relay import ClaudeRelay, many_keys
 from local.relay.demo import ADMIN, demo_accounts
 from relay_metrics.deadline import Deadline
-from relay_metrics.events import Event
-from relay_metrics.visit import visit_all
-from relay_metrics.warm import Invocation, Warm
+from relay_metrics.entry.event import Event
+from relay_metrics.runtime import Invocation, Runtime
+from relay_metrics.scrape import scrape_all
 
 FILE = Path(__file__).parent.parent / "docs" / "relays.md"
 BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->\n"
@@ -61,16 +61,16 @@ def measure(keys: int, *, by_login: bool, shards: int = 1) -> list[Cost]:
         ids = {"api_ids": [key.id for key in relay.keys]}
         secret = {"relays": [{"base_url": relay.url, **(login if by_login else ids)}]}
         variables = {"SECRET_ID": "secret", "OTEL_EXPORT_URL": "http://127.0.0.1:1"}
-        warm = Warm({**variables, "LOG_LEVEL": "WARNING"}, _Secret(secret))
-        invocation = Invocation(warm)
+        runtime = Runtime({**variables, "LOG_LEVEL": "WARNING"}, _Secret(secret))
+        invocation = Invocation(runtime)
 
         def run(shard: int) -> Cost:
             relay.calls.clear()
             relay.scans, before = 0, relay.server.bytes_out
             event = Event.of({"time": NOW_S * 1000, "shard": f"{shard}/{shards}"})
-            (visit,) = visit_all(warm, invocation, event, Deadline.after(600), lambda _: None)
-            if visit.error or not visit.up:
-                raise RuntimeError(f"the run went wrong: {visit.error}")
+            (result,) = scrape_all(runtime, invocation, event, Deadline.after(600), lambda _: None)
+            if result.error or not result.up:
+                raise RuntimeError(f"the run went wrong: {result.error}")
             calls = relay.calls
             read = relay.server.bytes_out - before
             return Cost(calls.total(), calls[STATS], relay.scans, read)

@@ -12,9 +12,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from local.http_server import HttpServer, Request, Response
 from relay_metrics.collect import collect
-from relay_metrics.events import Event
-from relay_metrics.relays.wire import instant_ms
-from relay_metrics.warm import Warm
+from relay_metrics.entry.event import Event
+from relay_metrics.relays.values import instant_ms
+from relay_metrics.runtime import Runtime
 
 
 class Run(NamedTuple):
@@ -48,12 +48,14 @@ class Collector:
             **environment,
         }
         self._provider = _Provider(json.dumps(secret), json.dumps(renewed_secret))
-        self._warm: Warm | None = None
+        self._warm: Runtime | None = None
 
     def run(self, instant: str, event: Mapping[str, Any] | None = None) -> Run:
         """A run that is scheduled for an instant, and takes place at it."""
         if self._warm is None:
-            self._warm = Warm(self._variables, self._provider, clock=lambda: self._now_ms * 10**6)
+            self._warm = Runtime(
+                self._variables, self._provider, clock=lambda: self._now_ms * 10**6
+            )
         now_ms = instant_ms(instant)
         assert now_ms is not None
         self._now_ms = now_ms

@@ -9,8 +9,8 @@ from local.greptimedb import GreptimeDB
 from local.relay import ClaudeRelay, many_keys
 from local.relay.demo import ADMIN
 from relay_metrics.collect import collect
-from relay_metrics.events import Event
-from relay_metrics.warm import Warm
+from relay_metrics.entry.event import Event
+from relay_metrics.runtime import Runtime
 
 KEYS = 10_000
 LATENCY_S = 0.01
@@ -27,7 +27,7 @@ def test_ten_thousand_keys() -> None:
     keys = many_keys(KEYS)
     with ClaudeRelay(keys, admin=ADMIN, latency_s=LATENCY_S) as relay, GreptimeDB() as database:
         relay.tick()
-        warm = Warm(
+        runtime = Runtime(
             {
                 "SECRET_ID": "relay-metrics",
                 "RELAY_BASE_URL": relay.url,
@@ -37,7 +37,7 @@ def test_ten_thousand_keys() -> None:
             },
             Provider(),
         )
-        report = collect(warm, Event.of({}), seconds=900)
+        report = collect(runtime, Event.of({}), seconds=900)
         assert relay.server.errors == []
 
         (told,) = report["relays"]

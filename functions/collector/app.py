@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from relay_metrics.actions import act, unset
-from relay_metrics.handler import Handler
+from relay_metrics.entry.actions import act, unset
+from relay_metrics.entry.handler import Handler
 
 _handler = Handler(act, unset)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from relay_metrics.handler import Handler
+from relay_metrics.entry.handler import Handler
 from relay_metrics.redrive import redrive
 
 _handler = Handler(redrive)

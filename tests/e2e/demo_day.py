@@ -24,8 +24,8 @@ from local.greptimedb import GreptimeDB
 from local.http_server import Fault, Request
 from local.relay import Key, Usage, WyoletRelay, for_demo
 from local.relay.demo import ADMIN
-from relay_metrics.actions import act
-from relay_metrics.warm import Warm
+from relay_metrics.entry.actions import act
+from relay_metrics.runtime import Runtime
 from tests.e2e.victoriametrics import VictoriaMetrics
 
 BEGIN: Final = datetime(2025, 5, 31, 4, tzinfo=UTC).timestamp()
@@ -109,7 +109,7 @@ class DemoDay:
             self.by_minute.append(self._totals())
         self.victoriametrics.get("/internal/force_flush")
 
-    def _collector(self, *, both: bool, **more: str) -> Warm:
+    def _collector(self, *, both: bool, **more: str) -> Runtime:
         secret = {
             "relays": [
                 {
@@ -132,7 +132,7 @@ class DemoDay:
         variables |= more
         if both:
             variables["OTEL_EXPORT_URL"] = self.greptimedb.url
-        return Warm(variables, _Provider(secret), clock=lambda: int(self.now * 1e9))
+        return Runtime(variables, _Provider(secret), clock=lambda: int(self.now * 1e9))
 
     def _fault_in(self, minute: int) -> Callable[[Request], Fault | None] | None:
         def of_key(request: Request) -> Fault | None:

@@ -18,9 +18,9 @@ import pytest
 
 from local.http_server import HttpServer, Response
 from relay_metrics import catalogue
-from relay_metrics.actions import act
+from relay_metrics.entry.actions import act
+from relay_metrics.runtime import Runtime
 from relay_metrics.snapshot import Scope
-from relay_metrics.warm import Warm
 from tests.e2e.victoriametrics import PATIENCE_S, VictoriaMetrics
 
 ROOT = Path(__file__).parents[2]
@@ -287,14 +287,14 @@ def both(
 
 
 def _collect(relay: str, destination: str) -> None:
-    warm = Warm(
+    runtime = Runtime(
         {
             "RELAY_KIND": "wyolet-relay",
             "RELAY_BASE_URL": relay,
             "OTEL_EXPORT_URL": f"{destination}/opentelemetry/v1/metrics",
         }
     )
-    report = act(warm, {}, 60.0)
+    report = act(runtime, {}, 60.0)
     assert report["relays"][0]["error"] is None
     samples = report["relays"][0]["samples"]
     assert report["destinations"] == [

@@ -16,7 +16,7 @@ from moto.sqs.models import Message as HeldMessage
 from moto.sqs.models import sqs_backends
 
 from local.http_server import Fault, HttpServer, Request, Response
-from relay_metrics.spool import Message
+from relay_metrics.deliver.spool import Message
 
 REGION = "eu-central-1"
 NOT_PASSED_ON = frozenset({"connection", "transfer-encoding", "content-length", "host"})

@@ -19,10 +19,10 @@ from moto.server import ThreadedMotoServer
 
 from local.greptimedb import GreptimeDB
 from local.relay import ClaudeRelay, Key, Limits, WyoletRelay
+from relay_metrics.deliver.spool import Message
 from relay_metrics.errors import RelayMetricsError, SnapshotError
 from relay_metrics.observability import logger
-from relay_metrics.spool import Message
-from relay_metrics.warm import Warm
+from relay_metrics.runtime import Runtime
 from tests.integration.aws import REGION, Aws
 from tests.integration.leaks import Secrets
 from tests.integration.receiver import Receiver
@@ -218,7 +218,7 @@ class System:
         assert spec.loader
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        module._handler._warm = Warm(clock=self._now)
+        module._handler._warm = Runtime(clock=self._now)
         return module
 
     def invoke(self, module: ModuleType, event: object, seconds: float) -> Ended:

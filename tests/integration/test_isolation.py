@@ -15,10 +15,10 @@ import pytest
 
 from local.http_server import Fault
 from local.relay import ClaudeRelay, Key
-from relay_metrics import delivery
 from relay_metrics.convert import convert
+from relay_metrics.deliver import delivery
+from relay_metrics.deliver.spool import Message, Spool
 from relay_metrics.snapshot import Snapshot
-from relay_metrics.spool import Message, Spool
 from tests.integration.conftest import System
 from tests.template.deployed import ROOT
 
@@ -84,9 +84,9 @@ def test_a_resolver_that_hangs_for_one_relay_and_one_destination(system: System)
 
 HANGING_RUN = """
 import socket, time
-from relay_metrics.http import Client
+from relay_metrics.net.http import Client
 from relay_metrics.errors import TimedOut
-from relay_metrics.visit import threads
+from relay_metrics.scrape import threads
 socket.getaddrinfo = lambda *_, **__: time.sleep(300)
 def ask():
     Client().exchange("GET", "http://hanging.invalid", seconds=0.3, max_bytes=1)

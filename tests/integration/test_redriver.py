@@ -11,9 +11,9 @@ import pytest
 
 from local.http_server import Fault
 from local.relay import ClaudeRelay, Key, Limits, many_keys
+from relay_metrics.deliver.spool import MAX_MESSAGE_BYTES, Message
 from relay_metrics.errors import SecretError, SettingsError
 from relay_metrics.snapshot import Kind, Snapshot
-from relay_metrics.spool import MAX_MESSAGE_BYTES, Message
 from tests.integration.conftest import System, contents
 from tests.integration.receiver import Receiver
 
@@ -348,7 +348,7 @@ def test_a_snapshot_of_many_keys_in_several_messages(system: System) -> None:
     twin, there = system.receiver("twin"), system.receiver("there")
     there.fault = lambda request: Fault(status=404)
     system.put_secret()
-    system.monkeypatch.setattr("relay_metrics.spool.MAX_MESSAGE_BYTES", 12_000)
+    system.monkeypatch.setattr("relay_metrics.deliver.spool.MAX_MESSAGE_BYTES", 12_000)
     ended = system.collect()
     assert ended.destination("there")["spooled"] == len(twin.points)
     messages = system.aws.spooled()

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from relay_metrics.events import CHECK, COLLECT, DRY_RUN, Event
-from relay_metrics.spool import Message
+from relay_metrics.deliver.spool import Message
+from relay_metrics.entry.event import CHECK, COLLECT, DRY_RUN, Event
 from tests.template.deployed import ROOT
 from tests.template.test_functions import CONTRACT
 

@@ -13,11 +13,11 @@ from typing import Any, Self
 from local.relay import ClaudeRelay, Key
 from local.relay.demo import ADMIN
 from relay_metrics.deadline import Deadline
-from relay_metrics.http import Client
+from relay_metrics.net.http import Client
 from relay_metrics.relays import Fetched
-from relay_metrics.relays.claude_relay import Kept, fetch
-from relay_metrics.relays.conversation import Conversation, Shard
-from relay_metrics.relays.shares import Shares
+from relay_metrics.relays.claude.run import State, fetch
+from relay_metrics.relays.client import RelayClient, Shard
+from relay_metrics.relays.limiter import Limiter
 from relay_metrics.settings import environment, settings
 from relay_metrics.snapshot import Number, Reading, Scope
 
@@ -106,7 +106,7 @@ class Asker:
             ).relays[0]
             for one in (secret, renewed or secret)
         )
-        self._kept = Kept()
+        self._kept = State()
         self._client = Client()
         self._pool = ThreadPoolExecutor(self._environment.concurrency)
 
@@ -116,22 +116,22 @@ class Asker:
         relay.calls.clear()
         relay.scans = 0
         index, _, count = shard.partition("/")
-        conversation = Conversation(
+        client = RelayClient(
             self._asked,
             self._environment,
             self._client,
             self._pool,
-            Shares(self._environment.concurrency, [self._asked.name]),
+            Limiter(self._environment.concurrency, [self._asked.name]),
             Deadline.after(60),
             lambda: self._renewed,
             time_ms=round(relay.clock() * 1000),
             scheduled_s=relay.clock(),
             shard=Shard(int(index), int(count)),
         )
-        fetched = fetch(conversation, self._kept)
+        fetched = fetch(client, self._kept)
         assert relay.server.errors == []
-        failures = {(one.endpoint, one.type): one.count for one in conversation.failures}
-        return Run(fetched, failures, conversation.error, Counter(relay.calls), relay.scans)
+        failures = {(one.endpoint, one.type): one.count for one in client.failures}
+        return Run(fetched, failures, client.error, Counter(relay.calls), relay.scans)
 
     def __enter__(self) -> Self:
         return self

@@ -8,8 +8,8 @@ from typing import Any
 from opentelemetry.sdk.metrics.export import Gauge, Histogram, Metric, Sum
 
 from relay_metrics.convert import convert
-from relay_metrics.relays.exposition import read
-from relay_metrics.relays.families import assemble
+from relay_metrics.relays.prometheus.exposition import read
+from relay_metrics.relays.prometheus.families import assemble
 from relay_metrics.snapshot import Kind, Snapshot
 
 TIME_MS = 1_800_000_000_000

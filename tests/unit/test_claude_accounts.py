@@ -12,7 +12,7 @@ from local.relay import Account, ClaudeRelay
 from local.relay.account_rows import PLATFORMS as SIMULATED
 from local.relay.account_rows import rows
 from local.relay.demo import demo_accounts
-from relay_metrics.relays.claude_accounts import PLATFORMS, account
+from relay_metrics.relays.claude.accounts import PLATFORMS, account
 from relay_metrics.snapshot import Number
 from tests.exchanges import RECORDINGS
 from tests.unit.claude import NOW, Clock

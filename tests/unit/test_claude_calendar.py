@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_metrics.relays.claude_calendar import DAY_S, Calendar
+from relay_metrics.relays.claude.calendar import DAY_S, Calendar
 
 
 def at(text: str, offset_hours: float = 8) -> Calendar:

@@ -11,8 +11,8 @@ import pytest
 from local.http_server import Fault, Request
 from local.relay import ClaudeRelay, Key, Limits
 from local.relay.demo import ADMIN, demo_accounts, demo_keys, many_keys
-from relay_metrics.relays import claude_discovery
-from relay_metrics.relays.claude_keys import instance_id
+from relay_metrics.relays.claude import discovery as claude_discovery
+from relay_metrics.relays.claude.keys import instance_id
 from relay_metrics.snapshot import Number, Reading, Scope
 from tests.unit.claude import BATCH, LOGIN, MODELS, NOW, STATS, Asker, Clock, Run, used
 
@@ -234,11 +234,11 @@ def test_discovered_keys_without_limits_are_asked_for_totals_that_nothing_else_t
         whole = asker.run()
         assert whole.calls[STATS] == 0
         relay.fault = fault
-        warm = asker.run()
+        runtime = asker.run()
         with Asker(relay) as another:
             cold = another.run()
     expected = whole.figures("usage.total.cost")
-    for run in (warm, cold):
+    for run in (runtime, cold):
         assert run.figures("usage.total.cost") == expected
         assert run.scans <= 10
         assert run.failures == {("admin/usage-stats", "500"): 1, ("batch-stats", "500"): 2}

@@ -11,8 +11,8 @@ import pytest
 from local.http_server import Fault, Request, Response
 from local.relay import ClaudeRelay, Key
 from local.relay.demo import demo_keys, many_keys
-from relay_metrics.relays import claude_keys
-from relay_metrics.relays.claude_keys import Memory, instance_id
+from relay_metrics.relays.claude import keys as claude_keys
+from relay_metrics.relays.claude.keys import Memory, instance_id
 from relay_metrics.snapshot import Scope
 from tests.unit.claude import BATCH, MODELS, NOW, STATS, Asker, Clock, used
 
@@ -187,14 +187,14 @@ def test_without_the_batch_an_older_relays_keys_are_all_told_every_run(count: in
         everyone = {key.name for key in relay.keys}
         first = asker.run()
         later(relay)
-        warm = asker.run()
+        runtime = asker.run()
         that_were_used = {key.name for key in relay.keys if key.used}
-    for run in (first, warm):
+    for run in (first, runtime):
         assert 0 < run.scans <= 10
         assert {type for _, type in run.failures} <= {"missing_field"}
         assert run.error is None
     assert first.figures("usage.total.requests").keys() == everyone
-    assert warm.figures("usage.total.requests").keys() >= that_were_used
+    assert runtime.figures("usage.total.requests").keys() >= that_were_used
 
 
 def test_a_batch_that_fails_costs_no_key_its_totals() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from local.http_server import Fault, HttpServer, Request, Response
 from local.relay import ClaudeRelay
 from local.relay.demo import ADMIN, demo_keys
-from relay_metrics.relays.claude_accounts import account
+from relay_metrics.relays.claude.accounts import account
 from relay_metrics.snapshot import Reading
 from tests.unit.claude import BATCH, LOGIN, MODELS, NOW, STATS, Asker, Clock
 

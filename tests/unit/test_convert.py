@@ -13,7 +13,7 @@ from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metr
 from relay_metrics import convert as package
 from relay_metrics.catalogue import ATTRIBUTES, METRICS, rows
 from relay_metrics.convert import convert
-from relay_metrics.push import Encoded
+from relay_metrics.deliver.push import Encoded
 from relay_metrics.snapshot import Failure, Kind, Reading, Scope, Scrape, Snapshot
 from tests.otlp import points
 from tests.unit.snapshots import TIME_MS, snapshots

@@ -16,9 +16,9 @@ from bench.collector import Process, collect
 from bench.exposition import exposition
 from bench.servers import Counts, Servers
 from relay_metrics.convert import convert
-from relay_metrics.push import Encoded
-from relay_metrics.relays.exposition import read
-from relay_metrics.relays.families import assemble
+from relay_metrics.deliver.push import Encoded
+from relay_metrics.relays.prometheus.exposition import read
+from relay_metrics.relays.prometheus.families import assemble
 from relay_metrics.snapshot import Kind, Reading, Scope, Snapshot
 from scripts.notice import shipped
 from tests.template.deployed import ROOT
@@ -54,10 +54,10 @@ def test_a_claude_relays_run_imports_what_it_needs_and_no_more(one: tuple[Proces
         "relay_metrics.convert.exposition",
         "relay_metrics.dry_run",
         "relay_metrics.redrive",
-        "relay_metrics.relays.claude_accounts",
-        "relay_metrics.relays.claude_at_large",
-        "relay_metrics.relays.exposition",
-        "relay_metrics.relays.wyolet_relay",
+        "relay_metrics.relays.claude.accounts",
+        "relay_metrics.relays.claude.at_large",
+        "relay_metrics.relays.prometheus.exposition",
+        "relay_metrics.relays.wyolet.run",
     }
     of_the_layer = {
         *("aws_lambda_powertools", "certifi", "charset_normalizer", "google", "idna"),

@@ -13,7 +13,7 @@ import pytest
 
 from local.stack import CREDENTIALS, PASSED_ON
 from relay_metrics import settings as settings_package
-from relay_metrics.events import Event
+from relay_metrics.entry.event import Event
 from relay_metrics.settings import destinations, environment, relays, settings
 from tests.template.deployed import ROOT, source
 from tests.template.test_functions import CONTRACT

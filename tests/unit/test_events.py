@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_metrics import actions, check, dry_run
+from relay_metrics import check, dry_run
+from relay_metrics.entry import actions
+from relay_metrics.entry.event import Event
 from relay_metrics.errors import SettingsError
-from relay_metrics.events import Event
-from relay_metrics.relays.conversation import Shard
-from relay_metrics.warm import Warm
+from relay_metrics.relays.client import Shard
+from relay_metrics.runtime import Runtime
 from tests.template.deployed import ROOT
 
 NOW = 1_800_000_000.0
@@ -152,11 +153,11 @@ def test_each_action_has_its_answer(
     event: dict[str, str], module: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, name, lambda *asked: {"asked": asked})
-    warm = Warm({})
-    answer = actions.act(warm, event, 50)
-    assert answer == {"asked": (warm, Event.of(event), 50)}
+    runtime = Runtime({})
+    answer = actions.act(runtime, event, 50)
+    assert answer == {"asked": (runtime, Event.of(event), 50)}
 
 
 def test_a_wrong_event_does_nothing() -> None:
     with pytest.raises(SettingsError):
-        actions.act(Warm({}), {"action": "delete"}, 50)
+        actions.act(Runtime({}), {"action": "delete"}, 50)

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from relay_metrics.catalogue import METRICS
 from relay_metrics.convert.exposition import renamed
-from relay_metrics.relays.exposition import MalformedExposition, read
+from relay_metrics.relays.prometheus.exposition import MalformedExposition, read
 from relay_metrics.snapshot import Scope
 from tests.unit.expositions import (
     OPENMETRICS,

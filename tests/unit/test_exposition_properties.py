@@ -26,8 +26,8 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from relay_metrics.relays import exposition as module
-from relay_metrics.relays.exposition import Exposition, MalformedExposition, read
+from relay_metrics.relays.prometheus import exposition as module
+from relay_metrics.relays.prometheus.exposition import Exposition, MalformedExposition, read
 from tests.unit.expositions import OPENMETRICS, TEXT, TIME_MS, told
 
 # -- what prometheus_client writes

@@ -9,8 +9,8 @@ import subprocess
 
 import pytest
 
+from relay_metrics.deliver.spool import Message
 from relay_metrics.snapshot import Kind, Snapshot
-from relay_metrics.spool import Message
 from tests.template.deployed import ROOT
 
 DOCUMENT = (ROOT / "docs" / "failures.md").read_text("utf-8")

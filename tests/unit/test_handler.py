@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from relay_metrics import handler as module
 from relay_metrics import observability
-from relay_metrics.actions import act, unset
+from relay_metrics.entry import handler as module
+from relay_metrics.entry.actions import act, unset
+from relay_metrics.entry.handler import Handler
 from relay_metrics.errors import NotDelivered, RelayMetricsError, SettingsError
-from relay_metrics.handler import Handler
 from relay_metrics.observability import hide, logger
+from relay_metrics.runtime import Runtime
 from relay_metrics.settings.variables import environment
-from relay_metrics.warm import Warm
 
 LAYER = Path(module.__file__).parents[1]
 SECRET = "hunter2-the-secret"
@@ -56,7 +56,7 @@ def lines(log: io.StringIO) -> list[dict[str, Any]]:
 
 
 def failing(error: Exception) -> Handler:
-    def work(warm: Warm, event: Any, seconds: float) -> dict[str, Any]:
+    def work(runtime: Runtime, event: Any, seconds: float) -> dict[str, Any]:
         raise error
 
     return Handler(work)
@@ -68,7 +68,7 @@ def failing(error: Exception) -> Handler:
 def test_the_work_is_given_the_event_and_the_time_left() -> None:
     given: list[object] = []
 
-    def work(warm: Warm, event: Any, seconds: float) -> dict[str, Any]:
+    def work(runtime: Runtime, event: Any, seconds: float) -> dict[str, Any]:
         given.extend((event, seconds))
         return {"ok": True}
 
@@ -77,13 +77,15 @@ def test_the_work_is_given_the_event_and_the_time_left() -> None:
 
 
 def test_without_a_context_there_is_a_minute() -> None:
-    assert Handler(lambda warm, event, seconds: {"seconds": seconds})({}, None) == {"seconds": 60.0}
+    assert Handler(lambda runtime, event, seconds: {"seconds": seconds})({}, None) == {
+        "seconds": 60.0
+    }
 
 
 def test_a_context_that_tells_no_time_counts_as_none() -> None:
     seconds: list[float] = []
 
-    def work(warm: Warm, event: Any, left: float) -> dict[str, Any]:
+    def work(runtime: Runtime, event: Any, left: float) -> dict[str, Any]:
         seconds.append(left)
         return {}
 
@@ -110,7 +112,7 @@ def test_a_wrong_variable_is_a_finding_to_a_check_and_an_error_to_all_else(
 @pytest.mark.parametrize("level", ["TRACE", "  "])
 def test_a_log_level_of_no_sense_is_named_by_us(level: str) -> None:
     """Powertools reads it as well, while it is imported."""
-    code = "import relay_metrics.handler as h, relay_metrics.actions as a\n"
+    code = "import relay_metrics.entry.handler as h, relay_metrics.entry.actions as a\n"
     code += "print(h.Handler(a.act, a.unset)({'action': 'check'}, None)['findings'][0]['message'])"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -126,10 +128,10 @@ def test_a_log_level_of_no_sense_is_named_by_us(level: str) -> None:
 
 
 def test_what_is_warm_is_kept() -> None:
-    seen: list[Warm] = []
+    seen: list[Runtime] = []
 
-    def work(warm: Warm, event: Any, seconds: float) -> dict[str, Any]:
-        seen.append(warm)
+    def work(runtime: Runtime, event: Any, seconds: float) -> dict[str, Any]:
+        seen.append(runtime)
         return {}
 
     handler = Handler(work)
@@ -140,7 +142,7 @@ def test_what_is_warm_is_kept() -> None:
 
 def test_nothing_is_read_before_an_invocation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELAY_KIND", "other")
-    handler = Handler(lambda warm, event, seconds: {"ok": True})
+    handler = Handler(lambda runtime, event, seconds: {"ok": True})
     with pytest.raises(SettingsError, match=r"^RELAY_KIND must be one of"):
         handler({}, Context())
     monkeypatch.delenv("RELAY_KIND")
@@ -149,7 +151,7 @@ def test_nothing_is_read_before_an_invocation(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_process_s_environment_is_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELAY_MAX_KEYS", "7")
-    handler = Handler(lambda warm, event, seconds: {"max": warm.environment.max_keys})
+    handler = Handler(lambda runtime, event, seconds: {"max": runtime.environment.max_keys})
     assert handler({}, Context()) == {"max": 7}
     assert environment().max_keys == 7
 
@@ -168,7 +170,7 @@ def test_a_failure_of_ours_goes_on_as_it_is(log: io.StringIO) -> None:
 
 
 def test_a_failure_shows_neither_secret_nor_what_caused_it(log: io.StringIO) -> None:
-    def work(warm: Warm, event: Any, seconds: float) -> dict[str, Any]:
+    def work(runtime: Runtime, event: Any, seconds: float) -> dict[str, Any]:
         hide([SECRET])
         try:
             raise ValueError(SECRET)
@@ -198,7 +200,7 @@ def test_a_fault_is_logged_whole_and_told_by_its_name(log: io.StringIO) -> None:
 def test_after_a_fault_the_next_invocation_works(log: io.StringIO) -> None:
     outcomes = iter([ValueError("once"), None])
 
-    def work(warm: Warm, event: Any, seconds: float) -> dict[str, Any]:
+    def work(runtime: Runtime, event: Any, seconds: float) -> dict[str, Any]:
         if error := next(outcomes):
             raise error
         return {"ok": True}
@@ -210,7 +212,7 @@ def test_after_a_fault_the_next_invocation_works(log: io.StringIO) -> None:
 
 
 def test_a_process_that_is_to_end_ends() -> None:
-    def work(warm: Warm, event: Any, seconds: float) -> dict[str, Any]:
+    def work(runtime: Runtime, event: Any, seconds: float) -> dict[str, Any]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -218,7 +220,7 @@ def test_a_process_that_is_to_end_ends() -> None:
 
 
 def test_the_module_keeps_nothing_between_handlers() -> None:
-    one = Handler(lambda warm, event, seconds: {"warm": id(warm)})
-    other = Handler(lambda warm, event, seconds: {"warm": id(warm)})
+    one = Handler(lambda runtime, event, seconds: {"warm": id(runtime)})
+    other = Handler(lambda runtime, event, seconds: {"warm": id(runtime)})
     assert one({}, None) != other({}, None)
     assert not [name for name in vars(module) if name == "_warm"]

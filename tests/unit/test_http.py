@@ -17,7 +17,7 @@ import pytest
 
 from local.http_server import Fault, HttpServer, Request, Response, redirect
 from relay_metrics.errors import ExchangeError, TimedOut
-from relay_metrics.http import Client
+from relay_metrics.net.http import Client
 from tests.tls import Certified, certified
 
 MAX_BYTES = 10_000

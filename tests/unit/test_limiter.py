@@ -11,68 +11,68 @@ import pytest
 
 from relay_metrics.deadline import Deadline
 from relay_metrics.errors import TimedOut
-from relay_metrics.relays.shares import Shares
+from relay_metrics.relays.limiter import Limiter
 
 SOON, LATER = 0.02, 10.0
 
 
-def may_begin(shares: Shares, relay: str, held: ExitStack) -> bool:
+def may_begin(limiter: Limiter, relay: str, held: ExitStack) -> bool:
     try:
-        held.enter_context(shares.request(relay, Deadline.after(SOON)))
+        held.enter_context(limiter.request(relay, Deadline.after(SOON)))
     except TimedOut:
         return False
     return True
 
 
-def begun(shares: Shares, relay: str, held: ExitStack) -> int:
+def begun(limiter: Limiter, relay: str, held: ExitStack) -> int:
     """How many requests of a relay begin until one does not."""
     count = 0
-    while may_begin(shares, relay, held):
+    while may_begin(limiter, relay, held):
         count += 1
     return count
 
 
 def test_a_single_relay_has_all() -> None:
     with ExitStack() as held:
-        assert begun(Shares(5, ["a"]), "a", held) == 5
+        assert begun(Limiter(5, ["a"]), "a", held) == 5
 
 
 def test_each_has_its_share_and_no_more() -> None:
-    shares = Shares(16, ["a", "b", "c"])
+    limiter = Limiter(16, ["a", "b", "c"])
     with ExitStack() as held:
-        assert [begun(shares, relay, held) for relay in "abc"] == [5, 5, 5]
+        assert [begun(limiter, relay, held) for relay in "abc"] == [5, 5, 5]
 
 
 def test_one_that_is_done_leaves_its_share() -> None:
-    shares = Shares(4, ["a", "b"])
+    limiter = Limiter(4, ["a", "b"])
     with ExitStack() as held:
-        assert begun(shares, "a", held) == 2
-        shares.leave("b")
-        assert begun(shares, "a", held) == 2
+        assert begun(limiter, "a", held) == 2
+        limiter.leave("b")
+        assert begun(limiter, "a", held) == 2
 
 
 def test_with_more_relays_than_requests_each_has_one_in_turn() -> None:
-    shares = Shares(2, ["a", "b", "c"])
+    limiter = Limiter(2, ["a", "b", "c"])
     with ExitStack() as held:
-        assert [begun(shares, relay, held) for relay in "abc"] == [1, 1, 0]
+        assert [begun(limiter, relay, held) for relay in "abc"] == [1, 1, 0]
 
 
 def test_a_request_that_ends_makes_room_also_by_an_error() -> None:
-    shares = Shares(1, ["a"])
-    with pytest.raises(ValueError, match="broken"), shares.request("a", Deadline.after(SOON)):
+    limiter = Limiter(1, ["a"])
+    with pytest.raises(ValueError, match="broken"), limiter.request("a", Deadline.after(SOON)):
         raise ValueError("broken")
     with ExitStack() as held:
-        assert begun(shares, "a", held) == 1
+        assert begun(limiter, "a", held) == 1
 
 
 def test_there_are_never_more_than_the_most() -> None:
-    shares = Shares(3, ["a", "b"])
+    limiter = Limiter(3, ["a", "b"])
     lock = threading.Lock()
     under_way: Counter[str] = Counter()
     highest: list[int] = []
 
     def request(relay: str) -> None:
-        with shares.request(relay, Deadline.after(LATER)):
+        with limiter.request(relay, Deadline.after(LATER)):
             with lock:
                 under_way[relay] += 1
                 highest.append(under_way.total())

@@ -10,8 +10,8 @@ from opentelemetry.sdk.metrics.export import MetricsData
 
 from relay_metrics.catalogue import Metric
 from relay_metrics.convert.points import GAUGE, HISTOGRAM, RUNNING, SUM, Points
+from relay_metrics.deliver.push import Encoded
 from relay_metrics.errors import EncodingError
-from relay_metrics.push import Encoded
 from relay_metrics.snapshot import Scope
 from tests.otlp import points
 

@@ -37,9 +37,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from local.http_server import HttpServer, Request, Response
 from relay_metrics import observability
 from relay_metrics.deadline import Deadline
+from relay_metrics.deliver.push import Encoded, Outcome, push
 from relay_metrics.errors import EncodingError, Impossible, PushError, Refused, Unavailable
-from relay_metrics.http import Client
-from relay_metrics.push import Encoded, Outcome, push
+from relay_metrics.net.http import Client
 from relay_metrics.settings import Destination
 
 DELTA, CUMULATIVE = AggregationTemporality.DELTA, AggregationTemporality.CUMULATIVE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_metrics.relays.turns import in_turn
+from relay_metrics.relays.rotation import in_turn
 
 MINUTE = 60
 

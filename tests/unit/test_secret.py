@@ -9,8 +9,8 @@ from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterEr
 from botocore.exceptions import ClientError, NoRegionError
 
 from relay_metrics.errors import SecretError, SettingsError
-from relay_metrics.secret import Secret
-from relay_metrics.warm import Invocation, Warm
+from relay_metrics.runtime import Invocation, Runtime
+from relay_metrics.settings.secrets_manager import Secret
 
 
 class Reader:
@@ -82,14 +82,14 @@ def api_id(invocation: Invocation) -> str | None:
     return invocation.settings.relays[0].keys[0].api_id
 
 
-def warm_with(*values: Any) -> tuple[Warm, Reader]:
+def warm_with(*values: Any) -> tuple[Runtime, Reader]:
     reader = Reader(*values)
-    return Warm(VARIABLES, reader), reader
+    return Runtime(VARIABLES, reader), reader
 
 
 def test_an_invocation_reads_anew_once() -> None:
-    warm, reader = warm_with(GOOD, BETTER)
-    invocation = Invocation(warm)
+    runtime, reader = warm_with(GOOD, BETTER)
+    invocation = Invocation(runtime)
     assert api_id(invocation) == "one"
     for _ in range(3):
         invocation.renew()
@@ -99,15 +99,15 @@ def test_an_invocation_reads_anew_once() -> None:
 
 @pytest.mark.parametrize("worse", ["{", '{"relay_api_id":"REPLACE_ME"}', denied()])
 def test_a_secret_that_has_become_worse_changes_nothing(worse: Any) -> None:
-    warm, _ = warm_with(GOOD, worse)
-    invocation = Invocation(warm)
+    runtime, _ = warm_with(GOOD, worse)
+    invocation = Invocation(runtime)
     invocation.renew()
     assert api_id(invocation) == "one"
 
 
 def test_a_secret_that_was_filled_in_since_counts_at_once() -> None:
-    warm, reader = warm_with('{"relay_api_id":"REPLACE_ME"}', GOOD)
-    invocation = Invocation(warm)
+    runtime, reader = warm_with('{"relay_api_id":"REPLACE_ME"}', GOOD)
+    invocation = Invocation(runtime)
     assert api_id(invocation) == "one"
     assert [anew for _, _, anew in reader.asked] == [False, True]
     invocation.renew()
@@ -115,7 +115,7 @@ def test_a_secret_that_was_filled_in_since_counts_at_once() -> None:
 
 
 def test_a_secret_that_stays_wrong() -> None:
-    warm, reader = warm_with('{"relay_api_id":"REPLACE_ME"}')
+    runtime, reader = warm_with('{"relay_api_id":"REPLACE_ME"}')
     with pytest.raises(SettingsError, match="still is the placeholder"):
-        Invocation(warm)
+        Invocation(runtime)
     assert len(reader.asked) == 2

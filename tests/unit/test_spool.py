@@ -18,7 +18,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from relay_metrics import observability, spool
+from relay_metrics import observability
+from relay_metrics.deliver import spool
+from relay_metrics.deliver.spool import MAX_MESSAGE_BYTES, Message, Spool
 from relay_metrics.errors import SnapshotError, SpoolError
 from relay_metrics.snapshot import (
     Failure,
@@ -31,7 +33,6 @@ from relay_metrics.snapshot import (
     Series,
     Snapshot,
 )
-from relay_metrics.spool import MAX_MESSAGE_BYTES, Message, Spool
 
 TEXT = st.text(max_size=8)
 NUMBER = st.one_of(st.floats(allow_nan=False), st.integers(-(2**63), 2**63 - 1))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_metrics.catalogue import METRICS, Metric
-from relay_metrics.relays.wire import (
+from relay_metrics.relays.values import (
     MAX_TEXT,
     dig,
     figures,

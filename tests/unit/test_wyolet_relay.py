@@ -14,11 +14,11 @@ import pytest
 from local.http_server import Fault, HttpServer, Request, Response, html_page, redirect
 from local.relay import WyoletRelay
 from relay_metrics.deadline import Deadline
-from relay_metrics.http import Client
+from relay_metrics.net.http import Client
 from relay_metrics.relays import Fetched
-from relay_metrics.relays.conversation import Conversation
-from relay_metrics.relays.shares import Shares
-from relay_metrics.relays.wyolet_relay import fetch
+from relay_metrics.relays.client import RelayClient
+from relay_metrics.relays.limiter import Limiter
+from relay_metrics.relays.wyolet.run import fetch
 from relay_metrics.settings import Relay, environment, settings
 from relay_metrics.snapshot import FamilyType
 from tests.unit.expositions import TIME_MS
@@ -33,18 +33,18 @@ def conversation_with(
     timeout_ms: int = 5000,
     renew: Callable[[Relay], Relay] = lambda relay: relay,
     **more: object,
-) -> Conversation:
+) -> RelayClient:
     variables = environment(
         {"OTEL_EXPORT_URL": "http://127.0.0.1:1", "RELAY_TIMEOUT_MS": str(timeout_ms)}
     )
     listed = {"name": "wyolet", "kind": "wyolet-relay", "base_url": url, **more}
     relay = settings(variables, json.dumps({"relays": [listed]})).relays[0]
-    return Conversation(
+    return RelayClient(
         relay,
         variables,
         Client(),
         ThreadPoolExecutor(1),
-        Shares(1, [relay.name]),
+        Limiter(1, [relay.name]),
         Deadline.after(30),
         lambda: renew(relay),
         time_ms=TIME_MS,
@@ -52,8 +52,8 @@ def conversation_with(
     )
 
 
-def counted(conversation: Conversation) -> dict[tuple[str, str], int]:
-    return {(one.endpoint, one.type): one.count for one in conversation.failures}
+def counted(client: RelayClient) -> dict[tuple[str, str], int]:
+    return {(one.endpoint, one.type): one.count for one in client.failures}
 
 
 @contextmanager
@@ -78,12 +78,12 @@ def names(fetched: Fetched) -> list[str]:
 def test_every_family_of_a_relay() -> None:
     with WyoletRelay(clock=lambda: TIME_MS / 1000 - 3600) as relay:
         relay.tick()
-        conversation = conversation_with(relay.url)
-        fetched = fetch(conversation)
+        client = conversation_with(relay.url)
+        fetched = fetch(client)
         overhead = relay.histograms["relay_overhead_seconds"]["pipeline"]
     assert fetched.up
-    assert counted(conversation) == {}
-    assert conversation.error is None
+    assert counted(client) == {}
+    assert client.error is None
     families = {family.name: family for family in fetched.families}
     requests = families["relay_requests_total"]
     assert requests.type is FamilyType.COUNTER
@@ -101,12 +101,12 @@ def test_every_family_of_a_relay() -> None:
 
 def test_what_is_asked_for() -> None:
     with answering(b"a 1\n") as (server, asked):
-        conversation = conversation_with(
+        client = conversation_with(
             server.url,
             headers={"Authorization": SECRET},
             metrics_path="/internal/stats?format=prom",
         )
-        assert fetch(conversation).up
+        assert fetch(client).up
     (request,) = asked
     assert (request.method, request.path, request.query) == (
         "GET",
@@ -120,42 +120,42 @@ def test_what_is_asked_for() -> None:
 
 def test_what_is_left_out_is_counted_by_endpoint() -> None:
     with answering(b"a NaN\nb NaN\nc 1\nc 2\n") as (server, _):
-        conversation = conversation_with(server.url, metrics_path="/internal/stats?x=y")
-        fetched = fetch(conversation)
+        client = conversation_with(server.url, metrics_path="/internal/stats?x=y")
+        fetched = fetch(client)
     assert fetched.up
     assert names(fetched) == ["c"]
-    assert counted(conversation) == {
+    assert counted(client) == {
         ("internal/stats", "duplicate_sample"): 1,
         ("internal/stats", "nan"): 2,
     }
-    assert conversation.error is None
+    assert client.error is None
 
 
 def test_metric_exclude_of_the_settings() -> None:
     with answering(b"go_threads 1\nprocess_x 2\nrelay_x 3\n") as (server, _):
-        conversation = conversation_with(server.url, metric_exclude=["go_*", "process_?"])
-        assert names(fetch(conversation)) == ["relay_x"]
+        client = conversation_with(server.url, metric_exclude=["go_*", "process_?"])
+        assert names(fetch(client)) == ["relay_x"]
 
 
 def test_openmetrics_only_where_the_content_type_says_so() -> None:
     body = b"# TYPE a counter\na_total 1.0\na_created 1700000000.0\n# EOF\n"
     with answering(body, OPENMETRICS) as (server, _):
-        conversation = conversation_with(server.url)
-        (family,) = fetch(conversation).families
+        client = conversation_with(server.url)
+        (family,) = fetch(client).families
     assert (family.name, family.series[0].start_ms) == ("a_total", 1_700_000_000_000)
     with answering(body.removesuffix(b"# EOF\n"), OPENMETRICS) as (server, _):
-        conversation = conversation_with(server.url)
-        assert not fetch(conversation).up
+        client = conversation_with(server.url)
+        assert not fetch(client).up
     with answering(body.removesuffix(b"# EOF\n")) as (server, _):
-        conversation = conversation_with(server.url)
-        assert fetch(conversation).up
+        client = conversation_with(server.url)
+        assert fetch(client).up
 
 
 def test_10000_series_in_one_family() -> None:
     lines = "".join(f'a{{series="{at}"}} {at}\n' for at in range(10_000))
     with answering(b"# TYPE a gauge\n" + lines.encode()) as (server, _):
-        conversation = conversation_with(server.url)
-        (family,) = fetch(conversation).families
+        client = conversation_with(server.url)
+        (family,) = fetch(client).families
     assert len(family.series) == 10_000
 
 
@@ -164,8 +164,8 @@ def test_gzip() -> None:
         server.fault = lambda _: Fault(
             body=gzip.compress(b"a 1\n"), content_type=TEXT, headers={"Content-Encoding": "gzip"}
         )
-        conversation = conversation_with(server.url)
-        assert names(fetch(conversation)) == ["a"]
+        client = conversation_with(server.url)
+        assert names(fetch(client)) == ["a"]
 
 
 GOOD = b"".join(b'a{at="%d"} 1\n' % at for at in range(1000))
@@ -203,13 +203,11 @@ GOOD = b"".join(b'a{at="%d"} 1\n' % at for at in range(1000))
 def test_bad_answer_is_a_typed_error(fault: Fault, type: str) -> None:
     with answering(GOOD) as (server, _):
         server.fault = lambda _: fault
-        conversation = conversation_with(
-            server.url, timeout_ms=500, headers={"Authorization": SECRET}
-        )
-        fetched = fetch(conversation)
+        client = conversation_with(server.url, timeout_ms=500, headers={"Authorization": SECRET})
+        fetched = fetch(client)
     assert fetched == Fetched(up=False)
-    assert counted(conversation) == {("metrics", type): 1}
-    error = conversation.error
+    assert counted(client) == {("metrics", type): 1}
+    error = client.error
     assert error is not None
     assert error.startswith("relay wyolet: metrics: ")
     assert SECRET not in error
@@ -217,9 +215,9 @@ def test_bad_answer_is_a_typed_error(fault: Fault, type: str) -> None:
 
 def test_malformed_line_is_named_and_nothing_is_delivered() -> None:
     with answering(b'a 1\nb 2\ntoken{value="hunter2} 3\nc 4\n') as (server, _):
-        conversation = conversation_with(server.url)
-        assert fetch(conversation) == Fetched(up=False)
-    assert conversation.error == (
+        client = conversation_with(server.url)
+        assert fetch(client) == Fetched(up=False)
+    assert client.error == (
         "relay wyolet: metrics: answered 200 with an exposition of which line 3 is malformed"
     )
 

@@ -12,20 +12,14 @@ from urllib.parse import urlsplit
 from opentelemetry.sdk.metrics.export import MetricsData
 
 from relay_metrics.deadline import Deadline
-from relay_metrics.delivery import deliver
-from relay_metrics.errors import (
-    Impossible,
-    PushError,
-    SecretError,
-    SettingsError,
-    Unavailable,
-)
-from relay_metrics.events import Event
+from relay_metrics.deliver.delivery import deliver
+from relay_metrics.deliver.push import Encoded
+from relay_metrics.entry.event import Event
+from relay_metrics.errors import Impossible, PushError, SecretError, SettingsError, Unavailable
 from relay_metrics.observability import redact
-from relay_metrics.push import Encoded
+from relay_metrics.runtime import Invocation, Runtime
+from relay_metrics.scrape import ScrapeResult, scrape_all
 from relay_metrics.settings import Destination, Settings
-from relay_metrics.visit import Visit, visit_all
-from relay_metrics.warm import Invocation, Warm
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ class Finding:
         }
 
 
-def check(warm: Warm, event: Event, seconds: float) -> dict[str, Any]:
+def check(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
     """Look at the settings, ask each relay, send each destination an empty OTLP request.
 
     Args:
@@ -56,7 +50,7 @@ def check(warm: Warm, event: Event, seconds: float) -> dict[str, Any]:
     Returns:
         `{ok, findings: [{target, ok, message, hint}]}`; `ok` where all of them are.
     """
-    return _answer(list(_findings(warm, event, seconds)))
+    return _answer(list(_findings(runtime, event, seconds)))
 
 
 def of_settings(error: SettingsError) -> dict[str, Any]:
@@ -75,9 +69,9 @@ def _answer(findings: list[Finding]) -> dict[str, Any]:
     }
 
 
-def _findings(warm: Warm, event: Event, seconds: float) -> Iterator[Finding]:
+def _findings(runtime: Runtime, event: Event, seconds: float) -> Iterator[Finding]:
     try:
-        invocation = Invocation(warm)
+        invocation = Invocation(runtime)
     except SecretError as error:
         hint = "put the secret's name or ARN into SECRET_ID and let the role read it"
         yield Finding("secret", False, str(error), hint)
@@ -86,25 +80,25 @@ def _findings(warm: Warm, event: Event, seconds: float) -> Iterator[Finding]:
         yield _settings_wrong(error)
         return
     settings = invocation.settings
-    if warm.secret is not None:
+    if runtime.secret is not None:
         yield Finding("secret", True, "it can be read, and every key of it is known")
     for warning in settings.warnings:
         yield Finding("settings", True, warning, "correct it, and the warning ends")
     yield from _in_the_clear(settings)
     deadline = Deadline.after(seconds - min(5.0, seconds / 4))
     # a check makes no relay scan its database
-    scanless = warm.environment._replace(scans_per_run=0)
-    visits = visit_all(warm, invocation, event, deadline, lambda _: None, environment=scanless)
-    yield from map(_of_relay, visits)
+    scanless = runtime.environment._replace(scans_per_run=0)
+    results = scrape_all(runtime, invocation, event, deadline, lambda _: None, environment=scanless)
+    yield from map(_of_relay, results)
     nothing = Encoded.of(MetricsData([]))
     with ThreadPoolExecutor(max_workers=16) as pool:
         outcomes = pool.map(
-            lambda destination: deliver(nothing, destination, warm, invocation, deadline).error,
+            lambda destination: deliver(nothing, destination, runtime, invocation, deadline).error,
             settings.destinations,
         )
         for destination, failure in zip(settings.destinations, outcomes, strict=True):
             yield _of_destination(destination, failure)
-    if warm.spool is None:
+    if runtime.spool is None:
         hint = "without it, what cannot be pushed within a run is lost; the template makes one"
         yield Finding("spool", True, "SPOOL_QUEUE_URL is not set: there is no spool", hint)
 
@@ -124,16 +118,16 @@ _RELAY_HINTS = {
 _ANY_RELAY_HINT = "see the relay's own log for this minute"
 
 
-def _of_relay(visit: Visit) -> Finding:
-    target = f"relay {visit.relay.name}"
-    if visit.up and visit.error is None:
-        message = f"it answers and accepts the credential ({visit.snapshot.samples} figures)"
+def _of_relay(result: ScrapeResult) -> Finding:
+    target = f"relay {result.relay.name}"
+    if result.up and result.error is None:
+        message = f"it answers and accepts the credential ({result.snapshot.samples} figures)"
         return Finding(target, True, message)
-    scrape = visit.snapshot.scrape
+    scrape = result.snapshot.scrape
     types = [failure.type for failure in scrape.failures] if scrape else []
     hint = next((_RELAY_HINTS[type] for type in types if type in _RELAY_HINTS), _ANY_RELAY_HINT)
-    message = visit.error or "it gave no stats"
-    return Finding(target, visit.up, message, hint)
+    message = result.error or "it gave no stats"
+    return Finding(target, result.up, message, hint)
 
 
 def _of_destination(destination: Destination, failure: PushError | None) -> Finding:

@@ -8,15 +8,15 @@ from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 from relay_metrics.deadline import Deadline, Times
-from relay_metrics.delivery import deliver, encode
+from relay_metrics.deliver.delivery import deliver, encode
+from relay_metrics.deliver.push import Encoded, Outcome
+from relay_metrics.deliver.report import DestinationReport, first_of
+from relay_metrics.deliver.spool import Message
+from relay_metrics.entry.event import Event
 from relay_metrics.errors import Impossible, NotDelivered, PushError, SpoolError, Unavailable
-from relay_metrics.events import Event
 from relay_metrics.observability import count, logger
-from relay_metrics.push import Encoded, Outcome
-from relay_metrics.spool import Message
-from relay_metrics.tally import Tally, first_of
-from relay_metrics.visit import Visit, threads, visit_all
-from relay_metrics.warm import Invocation, Warm
+from relay_metrics.runtime import Invocation, Runtime
+from relay_metrics.scrape import ScrapeResult, scrape_all, threads
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ _GRACE_S = 0.2
 _NO_END = "no end within the time"
 
 
-def collect(warm: Warm, event: Event, seconds: float) -> dict[str, Any]:
+def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
     """Ask the relays that an event is for and deliver what they say.
 
     Args:
@@ -39,25 +39,27 @@ def collect(warm: Warm, event: Event, seconds: float) -> dict[str, Any]:
         SecretError, SettingsError: there is nothing to go by.
         NotDelivered: a snapshot could be neither pushed nor spooled.
     """
-    times = Times.of(seconds, warm.environment.push_timeout_s)
-    invocation = Invocation(warm)
+    times = Times.of(seconds, runtime.environment.push_timeout_s)
+    invocation = Invocation(runtime)
     destinations = invocation.settings.destinations
-    tallies = {destination.name: Tally(destination.name) for destination in destinations}
+    reports = {
+        destination.name: DestinationReport(destination.name) for destination in destinations
+    }
     samples: dict[str, int] = {}
     lock = threading.Lock()
 
     with threads(_AT_ONCE, "push") as pushes, threads(_AT_ONCE, "spool") as spools:
 
-        def push_and_spool(visit: Visit) -> None:
-            encoded = encode(visit.snapshot)
-            points = encoded.points if isinstance(encoded, Encoded) else visit.snapshot.samples
-            samples[visit.relay.name] = points
+        def push_and_spool(result: ScrapeResult) -> None:
+            encoded = encode(result.snapshot)
+            points = encoded.points if isinstance(encoded, Encoded) else result.snapshot.samples
+            samples[result.relay.name] = points
             if points == 0:  # a shard may have no key
                 return
-            outcomes = {name: Outcome(error=Unavailable(name, _NO_END)) for name in tallies}
+            outcomes = {name: Outcome(error=Unavailable(name, _NO_END)) for name in reports}
             outcomes |= _ended(
                 {
-                    one.name: pushes.submit(deliver, encoded, one, warm, invocation, times.push)
+                    one.name: pushes.submit(deliver, encoded, one, runtime, invocation, times.push)
                     for one in destinations
                 },
                 times.push,
@@ -65,25 +67,28 @@ def collect(warm: Warm, event: Event, seconds: float) -> dict[str, Any]:
             failed = {name: one.error for name, one in outcomes.items() if one.error is not None}
             kept = dict.fromkeys(failed, "SQS gave no answer within the time") | _ended(
                 {
-                    name: spools.submit(_keep, warm, Message(name, visit.snapshot), error)
+                    name: spools.submit(_keep, runtime, Message(name, result.snapshot), error)
                     for name, error in failed.items()
                 },
                 times.spool,
             )
             with lock:
                 for name, outcome in outcomes.items():
-                    tallies[name].count(visit.relay.name, points, outcome, kept.get(name))
+                    reports[name].count(result.relay.name, points, outcome, kept.get(name))
 
-        visits = visit_all(warm, invocation, event, times.fetch, push_and_spool)
+        results = scrape_all(runtime, invocation, event, times.fetch, push_and_spool)
 
     report = {
-        "relays": [visit.report(samples[visit.relay.name]) for visit in visits],
-        "destinations": [tally.report() for tally in tallies.values()],
+        "relays": [result.report(samples[result.relay.name]) for result in results],
+        "destinations": [report_of.report() for report_of in reports.values()],
     }
     _log(report)
-    count("RelaysDown", sum(not visit.up and visit.snapshot.scrape is not None for visit in visits))
-    count("PointsRejected", sum(tally.rejected for tally in tallies.values()))
-    if lost := [sentence for tally in tallies.values() for sentence in tally.lost]:
+    count(
+        "RelaysDown",
+        sum(not result.up and result.snapshot.scrape is not None for result in results),
+    )
+    count("PointsRejected", sum(report_of.rejected for report_of in reports.values()))
+    if lost := [sentence for report_of in reports.values() for sentence in report_of.lost]:
         raise NotDelivered(f"{first_of(lost)}. The next run brings new ones")
     return report
 
@@ -97,15 +102,15 @@ def _ended(futures: Mapping[str, Future[T]], deadline: Deadline) -> dict[str, T]
     return {name: future.result() for name, future in futures.items() if future.done()}
 
 
-def _keep(warm: Warm, message: Message, error: PushError) -> str | None:
+def _keep(runtime: Runtime, message: Message, error: PushError) -> str | None:
     """Spool what was not pushed, or bury it where it never will be; None, or why that failed."""
     try:
-        if warm.spool is None:
+        if runtime.spool is None:
             return "SPOOL_QUEUE_URL is not set, so there is no spool"
         if isinstance(error, Impossible):
-            warm.spool.bury(message, str(error))
+            runtime.spool.bury(message, str(error))
         else:
-            warm.spool.put(message)
+            runtime.spool.put(message)
     except SpoolError as failure:
         return str(failure)
     except Exception as fault:  # noqa: BLE001 - a fault of ours must not cost the other relays

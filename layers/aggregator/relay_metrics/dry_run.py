@@ -13,10 +13,10 @@ from opentelemetry.sdk.metrics.export import Gauge, HistogramDataPoint, MetricsD
 
 from relay_metrics.convert import convert
 from relay_metrics.deadline import Deadline
-from relay_metrics.events import Event
+from relay_metrics.entry.event import Event
 from relay_metrics.observability import redacted
-from relay_metrics.visit import Visit, visit_all
-from relay_metrics.warm import Invocation, Warm
+from relay_metrics.runtime import Invocation, Runtime
+from relay_metrics.scrape import ScrapeResult, scrape_all
 
 MAX_ANSWER_BYTES = 5_500_000
 """Lambda takes an answer of 6 MB, which the runtime writes with spaces that are counted here."""
@@ -24,7 +24,7 @@ MAX_ANSWER_BYTES = 5_500_000
 _SPOOL_NOTHING_S = 2.0
 
 
-def dry_run(warm: Warm, event: Event, seconds: float) -> dict[str, Any]:
+def dry_run(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
     """What a run would send.
 
     Args:
@@ -35,24 +35,24 @@ def dry_run(warm: Warm, event: Event, seconds: float) -> dict[str, Any]:
         time}]}]}`: the report's relays, and every data point. Where that is more than Lambda
         answers with, the last points are left out, and `remark` says how many.
     """
-    invocation = Invocation(warm)
+    invocation = Invocation(runtime)
     metrics: dict[tuple[str, str], dict[str, Any]] = {}
     samples: dict[str, int] = {}
     lock = threading.Lock()
 
-    def show(visit: Visit) -> None:
-        converted = convert(visit.snapshot)
+    def show(result: ScrapeResult) -> None:
+        converted = convert(result.snapshot)
         with lock:
-            samples[visit.relay.name] = 0
+            samples[result.relay.name] = 0
             for shown, points in _shown(converted):
                 metric = metrics.setdefault((shown["name"], shown["kind"]), shown)
                 metric["points"] += points
-                samples[visit.relay.name] += len(points)
+                samples[result.relay.name] += len(points)
 
     deadline = Deadline.after(max(seconds - _SPOOL_NOTHING_S, seconds / 2))
-    visits = visit_all(warm, invocation, event, deadline, show)
+    results = scrape_all(runtime, invocation, event, deadline, show)
     answer: dict[str, Any] = {
-        "relays": [visit.report(samples[visit.relay.name]) for visit in visits],
+        "relays": [result.report(samples[result.relay.name]) for result in results],
         "metrics": [
             {**metric, "points": redacted(metric["points"])} for metric in metrics.values()
         ],

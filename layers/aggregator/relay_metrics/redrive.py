@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from relay_metrics.deadline import Times
-from relay_metrics.delivery import deliver, encode
+from relay_metrics.deliver.delivery import deliver, encode
+from relay_metrics.deliver.spool import Message, Spool
 from relay_metrics.errors import (
     Impossible,
     PushError,
@@ -17,9 +18,8 @@ from relay_metrics.errors import (
     SpoolError,
 )
 from relay_metrics.observability import count, logger
-from relay_metrics.relays.wire import number
-from relay_metrics.spool import Message, Spool
-from relay_metrics.warm import Invocation, Warm
+from relay_metrics.relays.values import number
+from relay_metrics.runtime import Invocation, Runtime
 
 FIRST_DELAY_S = 60
 LONGEST_DELAY_S = 3600
@@ -38,7 +38,7 @@ def delay_s(receive_count: int, spread: float) -> int:
     return int(min(doubled, LONGEST_DELAY_S) * (1 + 0.2 * spread))
 
 
-def redrive(warm: Warm, event: object, seconds: float) -> dict[str, Any]:
+def redrive(runtime: Runtime, event: object, seconds: float) -> dict[str, Any]:
     """Deliver the messages of an SQS event.
 
     What fails for a passing reason comes back later, and so does the rest of the batch for the
@@ -58,16 +58,16 @@ def redrive(warm: Warm, event: object, seconds: float) -> dict[str, Any]:
     records = event.get("Records") if isinstance(event, Mapping) else None
     if not isinstance(records, list):
         raise SettingsError("the event must be one of SQS, with Records")
-    if warm.spool is None:
+    if runtime.spool is None:
         raise SettingsError("SPOOL_QUEUE_URL is not set: the redriver cannot do without it")
-    times = Times.of(seconds, warm.environment.push_timeout_s)
+    times = Times.of(seconds, runtime.environment.push_timeout_s)
     try:
-        invocation = Invocation(warm, asks_relays=False)
+        invocation = Invocation(runtime, asks_relays=False)
     except RelayMetricsError:
         for record in records:
-            _postpone(warm.spool, record)
+            _postpone(runtime.spool, record)
         raise
-    batch = _Batch(warm, warm.spool, invocation, times)
+    batch = _Batch(runtime, runtime.spool, invocation, times)
     failures = [
         {"itemIdentifier": record["messageId"]} for record in records if not batch.settled(record)
     ]
@@ -78,8 +78,10 @@ def redrive(warm: Warm, event: object, seconds: float) -> dict[str, Any]:
 class _Batch:
     """The messages of one event, and which destinations have failed in it."""
 
-    def __init__(self, warm: Warm, spool: Spool, invocation: Invocation, times: Times) -> None:
-        self._warm = warm
+    def __init__(
+        self, runtime: Runtime, spool: Spool, invocation: Invocation, times: Times
+    ) -> None:
+        self._warm = runtime
         self._spool = spool
         self._invocation = invocation
         self._deadline = times.push

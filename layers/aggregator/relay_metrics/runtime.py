@@ -8,19 +8,19 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from relay_metrics import settings
+from relay_metrics.deliver.spool import Spool
 from relay_metrics.errors import SettingsError
-from relay_metrics.http import Client
+from relay_metrics.net.http import Client
 from relay_metrics.observability import hide, logger
-from relay_metrics.relays import claude_relay
-from relay_metrics.secret import Provider, Secret
+from relay_metrics.relays.claude import run as claude_relay
 from relay_metrics.settings import Settings
-from relay_metrics.spool import Spool
+from relay_metrics.settings.secrets_manager import Provider, Secret
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 
-class Warm:
+class Runtime:
     """Connections, the read secret, sessions and ids at relays, the latest successes.
 
     Nothing of it is needed for a run to be right: a new environment starts with none of it.
@@ -49,7 +49,7 @@ class Warm:
         age = self.environment.secret_max_age_s
         self.secret = None if secret_id is None else Secret(secret_id, age, provider)
         self.spool = None if url is None else Spool(url, sqs)
-        self.claude = claude_relay.Kept()
+        self.claude = claude_relay.State()
         self.last_success_ms: dict[str, int] = {}
         self._clients: dict[str | None, Client] = {}
         self._lock = threading.Lock()
@@ -72,8 +72,8 @@ class Invocation:
         SecretError, SettingsError: there are none.
     """
 
-    def __init__(self, warm: Warm, *, asks_relays: bool = True) -> None:
-        self._warm = warm
+    def __init__(self, runtime: Runtime, *, asks_relays: bool = True) -> None:
+        self._warm = runtime
         self._asks_relays = asks_relays
         self._lock = threading.Lock()
         self._renewed = False

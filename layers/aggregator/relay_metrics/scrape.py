@@ -1,4 +1,4 @@
-"""Visiting relays side by side, each on its own, and the snapshot that comes of each."""
+"""Asking relays side by side, each on its own, and the snapshot that comes of each."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from relay_metrics.deadline import Deadline
+from relay_metrics.entry.event import Event
 from relay_metrics.errors import SettingsError
-from relay_metrics.events import Event
 from relay_metrics.observability import logger, redact
-from relay_metrics.relays import Fetched, claude_relay
-from relay_metrics.relays.conversation import Conversation
-from relay_metrics.relays.shares import Shares
+from relay_metrics.relays import Fetched
+from relay_metrics.relays.claude import run as claude_relay
+from relay_metrics.relays.client import RelayClient
+from relay_metrics.relays.limiter import Limiter
+from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.settings import Environment, Relay
 from relay_metrics.snapshot import Kind, Scrape, Snapshot
-from relay_metrics.warm import Invocation, Warm
 
 _RELAYS_AT_ONCE = 32
 _THREADS = 512
 """Over all relays: Lambda lets a function have 1,024 threads, and as many open files."""
 
 
-class Visit(NamedTuple):
+class ScrapeResult(NamedTuple):
     """One relay in one run.
 
     Attributes:
@@ -85,15 +86,15 @@ def chosen(relays: tuple[Relay, ...], event: Event) -> list[Relay]:
     return [one for one in relays if event.shard.first or one.kind is Kind.CLAUDE_RELAY]
 
 
-def visit_all(
-    warm: Warm,
+def scrape_all(
+    runtime: Runtime,
     invocation: Invocation,
     event: Event,
     deadline: Deadline,
-    then: Callable[[Visit], None],
+    then: Callable[[ScrapeResult], None],
     *,
     environment: Environment | None = None,
-) -> list[Visit]:
+) -> list[ScrapeResult]:
     """Ask the relays that an event is for, side by side.
 
     Args:
@@ -104,55 +105,55 @@ def visit_all(
     Returns:
         The visits, in the order of the settings.
     """
-    time_ms = warm.clock() // 1_000_000
+    time_ms = runtime.clock() // 1_000_000
     relays = chosen(invocation.settings.relays, event)
-    bounds = environment or warm.environment
+    bounds = environment or runtime.environment
     at_once = min(max(len(relays), 1), _RELAYS_AT_ONCE)
     own_threads = min(bounds.concurrency, max(_THREADS // at_once, 1))
-    shares = Shares(bounds.concurrency, [relay.name for relay in relays])
+    limiter = Limiter(bounds.concurrency, [relay.name for relay in relays])
 
-    def one(relay: Relay) -> Visit:
+    def one(relay: Relay) -> ScrapeResult:
         # threads of its own: those of a relay that hangs must not keep another one waiting
         with threads(own_threads, "request") as requests:
-            conversation = Conversation(
+            client = RelayClient(
                 relay,
                 bounds,
-                warm.client(relay.ca_pem),
+                runtime.client(relay.ca_pem),
                 requests,
-                shares,
+                limiter,
                 deadline,
                 lambda: invocation.renew().relay(relay.name) or relay,
                 time_ms=time_ms,
                 scheduled_s=event.scheduled_s,
                 shard=event.shard,
             )
-            visit = _visit(conversation, warm)
-        shares.leave(relay.name)
-        then(visit)
-        return visit
+            result = _scrape(client, runtime)
+        limiter.leave(relay.name)
+        then(result)
+        return result
 
-    with threads(at_once, "relay") as visitors:
+    with threads(at_once, "relay") as scrapers:
         # nothing in a visit waits longer than the deadline and what `then` takes
-        return list(visitors.map(one, relays))
+        return list(scrapers.map(one, relays))
 
 
-def _visit(conversation: Conversation, warm: Warm) -> Visit:
-    relay, time_ms = conversation.relay, conversation.time_ms
+def _scrape(client: RelayClient, runtime: Runtime) -> ScrapeResult:
+    relay, time_ms = client.relay, client.time_ms
     began = time.monotonic()
     error = None
     try:
-        fetched = _fetch(conversation, warm)
-        error = conversation.error
+        fetched = _fetch(client, runtime)
+        error = client.error
     except Exception as fault:  # noqa: BLE001 - a fault of ours must not cost the other relays
         logger.exception("a fault while asking a relay", extra={"relay": relay.name})
-        conversation.left_out("relay", "internal")
+        client.left_out("relay", "internal")
         error = (
             f"relay {relay.name}: a fault of relay-metrics ({type(fault).__name__}), see the log"
         )
         fetched = Fetched(up=False)
     duration_s = time.monotonic() - began
     if fetched.up:
-        warm.last_success_ms[relay.name] = time_ms
+        runtime.last_success_ms[relay.name] = time_ms
     snapshot = Snapshot(
         kind=relay.kind,
         relay=relay.name,
@@ -165,8 +166,8 @@ def _visit(conversation: Conversation, warm: Warm) -> Visit:
         up=fetched.up,
         duration_s=duration_s,
         samples=snapshot.samples,
-        last_success_ms=warm.last_success_ms.get(relay.name),
-        failures=conversation.failures,
+        last_success_ms=runtime.last_success_ms.get(relay.name),
+        failures=client.failures,
         keys_failed=fetched.keys_failed,
         keys_left_out=fetched.keys_left_out,
         models_left_out=fetched.models_left_out,
@@ -180,15 +181,15 @@ def _visit(conversation: Conversation, warm: Warm) -> Visit:
                 "models_left_out": fetched.models_left_out,
             },
         )
-    if conversation.shard.first:
+    if client.shard.first:
         snapshot = replace(snapshot, scrape=scrape)
-    return Visit(relay, snapshot, fetched.up, error, duration_s)
+    return ScrapeResult(relay, snapshot, fetched.up, error, duration_s)
 
 
-def _fetch(conversation: Conversation, warm: Warm) -> Fetched:
-    if conversation.relay.kind is Kind.WYOLET_RELAY:
+def _fetch(client: RelayClient, runtime: Runtime) -> Fetched:
+    if client.relay.kind is Kind.WYOLET_RELAY:
         # a run that asks claude-relays alone need not import it
-        from relay_metrics.relays import wyolet_relay
+        from relay_metrics.relays.wyolet import run as wyolet_relay
 
-        return wyolet_relay.fetch(conversation)
-    return claude_relay.fetch(conversation, warm.claude)
+        return wyolet_relay.fetch(client)
+    return claude_relay.fetch(client, runtime.claude)

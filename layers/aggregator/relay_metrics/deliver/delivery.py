@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from relay_metrics.convert import convert
 from relay_metrics.deadline import Deadline
+from relay_metrics.deliver.push import Encoded, Outcome, push
 from relay_metrics.errors import EncodingError, Impossible, Unavailable
 from relay_metrics.observability import logger
-from relay_metrics.push import Encoded, Outcome, push
+from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.settings import Destination
 from relay_metrics.snapshot import Snapshot
-from relay_metrics.warm import Invocation, Warm
 
 
 def encode(snapshot: Snapshot) -> Encoded | EncodingError:
@@ -26,7 +26,7 @@ def encode(snapshot: Snapshot) -> Encoded | EncodingError:
 def deliver(
     encoded: Encoded | EncodingError,
     destination: Destination,
-    warm: Warm,
+    runtime: Runtime,
     invocation: Invocation,
     deadline: Deadline,
 ) -> Outcome:
@@ -37,8 +37,8 @@ def deliver(
         return push(
             encoded,
             destination,
-            warm.client(destination.ca_pem),
-            deadline.or_after(warm.environment.push_timeout_s),
+            runtime.client(destination.ca_pem),
+            deadline.or_after(runtime.environment.push_timeout_s),
             lambda: invocation.renew().destination(destination.name),
         )
     except Exception as fault:  # noqa: BLE001 - a fault of ours must not cost what was fetched

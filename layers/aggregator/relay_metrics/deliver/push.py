@@ -32,7 +32,7 @@ from relay_metrics.errors import (
     Refused,
     Unavailable,
 )
-from relay_metrics.http import Answer, Client
+from relay_metrics.net.http import Answer, Client
 from relay_metrics.observability import redact
 from relay_metrics.settings import Destination
 

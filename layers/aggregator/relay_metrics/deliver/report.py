@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from relay_metrics.deliver.push import Outcome
 from relay_metrics.errors import Impossible
 from relay_metrics.observability import redact
-from relay_metrics.push import Outcome
 
 
 @dataclass
-class Tally:
+class DestinationReport:
     """What became of those that were for one destination.
 
     Attributes:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from relay_metrics.collect import collect
+from relay_metrics.entry.event import CHECK, COLLECT, Event
 from relay_metrics.errors import SettingsError
-from relay_metrics.events import CHECK, COLLECT, Event
-from relay_metrics.warm import Warm
+from relay_metrics.runtime import Runtime
 
 
-def act(warm: Warm, event: object, seconds: float) -> dict[str, Any]:
+def act(runtime: Runtime, event: object, seconds: float) -> dict[str, Any]:
     """Do what an event asks for.
 
     Args:
@@ -21,15 +21,15 @@ def act(warm: Warm, event: object, seconds: float) -> dict[str, Any]:
     """
     asked = Event.of(event)
     if asked.action == COLLECT:
-        return collect(warm, asked, seconds)
+        return collect(runtime, asked, seconds)
     # they are asked for by hand, now and then: a minute's run need not import them
     if asked.action == CHECK:
         from relay_metrics.check import check
 
-        return check(warm, asked, seconds)
+        return check(runtime, asked, seconds)
     from relay_metrics.dry_run import dry_run
 
-    return dry_run(warm, asked, seconds)
+    return dry_run(runtime, asked, seconds)
 
 
 def unset(event: object, error: SettingsError) -> dict[str, Any]:

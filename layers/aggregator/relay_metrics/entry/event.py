@@ -7,8 +7,8 @@ import time
 from typing import NamedTuple
 
 from relay_metrics.errors import SettingsError
-from relay_metrics.relays.conversation import Shard
-from relay_metrics.relays.wire import instant_ms
+from relay_metrics.relays.client import Shard
+from relay_metrics.relays.values import instant_ms
 from relay_metrics.snapshot import mend
 
 COLLECT, CHECK, DRY_RUN = "collect", "check", "dry-run"

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from relay_metrics.errors import RelayMetricsError, SettingsError
 from relay_metrics.observability import logger, redact
-from relay_metrics.warm import Warm
+from relay_metrics.runtime import Runtime
 
 _SECONDS_WITHOUT_CONTEXT = 60.0
 
@@ -30,12 +30,12 @@ class Handler:
 
     def __init__(
         self,
-        work: Callable[[Warm, Any, float], dict[str, Any]],
+        work: Callable[[Runtime, Any, float], dict[str, Any]],
         unset: Callable[[Any, SettingsError], dict[str, Any]] | None = None,
     ) -> None:
         self._work = work
         self._unset = unset
-        self._warm: Warm | None = None
+        self._warm: Runtime | None = None
 
     def __call__(self, event: Any, context: Context | None) -> dict[str, Any]:
         """The answer to an event.
@@ -49,7 +49,7 @@ class Handler:
         try:
             if self._warm is None:
                 try:
-                    self._warm = Warm()
+                    self._warm = Runtime()
                 except SettingsError as error:
                     if self._unset is None:
                         raise

@@ -19,8 +19,8 @@ import urllib3
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies
 
-from relay_metrics.connections import Adapter
 from relay_metrics.errors import ExchangeError, TimedOut
+from relay_metrics.net.connections import Adapter
 
 _CHUNK = 65536
 _DROPPED = (ConnectionResetError, BrokenPipeError)

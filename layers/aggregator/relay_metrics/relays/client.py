@@ -12,8 +12,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from relay_metrics.deadline import Deadline
 from relay_metrics.errors import ExchangeError, InvalidAnswer, RelayError, Unauthorised
-from relay_metrics.http import Answer, Client
-from relay_metrics.relays.shares import Shares
+from relay_metrics.net.http import Answer, Client
+from relay_metrics.relays.limiter import Limiter
 from relay_metrics.settings import Environment, Relay
 from relay_metrics.snapshot import Failure
 
@@ -47,7 +47,7 @@ class Request(NamedTuple, Generic[T]):
     take: Callable[[T], None]
 
 
-class Conversation:
+class RelayClient:
     """What a fetch asks a relay through, and where it counts what went wrong.
 
     Args:
@@ -69,7 +69,7 @@ class Conversation:
         environment: Environment,
         client: Client,
         pool: Executor,
-        shares: Shares,
+        limiter: Limiter,
         deadline: Deadline,
         renew: Callable[[], Relay],
         *,
@@ -84,7 +84,7 @@ class Conversation:
         self.shard = shard
         self._client = client
         self._pool = pool
-        self._shares = shares
+        self._limiter = limiter
         self._deadline = deadline
         self._renew = renew
         self._failures: Counter[tuple[str, str]] = Counter()
@@ -118,7 +118,7 @@ class Conversation:
         if body is not None:
             sent["Content-Type"] = "application/json"
         try:
-            with self._shares.request(self.relay.name, self._deadline):
+            with self._limiter.request(self.relay.name, self._deadline):
                 deadline = self._deadline.or_after(self.environment.relay_timeout_s)
                 answer = self._client.exchange(
                     method,

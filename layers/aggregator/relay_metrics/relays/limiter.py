@@ -10,7 +10,7 @@ from relay_metrics.deadline import Deadline
 from relay_metrics.errors import TimedOut
 
 
-class Shares:
+class Limiter:
     """Equal shares of the relays that are still asked: one that hangs holds up its own alone.
 
     A relay that is done leaves its share to the others.

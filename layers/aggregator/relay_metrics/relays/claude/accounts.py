@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from relay_metrics import catalogue
-from relay_metrics.relays.wire import dig, figures, flag, instant_ms, number, text
+from relay_metrics.relays.values import dig, figures, flag, instant_ms, number, text
 from relay_metrics.snapshot import Number, Reading, Scope
 
 PLATFORMS = (

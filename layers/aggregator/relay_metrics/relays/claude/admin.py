@@ -9,7 +9,7 @@ from typing import Any
 
 from relay_metrics.errors import RelayError, Unauthorised
 from relay_metrics.observability import hide
-from relay_metrics.relays.conversation import Conversation
+from relay_metrics.relays.client import RelayClient
 from relay_metrics.settings import Login
 
 LOGIN = "web/auth/login"
@@ -49,9 +49,9 @@ class Administrator:
         accepted: whether the relay answered any request of his.
     """
 
-    def __init__(self, conversation: Conversation, sessions: Sessions, login: Login) -> None:
+    def __init__(self, client: RelayClient, sessions: Sessions, login: Login) -> None:
         self.accepted = False
-        self._conversation = conversation
+        self._client = client
         self._sessions = sessions
         self._login = login
         self._lock = threading.Lock()
@@ -70,7 +70,7 @@ class Administrator:
         """A GET under `/admin/` and its answer.
 
         Raises:
-            RelayError: as `Conversation.ask_json`.
+            RelayError: as `RelayClient.ask_json`.
         """
         used = self._session
         try:
@@ -98,18 +98,18 @@ class Administrator:
 
     @property
     def _base_url(self) -> str:
-        return self._conversation.relay.base_url
+        return self._client.relay.base_url
 
     def _ask(self, path: str, endpoint: str | None, session: _Session) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {session.token}"}
-        return self._conversation.ask_json("GET", path, endpoint=endpoint, headers=headers)
+        return self._client.ask_json("GET", path, endpoint=endpoint, headers=headers)
 
     def _log_in(self) -> str:
         """A new session; by the secret as it is now where the relay refuses the login."""
         try:
             token = self._token_of(self._login)
         except Unauthorised:
-            fresh = self._conversation.renewed().login
+            fresh = self._client.renewed().login
             if fresh is None:
                 raise
             self._login = fresh
@@ -118,7 +118,7 @@ class Administrator:
         return token
 
     def _token_of(self, login: Login) -> str:
-        answer = self._conversation.ask_json(
+        answer = self._client.ask_json(
             "POST",
             f"/{LOGIN}",
             endpoint=LOGIN,
@@ -126,6 +126,6 @@ class Administrator:
         )
         token = answer.get("token")
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]{8,4096}", token):
-            raise self._conversation.invalid(LOGIN, "incomplete", "answered without a token")
+            raise self._client.invalid(LOGIN, "incomplete", "answered without a token")
         hide([token])
         return token

@@ -7,11 +7,11 @@ from typing import Any
 
 from relay_metrics import catalogue
 from relay_metrics.errors import RelayError
-from relay_metrics.relays.claude_accounts import PLATFORMS, account
-from relay_metrics.relays.claude_admin import Administrator
-from relay_metrics.relays.claude_stats import counter
-from relay_metrics.relays.conversation import Conversation, Request
-from relay_metrics.relays.wire import dig, figures, number, text
+from relay_metrics.relays.claude.accounts import PLATFORMS, account
+from relay_metrics.relays.claude.admin import Administrator
+from relay_metrics.relays.claude.stats import counter
+from relay_metrics.relays.client import RelayClient, Request
+from relay_metrics.relays.values import dig, figures, number, text
 from relay_metrics.snapshot import Reading, Scope
 
 DASHBOARD = "admin/dashboard"
@@ -30,10 +30,10 @@ class AtLarge:
         utc_offset_hours: of its clock; None while it has not said.
     """
 
-    def __init__(self, conversation: Conversation, administrator: Administrator) -> None:
+    def __init__(self, client: RelayClient, administrator: Administrator) -> None:
         self.readings: list[Reading] = []
         self.utc_offset_hours: float | None = None
-        self._conversation = conversation
+        self._client = client
         self._administrator = administrator
         self._without_accounts: set[str] = set()
 
@@ -73,7 +73,7 @@ class AtLarge:
 
         def ask() -> Answer:
             try:
-                return self._conversation.ask_json("GET", f"/{HEALTH}", says_success=False)
+                return self._client.ask_json("GET", f"/{HEALTH}", says_success=False)
             except RelayError as error:
                 if error.status == 404:
                     return None
@@ -101,9 +101,9 @@ class AtLarge:
             rows = answer.get("data")
             if not isinstance(rows, list):
                 message = "answered without a list of accounts"
-                raise self._conversation.invalid(endpoint, "incomplete", message)
-            left_out = counter(self._conversation, endpoint)
-            made = (account(platform, row, self._conversation.time_ms, left_out) for row in rows)
+                raise self._client.invalid(endpoint, "incomplete", message)
+            left_out = counter(self._client, endpoint)
+            made = (account(platform, row, self._client.time_ms, left_out) for row in rows)
             return [reading for reading in made if reading is not None]
 
         return Request(endpoint, ask, self.readings.extend)
@@ -114,14 +114,12 @@ class AtLarge:
         data = answer.get("data")
         if isinstance(data, dict):
             return data
-        self._conversation.failed(
-            self._conversation.invalid(endpoint, "incomplete", "answered without data")
-        )
+        self._client.failed(self._client.invalid(endpoint, "incomplete", "answered without data"))
         return None
 
     def _of_relay(self, endpoint: str, answer: Mapping[str, Any]) -> None:
         rows = catalogue.rows(Scope.RELAY, endpoint)
-        fields = figures(rows, answer, counter(self._conversation, endpoint))
+        fields = figures(rows, answer, counter(self._client, endpoint))
         if fields:
             self.readings.append(Reading(Scope.RELAY, fields))
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from relay_metrics import catalogue
-from relay_metrics.relays.claude_admin import Administrator
-from relay_metrics.relays.claude_keys import STATS, TOTALS, Key, in_shard, instance_id
-from relay_metrics.relays.claude_stats import counter
-from relay_metrics.relays.conversation import Conversation, Request
-from relay_metrics.relays.wire import dig, figures, flag, number, text
+from relay_metrics.relays.claude.admin import Administrator
+from relay_metrics.relays.claude.keys import STATS, TOTALS, Key, in_shard, instance_id
+from relay_metrics.relays.claude.stats import counter
+from relay_metrics.relays.client import RelayClient, Request
+from relay_metrics.relays.values import dig, figures, flag, number, text
 from relay_metrics.snapshot import Number, Reading, Scope
 
 KEYS = "admin/api-keys"
@@ -87,7 +87,7 @@ class _Page(NamedTuple):
 
 
 def ask_usage(
-    conversation: Conversation, administrator: Administrator, discovered: Discovered
+    client: RelayClient, administrator: Administrator, discovered: Discovered
 ) -> Request[Any]:
     """Totals with cost of all keys, disabled and expired ones included. One scan."""
 
@@ -97,14 +97,14 @@ def ask_usage(
             return None
         stats = dig(answer, "data.stats")
         if not isinstance(stats, list):
-            raise conversation.invalid(USAGE, "incomplete", "answered without stats")
-        left_out = counter(conversation, USAGE)
+            raise client.invalid(USAGE, "incomplete", "answered without stats")
+        left_out = counter(client, USAGE)
         usage = {}
         for row in stats:
             key_id = text(row.get("keyId")) if isinstance(row, dict) else ""
             if not key_id:
                 left_out("invalid_row")
-            elif in_shard(key_id, conversation.shard):
+            elif in_shard(key_id, client.shard):
                 usage[key_id] = text(row.get("keyName")), figures(TOTALS, row, left_out)
         return usage
 
@@ -115,7 +115,7 @@ def ask_usage(
 
 
 def ask_page(
-    conversation: Conversation, administrator: Administrator, discovered: Discovered, page: int
+    client: RelayClient, administrator: Administrator, discovered: Discovered, page: int
 ) -> Request[_Page]:
     """A page of keys, newest first: limits and state. No scan."""
 
@@ -125,18 +125,18 @@ def ask_page(
         discovered.states.update(answer.states)
         discovered.pages, discovered.total = answer.pages, answer.total
 
-    return Request(KEYS, lambda: _page(conversation, administrator, page), take)
+    return Request(KEYS, lambda: _page(client, administrator, page), take)
 
 
 def more_pages(
-    conversation: Conversation, administrator: Administrator, discovered: Discovered
+    client: RelayClient, administrator: Administrator, discovered: Discovered
 ) -> Iterable[Request[_Page]]:
     """The pages behind the first, which told how many keys there are."""
     for page in range(2, min(discovered.pages, MAX_PAGES) + 1):
-        yield ask_page(conversation, administrator, discovered, page)
+        yield ask_page(client, administrator, discovered, page)
 
 
-def _page(conversation: Conversation, administrator: Administrator, page: int) -> _Page:
+def _page(client: RelayClient, administrator: Administrator, page: int) -> _Page:
     path = f"/{KEYS}?page={page}&pageSize={PAGE_SIZE}"
     data = administrator.ask(path, endpoint=KEYS).get("data")
     items, total, pages = data, 0, 1
@@ -146,8 +146,8 @@ def _page(conversation: Conversation, administrator: Administrator, page: int) -
             int(number(dig(data, f"pagination.{name}")) or 0) for name in ("total", "totalPages")
         )
     if not isinstance(items, list):
-        raise conversation.invalid(KEYS, "incomplete", "answered without a list of keys")
-    left_out = counter(conversation, KEYS)
+        raise client.invalid(KEYS, "incomplete", "answered without a list of keys")
+    left_out = counter(client, KEYS)
     keys, states = [], {}
     for item in items:
         key_id = text(item.get("id")) if isinstance(item, dict) else ""
@@ -155,8 +155,8 @@ def _page(conversation: Conversation, administrator: Administrator, page: int) -
             left_out("invalid_row")
             continue
         key = _listed(key_id, item, left_out)
-        states[key_id] = state = _state(key, item, conversation.time_ms)
-        if state in ("active", "waiting") and in_shard(key_id, conversation.shard):
+        states[key_id] = state = _state(key, item, client.time_ms)
+        if state in ("active", "waiting") and in_shard(key_id, client.shard):
             keys.append(key)
     return _Page(keys, states, pages, total)
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from relay_metrics import catalogue
 from relay_metrics.errors import Unauthorised
-from relay_metrics.relays.claude_calendar import Calendar
-from relay_metrics.relays.conversation import Conversation, Request, Shard
-from relay_metrics.relays.wire import instant_ms, number, text
+from relay_metrics.relays.claude.calendar import Calendar
+from relay_metrics.relays.client import RelayClient, Request, Shard
+from relay_metrics.relays.values import instant_ms, number, text
 from relay_metrics.settings import KeyCredential
 from relay_metrics.snapshot import Number, Reading, Scope
 
@@ -144,28 +144,28 @@ class KeyIds:
     def __init__(self) -> None:
         self._ids: dict[tuple[str, str], str] = {}
 
-    def of(self, conversation: Conversation, api_key: str) -> str:
+    def of(self, client: RelayClient, api_key: str) -> str:
         """The id of an API key.
 
         Raises:
             RelayError: the relay does not say.
         """
-        known = (conversation.relay.base_url, instance_id(api_key))
+        known = (client.relay.base_url, instance_id(api_key))
         if known not in self._ids:
             endpoint = "get-key-id"
-            answer = conversation.ask_json(
+            answer = client.ask_json(
                 "POST", API + endpoint, endpoint=endpoint, body={"apiKey": api_key}
             )
             data = answer.get("data")
             key_id = text(data.get("id")) if isinstance(data, dict) else ""
             if not key_id:
-                raise conversation.invalid(endpoint, "incomplete", "answered without an id")
+                raise client.invalid(endpoint, "incomplete", "answered without an id")
             self._ids[known] = key_id
         return self._ids[known]
 
-    def forget(self, conversation: Conversation, api_key: str) -> None:
+    def forget(self, client: RelayClient, api_key: str) -> None:
         """Ask again next time: the relay does not know the id any more."""
-        self._ids.pop((conversation.relay.base_url, instance_id(api_key)), None)
+        self._ids.pop((client.relay.base_url, instance_id(api_key)), None)
 
 
 class _Known(NamedTuple):
@@ -209,33 +209,29 @@ class Memory:
             key.priced = known.priced
 
 
-def configured(conversation: Conversation, key_ids: KeyIds) -> tuple[list[Key], int]:
+def configured(client: RelayClient, key_ids: KeyIds) -> tuple[list[Key], int]:
     """The configured keys, each once, and how many of them have no id."""
-    credentials = conversation.relay.keys
+    credentials = client.relay.keys
     found: dict[int, Key] = {}
 
     def exchange(place: int) -> Request[Key]:
         return Request(
             "get-key-id",
-            lambda: with_id(conversation, key_ids, place, credentials[place]),
+            lambda: with_id(client, key_ids, place, credentials[place]),
             lambda key: found.__setitem__(place, key),
         )
 
     for place, credential in enumerate(credentials):
         if credential.api_id:
             found[place] = Key(credential.api_id, instance_id(credential.api_id), place)
-    conversation.together(
-        exchange(place) for place, one in enumerate(credentials) if not one.api_id
-    )
+    client.together(exchange(place) for place, one in enumerate(credentials) if not one.api_id)
     keys: dict[str, Key] = {}
     for place in sorted(found):
         keys.setdefault(found[place].id, found[place])
     return list(keys.values()), len(credentials) - len(found)
 
 
-def with_id(
-    conversation: Conversation, key_ids: KeyIds, place: int, credential: KeyCredential
-) -> Key:
+def with_id(client: RelayClient, key_ids: KeyIds, place: int, credential: KeyCredential) -> Key:
     """The key that a credential is of; by the secret as it is now where the relay refuses it.
 
     Raises:
@@ -245,19 +241,19 @@ def with_id(
         return Key(credential.api_id, instance_id(credential.api_id), place)
     api_key = credential.api_key or ""
     try:
-        key_id = key_ids.of(conversation, api_key)
+        key_id = key_ids.of(client, api_key)
     except Unauthorised:
-        fresh = renewed(conversation, place)
+        fresh = renewed(client, place)
         if fresh is None:
             raise
         if fresh.api_id:
             return Key(fresh.api_id, instance_id(fresh.api_id), place)
         api_key = fresh.api_key or ""
-        key_id = key_ids.of(conversation, api_key)
+        key_id = key_ids.of(client, api_key)
     return Key(key_id, instance_id(api_key), place)
 
 
-def renewed(conversation: Conversation, place: int | None) -> KeyCredential | None:
+def renewed(client: RelayClient, place: int | None) -> KeyCredential | None:
     """The credential at that place of the secret as it is now; None where there is none."""
-    keys = conversation.renewed().keys
+    keys = client.renewed().keys
     return keys[place] if place is not None and place < len(keys) else None

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from relay_metrics.errors import RelayError
 from relay_metrics.relays import Fetched
-from relay_metrics.relays.claude_admin import Administrator, Sessions
-from relay_metrics.relays.claude_calendar import Calendar
-from relay_metrics.relays.claude_discovery import (
+from relay_metrics.relays.claude.admin import Administrator, Sessions
+from relay_metrics.relays.claude.calendar import Calendar
+from relay_metrics.relays.claude.discovery import (
     Discovered,
     ask_page,
     ask_usage,
@@ -23,7 +23,7 @@ from relay_metrics.relays.claude_discovery import (
     more_pages,
     spends,
 )
-from relay_metrics.relays.claude_keys import (
+from relay_metrics.relays.claude.keys import (
     STATS,
     TOTALS,
     Key,
@@ -33,20 +33,20 @@ from relay_metrics.relays.claude_keys import (
     in_shard,
     most_used,
 )
-from relay_metrics.relays.claude_stats import ask_batches, ask_models, ask_stats
-from relay_metrics.relays.conversation import Conversation, Request
-from relay_metrics.relays.turns import in_turn
+from relay_metrics.relays.claude.stats import ask_batches, ask_models, ask_stats
+from relay_metrics.relays.client import RelayClient, Request
+from relay_metrics.relays.rotation import in_turn
 from relay_metrics.settings import Login
 from relay_metrics.snapshot import Reading
 
 if TYPE_CHECKING:
-    from relay_metrics.relays.claude_at_large import AtLarge
+    from relay_metrics.relays.claude.at_large import AtLarge
 
 USAGE_SCANS, DASHBOARD_SCANS, CONCURRENCY_SCANS = 1, 3, 1
 
 
 @dataclass
-class Kept:
+class State:
     """What is kept from one run to the next. Without it a run asks a little more.
 
     Attributes:
@@ -59,18 +59,18 @@ class Kept:
     utc_offset_hours: dict[str, float] = field(default_factory=dict)
 
 
-def fetch(conversation: Conversation, kept: Kept) -> Fetched:
+def fetch(client: RelayClient, kept: State) -> Fetched:
     """What the configured keys, and with a login all keys, have used and may use.
 
     Few configured keys are asked everything side by side, in one round trip. Of many, the bulk
     answers tell first which were ever used: user-stats of one that was not makes the relay scan,
     and so does every user-model-stats.
     """
-    run = _Run(conversation, kept)
-    everyone, without_id = configured(conversation, kept.key_ids)
-    keys = [key for key in everyone if in_shard(key.id, conversation.shard)]
-    login = conversation.relay.login
-    few = 2 * len(keys) <= run.scans and len(keys) <= conversation.environment.max_keys
+    run = _Run(client, kept)
+    everyone, without_id = configured(client, kept.key_ids)
+    keys = [key for key in everyone if in_shard(key.id, client.shard)]
+    login = client.relay.login
+    few = 2 * len(keys) <= run.scans and len(keys) <= client.environment.max_keys
     if few and login is None:
         run.ask_everything(keys)
     else:
@@ -79,7 +79,7 @@ def fetch(conversation: Conversation, kept: Kept) -> Fetched:
     if not keys:
         # the credential is as good as that of any key that is another shard's
         run.ask_whether_up(everyone)
-    return run.fetched(without_id if conversation.shard.first else 0)
+    return run.fetched(without_id if client.shard.first else 0)
 
 
 class _Run:
@@ -89,9 +89,9 @@ class _Run:
         scans: how many more of them the run may cause.
     """
 
-    def __init__(self, conversation: Conversation, kept: Kept) -> None:
-        self.scans = conversation.environment.scans_per_run
-        self._conversation = conversation
+    def __init__(self, client: RelayClient, kept: State) -> None:
+        self.scans = client.environment.scans_per_run
+        self._client = client
         self._kept = kept
         self._administrator: Administrator | None = None
         self._discovered = Discovered()
@@ -106,11 +106,11 @@ class _Run:
     def ask_everything(self, keys: Sequence[Key]) -> None:
         """All requests of a few keys side by side."""
         self._keys = self._asked = list(keys)
-        self._conversation.together(
+        self._client.together(
             [
                 *(self._stats(key) for key in self._keys),
                 *(self._models(key) for key in self._keys),
-                *ask_batches(self._conversation, self._keys),
+                *ask_batches(self._client, self._keys),
             ]
         )
 
@@ -122,26 +122,26 @@ class _Run:
         A configured key keeps its place and its instance id.
         """
         # a run without a login need not import it
-        from relay_metrics.relays.claude_at_large import AtLarge
+        from relay_metrics.relays.claude.at_large import AtLarge
 
-        administrator = Administrator(self._conversation, self._kept.sessions, login)
+        administrator = Administrator(self._client, self._kept.sessions, login)
         self._administrator = administrator
         try:
             administrator.enter()
         except RelayError as error:
-            self._conversation.failed(error)
+            self._client.failed(error)
             return list(keys)
         found = self._discovered
-        at_large = AtLarge(self._conversation, administrator)
-        self._conversation.together(self._first_round(administrator, at_large))
-        pages = more_pages(self._conversation, administrator, found)
-        accounts = at_large.accounts() if self._conversation.shard.first else ()
-        self._conversation.together([*pages, *accounts])
+        at_large = AtLarge(self._client, administrator)
+        self._client.together(self._first_round(administrator, at_large))
+        pages = more_pages(self._client, administrator, found)
+        accounts = at_large.accounts() if self._client.shard.first else ()
+        self._client.together([*pages, *accounts])
         if at_large.utc_offset_hours is not None:
-            base_url = self._conversation.relay.base_url
+            base_url = self._client.relay.base_url
             self._kept.utc_offset_hours[base_url] = at_large.utc_offset_hours
         found.settle()
-        if self._conversation.shard.first:
+        if self._client.shard.first:
             self._at_large = [*at_large.readings, *found.readings()]
         merged = dict(found.keys)
         for key in keys:
@@ -154,13 +154,13 @@ class _Run:
 
     def _first_round(self, administrator: Administrator, at_large: AtLarge) -> list[Request[Any]]:
         """What needs no other answer; of the requests that scan the most needed ones first."""
-        asked = self._conversation, administrator, self._discovered
-        first = self._conversation.shard.first
+        asked = self._client, administrator, self._discovered
+        first = self._client.shard.first
         requests: list[Request[Any]] = [ask_page(*asked, 1)]
         if self._may_scan(USAGE_SCANS):
             requests.append(ask_usage(*asked))
         # another shard asks for the relay's clock alone, and once
-        unknown = self._conversation.relay.base_url not in self._kept.utc_offset_hours
+        unknown = self._client.relay.base_url not in self._kept.utc_offset_hours
         if (first or unknown) and self._may_scan(DASHBOARD_SCANS):
             requests.append(at_large.dashboard())
         if first:
@@ -183,7 +183,7 @@ class _Run:
         if self._discovered.usage is not None:
             self._keep_most_used(keys)
             keys = self._keys
-        self._conversation.together(ask_batches(self._conversation, keys))
+        self._client.together(ask_batches(self._client, keys))
         # a key that no page had may be disabled or expired: a batch leaves those out
         confirmed = [key for key in keys if key.listed or key.place is not None or key.batched]
         if self._administrator and self._administrator.accepted and not self._discovered.whole:
@@ -201,7 +201,7 @@ class _Run:
         keys = sorted(self._keys, key=lambda key: key.id)
         wanting: list[Key] = []
         for key in keys:
-            self._kept.keys.recall(self._conversation.relay.base_url, key)
+            self._kept.keys.recall(self._client.relay.base_url, key)
             if key.listed:
                 fill(key)
             if self._wants_stats(key):
@@ -216,10 +216,10 @@ class _Run:
             for models in (False, True)
             if (self._wants_models(key) if models else key.id in free)
         ]
-        turn = in_turn(scanning, self.scans, self._conversation.scheduled_s)
+        turn = in_turn(scanning, self.scans, self._client.scheduled_s)
         asked = [key for key, models in turn if not models]
         self._asked += asked
-        self._conversation.together(
+        self._client.together(
             [
                 *(self._stats(key) for key in asked),
                 *(self._models(key) for key, models in turn if models),
@@ -229,7 +229,7 @@ class _Run:
     def _ask_stats(self, keys: Sequence[Key]) -> None:
         """User-stats of keys, of which those that were found to scan are taken off those left."""
         self._asked += keys
-        self._conversation.together(self._stats(key) for key in keys)
+        self._client.together(self._stats(key) for key in keys)
         self.scans -= sum(key.scans for key in keys)
 
     def _ask_unknown(self, keys: Sequence[Key]) -> None:
@@ -237,7 +237,7 @@ class _Run:
 
         The answer of one that cost something took none, so that the next one can have it.
         """
-        first = in_turn(keys, self.scans, self._conversation.scheduled_s)
+        first = in_turn(keys, self.scans, self._client.scheduled_s)
         begun = {key.id for key in first}
         waiting = [*first, *(key for key in keys if key.id not in begun)]
         while waiting and self.scans > 0:
@@ -249,7 +249,7 @@ class _Run:
             self._ask_stats(waiting[:1] or self._keys[:1])
             waiting = waiting[1:]
         if waiting:
-            self._conversation.left_out("user-stats", "no_scan_left", len(waiting))
+            self._client.left_out("user-stats", "no_scan_left", len(waiting))
 
     def _wants_stats(self, key: Key) -> bool:
         if key.place is not None:
@@ -260,7 +260,7 @@ class _Run:
 
     def _wants_models(self, key: Key) -> bool:
         """Whether it was used in the configured period, as far as is known."""
-        period = self._conversation.environment.period
+        period = self._client.environment.period
         usage = {"daily": "dailyUsage", "monthly": "monthlyUsage"}.get(period, "usage.total")
         if key.used is False or key.batched is False:
             return False
@@ -270,20 +270,20 @@ class _Run:
         """Ask of any key at all, and deliver nothing of it."""
         if self._administrator is None and everyone:
             self._asked = [everyone[0]]
-            self._conversation.together([self._stats(everyone[0])])
+            self._client.together([self._stats(everyone[0])])
 
     # -- what comes of it
 
     def fetched(self, without_id: int) -> Fetched:
         """All that was found out."""
-        conversation = self._conversation
+        client = self._client
         offset = self._kept.utc_offset_hours.get(
-            conversation.relay.base_url, conversation.environment.utc_offset_hours
+            client.relay.base_url, client.environment.utc_offset_hours
         )
-        calendar = Calendar.at(conversation.time_ms, offset)
+        calendar = Calendar.at(client.time_ms, offset)
         for key in self._keys:
-            self._kept.keys.recall(conversation.relay.base_url, key)
-            self._kept.keys.keep(conversation.relay.base_url, key)
+            self._kept.keys.recall(client.relay.base_url, key)
+            self._kept.keys.keep(client.relay.base_url, key)
         readings = [reading for key in self._keys for reading in key.readings(calendar)]
         return Fetched(
             up=self._accepted,
@@ -303,11 +303,11 @@ class _Run:
         return batched or any(key.told for key in self._asked)
 
     def _keep_most_used(self, keys: Sequence[Key]) -> None:
-        self._keys, left_out = most_used(keys, self._conversation.environment.max_keys)
+        self._keys, left_out = most_used(keys, self._client.environment.max_keys)
         self._keys_left_out += left_out
 
     def _stats(self, key: Key) -> Request[Any]:
-        return ask_stats(self._conversation, self._kept.key_ids, key)
+        return ask_stats(self._client, self._kept.key_ids, key)
 
     def _models(self, key: Key) -> Request[Any]:
-        return ask_models(self._conversation, self._kept.key_ids, key)
+        return ask_models(self._client, self._kept.key_ids, key)

@@ -10,9 +10,9 @@ from typing import Any
 
 from relay_metrics import catalogue
 from relay_metrics.errors import RelayError, Unauthorised
-from relay_metrics.relays.claude_keys import API, STATS, TOTALS, Key, KeyIds, renewed, with_id
-from relay_metrics.relays.conversation import Conversation, Request
-from relay_metrics.relays.wire import dig, figures, number, text
+from relay_metrics.relays.claude.keys import API, STATS, TOTALS, Key, KeyIds, renewed, with_id
+from relay_metrics.relays.client import RelayClient, Request
+from relay_metrics.relays.values import dig, figures, number, text
 from relay_metrics.snapshot import Reading, Scope
 
 BATCH_SIZE = 30
@@ -25,55 +25,55 @@ REFUSALS = (400, 401, 403, 404)
 _BATCH_TOTALS = tuple(row for row in TOTALS if row.field != "usage.total.cost")
 
 
-def ask_stats(conversation: Conversation, key_ids: KeyIds, key: Key) -> Request[Mapping[str, Any]]:
+def ask_stats(client: RelayClient, key_ids: KeyIds, key: Key) -> Request[Mapping[str, Any]]:
     """Its totals, limits and window."""
     endpoint = "user-stats"
 
     def ask() -> Mapping[str, Any]:
         try:
-            data = _ask_by_id(conversation, key_ids, key, endpoint, {}).get("data")
+            data = _ask_by_id(client, key_ids, key, endpoint, {}).get("data")
         except RelayError as error:
             key.refused = error.status in REFUSALS
             raise
         if not isinstance(data, dict):
-            raise conversation.invalid(endpoint, "incomplete", "answered without data")
+            raise client.invalid(endpoint, "incomplete", "answered without data")
         for path in ("usage.total", "limits"):
             if not isinstance(dig(data, path), dict):
-                raise conversation.invalid(endpoint, "incomplete", f"answered without {path}")
+                raise client.invalid(endpoint, "incomplete", f"answered without {path}")
         return data
 
     def take(data: Mapping[str, Any]) -> None:
         key.told = True
         key.describe(data, data["limits"])
-        told = figures(STATS, data, counter(conversation, endpoint))
+        told = figures(STATS, data, counter(client, endpoint))
         key.fields.update(told)
         key.count({row.field: told[row.field] for row in TOTALS if row.field in told})
 
     return Request(endpoint, ask, take)
 
 
-def ask_models(conversation: Conversation, key_ids: KeyIds, key: Key) -> Request[Sequence[Any]]:
+def ask_models(client: RelayClient, key_ids: KeyIds, key: Key) -> Request[Sequence[Any]]:
     """Its use of each model in the configured period. The relay scans for it."""
     endpoint = "user-model-stats"
-    period = conversation.environment.period
+    period = client.environment.period
 
     def ask() -> Sequence[Any]:
-        answer = _ask_by_id(conversation, key_ids, key, endpoint, {"period": period})
+        answer = _ask_by_id(client, key_ids, key, endpoint, {"period": period})
         rows = answer.get("data")
         if not isinstance(rows, list):
-            raise conversation.invalid(endpoint, "incomplete", "answered without a list of models")
+            raise client.invalid(endpoint, "incomplete", "answered without a list of models")
         return rows
 
     def take(rows: Sequence[Any]) -> None:
-        left_out = counter(conversation, endpoint)
+        left_out = counter(client, endpoint)
         named = {text(row.get("model")): row for row in rows if isinstance(row, dict)}
         if unnamed := len(rows) - len(named) + ("" in named):
-            conversation.left_out(endpoint, "invalid_row", unnamed)
+            client.left_out(endpoint, "invalid_row", unnamed)
         named.pop("", None)
         # a relay before 1.1.263, whose rows have no isLegacy, answers alltime with the month's
         old = any("isLegacy" not in row for row in named.values())
         told = "monthly" if period == "alltime" and old else period
-        most = conversation.environment.max_models_per_key
+        most = client.environment.max_models_per_key
         ranked = sorted(named, key=lambda model: -(number(named[model].get("allTokens")) or 0))
         kept = set(ranked[:most])
         key.models_left_out = len(named) - len(kept)
@@ -103,33 +103,33 @@ def _with_true_costs(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return row
 
 
-def ask_batches(conversation: Conversation, keys: Sequence[Key]) -> Iterable[Request[Any]]:
+def ask_batches(client: RelayClient, keys: Sequence[Key]) -> Iterable[Request[Any]]:
     """The day's and the month's usage of keys, and whether each was ever used. No scan."""
     for start in range(0, len(keys), BATCH_SIZE):
-        yield _ask_batch(conversation, keys[start : start + BATCH_SIZE])
+        yield _ask_batch(client, keys[start : start + BATCH_SIZE])
 
 
-def _ask_batch(conversation: Conversation, keys: Sequence[Key]) -> Request[Sequence[Any] | None]:
+def _ask_batch(client: RelayClient, keys: Sequence[Key]) -> Request[Sequence[Any] | None]:
     endpoint = "batch-stats"
 
     def ask() -> Sequence[Any] | None:
         body = {"apiIds": [key.id for key in keys]}
         try:
-            answer = conversation.ask_json("POST", API + endpoint, endpoint=endpoint, body=body)
+            answer = client.ask_json("POST", API + endpoint, endpoint=endpoint, body=body)
         except RelayError as error:
             if error.status == 404:  # a relay before 1.1.126 has no such endpoint
                 return None
             raise
         individual = dig(answer, "data.individual")
         if not isinstance(individual, list):
-            raise conversation.invalid(endpoint, "incomplete", "answered without individual")
+            raise client.invalid(endpoint, "incomplete", "answered without individual")
         return individual
 
     def take(individual: Sequence[Any] | None) -> None:
         if individual is None:
             return
         by_id = {text(one.get("apiId")): one for one in individual if isinstance(one, dict)}
-        left_out = counter(conversation, endpoint)
+        left_out = counter(client, endpoint)
         for key in keys:
             one = by_id.get(key.id)
             key.batched = one is not None
@@ -155,13 +155,13 @@ def _take_batched(key: Key, one: Mapping[str, Any], left_out: Callable[[str], No
         key.priced = True
 
 
-def counter(conversation: Conversation, endpoint: str) -> Callable[[str], None]:
+def counter(client: RelayClient, endpoint: str) -> Callable[[str], None]:
     """Counts each value of an endpoint's answer that is left out, by its type."""
-    return lambda type: conversation.left_out(endpoint, type)
+    return lambda type: client.left_out(endpoint, type)
 
 
 def _ask_by_id(
-    conversation: Conversation,
+    client: RelayClient,
     key_ids: KeyIds,
     key: Key,
     endpoint: str,
@@ -171,22 +171,22 @@ def _ask_by_id(
 
     def ask() -> dict[str, Any]:
         body = {"apiId": key.id, **more}
-        return conversation.ask_json("POST", API + endpoint, endpoint=endpoint, body=body)
+        return client.ask_json("POST", API + endpoint, endpoint=endpoint, body=body)
 
     try:
         return ask()
     except Unauthorised:
-        credential = renewed(conversation, key.place)
+        credential = renewed(client, key.place)
         if credential is None:
             raise
         if credential.api_key:
-            key_ids.forget(conversation, credential.api_key)
+            key_ids.forget(client, credential.api_key)
     except RelayError as error:
-        credential = None if key.place is None else conversation.relay.keys[key.place]
+        credential = None if key.place is None else client.relay.keys[key.place]
         if error.status != 404 or credential is None or credential.api_key is None:
             raise
         # the id that the key was exchanged for may be of a key that was made anew since
-        key_ids.forget(conversation, credential.api_key)
-    fresh = with_id(conversation, key_ids, key.place or 0, credential)
+        key_ids.forget(client, credential.api_key)
+    fresh = with_id(client, key_ids, key.place or 0, credential)
     key.id, key.instance = fresh.id, fresh.instance
     return ask()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from relay_metrics import catalogue
-from relay_metrics.relays.exposition import TIMES_MS, TYPES, Exposition, Sample, number
+from relay_metrics.relays.prometheus.exposition import TIMES_MS, TYPES, Exposition, Sample, number
 from relay_metrics.snapshot import INT64, Family, FamilyType, Scope, Series
 
 MAX_SERIES_BYTES = 65536

@@ -1,0 +1,1 @@
+"""Delivering snapshots: encode, push, spool, and the report of what became of them."""

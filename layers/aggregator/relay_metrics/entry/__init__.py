@@ -1,0 +1,1 @@
+"""How an invocation comes in: the handler, the event, and which action it asks for."""

@@ -1,0 +1,1 @@
+"""HTTP: one exchange, bounded in bytes and in time."""

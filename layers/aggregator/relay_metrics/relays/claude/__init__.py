@@ -1,0 +1,1 @@
+"""A Claude Relay Service: its keys, accounts and the relay at large."""

@@ -1,0 +1,1 @@
+"""A Prometheus endpoint: its exposition, read into families."""

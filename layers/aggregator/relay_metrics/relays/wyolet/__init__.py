@@ -1,0 +1,1 @@
+"""A Wyolet Relay: its Prometheus endpoint."""
