@@ -21,7 +21,7 @@ from relay_metrics.observability import hide, logger
 from relay_metrics.runtime import Runtime
 from relay_metrics.settings.variables import environment
 
-LAYER = Path(module.__file__).parents[1]
+LAYER = Path(module.__file__).parents[2]
 SECRET = "hunter2-the-secret"
 
 
