@@ -93,13 +93,13 @@ def main(samples: int) -> None:
     from relay_metrics.deliver.push import Encoded
     from relay_metrics.relays.prometheus.exposition import read
     from relay_metrics.relays.prometheus.families import assemble
-    from relay_metrics.snapshot import Kind, Snapshot
+    from relay_metrics.snapshot import Snapshot
 
     text = "".join(exposition(samples)).encode()
     began = time.process_time()
     families = assemble(read(text, "text/plain"), TIME_MS)
     resource = {"service.name": "bench", "service.instance.id": "127.0.0.1:8081"}
-    snapshot = Snapshot(Kind.WYOLET_RELAY, "bench", TIME_MS, resource, families=families)
+    snapshot = Snapshot("wyolet-relay", "bench", TIME_MS, resource, families=families)
     encoded = Encoded.of(convert(snapshot))
     seconds = time.process_time() - began
     taken = {

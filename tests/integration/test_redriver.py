@@ -13,7 +13,7 @@ from local.http_server import Fault
 from local.relay import ClaudeRelay, Key, Limits, many_keys
 from relay_metrics.deliver.spool import MAX_MESSAGE_BYTES, Message
 from relay_metrics.errors import SecretError, SettingsError
-from relay_metrics.snapshot import Kind, Snapshot
+from relay_metrics.snapshot import Snapshot
 from tests.integration.conftest import System, contents
 from tests.integration.receiver import Receiver
 
@@ -195,7 +195,7 @@ def test_a_snapshot_of_a_newer_release(system: System) -> None:
     system.claude()
     system.receiver()
     system.put_secret()
-    message = Message("default", Snapshot(Kind.CLAUDE_RELAY, "r", 0, {}))
+    message = Message("default", Snapshot("claude-relay", "r", 0, {}))
     newer = message.snapshot.dump().replace(b'"schema":1', b'"schema":2')
     body = json.loads(str(message.dump()))
     body["snapshot"] = packed(newer)

@@ -10,7 +10,7 @@ from opentelemetry.sdk.metrics.export import Gauge, Histogram, Metric, Sum
 from relay_metrics.convert import convert
 from relay_metrics.relays.prometheus.exposition import read
 from relay_metrics.relays.prometheus.families import assemble
-from relay_metrics.snapshot import Kind, Snapshot
+from relay_metrics.snapshot import Snapshot
 
 TIME_MS = 1_800_000_000_000
 TEXT = "text/plain"
@@ -24,7 +24,7 @@ def snapshot_of(
     """The snapshot, written down and read back, and what was left out of it."""
     parsed = read(exposition.encode(), media_type, exclude)
     families = assemble(parsed, TIME_MS)
-    snapshot = Snapshot(Kind.WYOLET_RELAY, "wyolet", TIME_MS, RESOURCE, families=families)
+    snapshot = Snapshot("wyolet-relay", "wyolet", TIME_MS, RESOURCE, families=families)
     return Snapshot.load(snapshot.dump()), dict(parsed.left_out)
 
 

@@ -7,11 +7,11 @@ import math
 from hypothesis import strategies as st
 
 from relay_metrics.catalogue import ATTRIBUTES, rows
+from relay_metrics.relays.kinds import KINDS
 from relay_metrics.snapshot import (
     Failure,
     Family,
     FamilyType,
-    Kind,
     Reading,
     Scope,
     Scrape,
@@ -95,7 +95,7 @@ scrapes = st.builds(
 
 snapshots = st.builds(
     Snapshot,
-    kind=st.sampled_from(Kind),
+    kind=st.sampled_from(tuple(KINDS)),
     relay=texts,
     time_ms=st.just(TIME_MS),
     resource=st.dictionaries(

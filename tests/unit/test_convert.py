@@ -14,7 +14,7 @@ from relay_metrics import convert as package
 from relay_metrics.catalogue import ATTRIBUTES, METRICS, rows
 from relay_metrics.convert import convert
 from relay_metrics.deliver.push import Encoded
-from relay_metrics.snapshot import Failure, Kind, Reading, Scope, Scrape, Snapshot
+from relay_metrics.snapshot import Failure, Reading, Scope, Scrape, Snapshot
 from tests.otlp import points
 from tests.unit.snapshots import TIME_MS, snapshots
 
@@ -23,9 +23,7 @@ AT = "at 2027-01-15T08:00:00.000Z"
 
 def told(*readings: Reading, scrape: Scrape | None = None) -> list[str]:
     """The data points of a relay's readings."""
-    snapshot = Snapshot(
-        Kind.CLAUDE_RELAY, "main", TIME_MS, {"relay.name": "main"}, scrape, readings
-    )
+    snapshot = Snapshot("claude-relay", "main", TIME_MS, {"relay.name": "main"}, scrape, readings)
     return points([encode_metrics(convert(snapshot))])
 
 
@@ -112,7 +110,7 @@ def test_staleness_is_the_time_since_the_latest_success() -> None:
 
 
 def test_the_duration_is_what_was_measured() -> None:
-    snapshot = Snapshot(Kind.CLAUDE_RELAY, "main", TIME_MS, {"a": "b"}, Scrape(True, 0.25))
+    snapshot = Snapshot("claude-relay", "main", TIME_MS, {"a": "b"}, Scrape(True, 0.25))
     ((metrics,),) = [
         [scope.metrics for scope in one.scope_metrics] for one in convert(snapshot).resource_metrics
     ]

@@ -19,7 +19,7 @@ from relay_metrics.convert import convert
 from relay_metrics.deliver.push import Encoded
 from relay_metrics.relays.prometheus.exposition import read
 from relay_metrics.relays.prometheus.families import assemble
-from relay_metrics.snapshot import Kind, Reading, Scope, Snapshot
+from relay_metrics.snapshot import Reading, Scope, Snapshot
 from scripts.notice import shipped
 from tests.template.deployed import ROOT
 
@@ -117,7 +117,7 @@ def test_what_the_layer_ships_is_small() -> None:
 def text_to_bytes(samples: int) -> None:
     text = "".join(exposition(samples)).encode()
     families = assemble(read(text, "text/plain"), 1)
-    Encoded.of(convert(Snapshot(Kind.WYOLET_RELAY, "a", 1, {}, families=families)))
+    Encoded.of(convert(Snapshot("wyolet-relay", "a", 1, {}, families=families)))
 
 
 def keys_to_bytes(samples: int) -> None:
@@ -125,12 +125,12 @@ def keys_to_bytes(samples: int) -> None:
     readings = [
         Reading(Scope.KEY, fields, {}, {"relay.key.id": str(key)}) for key in range(samples // 2)
     ]
-    Encoded.of(convert(Snapshot(Kind.CLAUDE_RELAY, "a", 1, {}, readings=readings)))
+    Encoded.of(convert(Snapshot("claude-relay", "a", 1, {}, readings=readings)))
 
 
 def snapshot_to_bytes_and_back(samples: int) -> None:
     readings = [Reading(Scope.KEY, {"usage.total.requests": at}) for at in range(samples)]
-    Snapshot.load(Snapshot(Kind.CLAUDE_RELAY, "a", 1, {}, readings=readings).dump())
+    Snapshot.load(Snapshot("claude-relay", "a", 1, {}, readings=readings).dump())
 
 
 @pytest.mark.parametrize("work", [text_to_bytes, keys_to_bytes, snapshot_to_bytes_and_back])

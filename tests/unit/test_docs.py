@@ -94,8 +94,11 @@ def test_every_parameter_is_in_one_of_the_two_documents() -> None:
 @pytest.mark.parametrize(
     ("first_column", "known"),
     [
-        ("key", {*settings_package._SECRET} - {"relays", "destinations"}),
-        ("key of a relay", {*relays._RELAY}),
+        (
+            "key",
+            {*settings_package._SECRET, *relays.keys_of_one_relay()} - {"relays", "destinations"},
+        ),
+        ("key of a relay", {*relays.keys_of_listed_relay()}),
         ("key of a destination", {*destinations._DESTINATION}),
     ],
 )

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from relay_metrics.deliver.spool import Message
-from relay_metrics.snapshot import Kind, Snapshot
+from relay_metrics.snapshot import Snapshot
 from tests.template.deployed import ROOT
 
 DOCUMENT = (ROOT / "docs" / "failures.md").read_text("utf-8")
@@ -30,7 +30,7 @@ def test_every_type_of_failure_is_in_the_document() -> None:
 
 def test_a_message_is_unfolded_as_the_document_says() -> None:
     assert "| jq -r .snapshot | base64 -d | gunzip | jq\n" in DOCUMENT
-    body = Message("default", Snapshot(Kind.CLAUDE_RELAY, "tëam", 1, {"a": "b"})).dump()
+    body = Message("default", Snapshot("claude-relay", "tëam", 1, {"a": "b"})).dump()
     packed = json.loads(str(body))["snapshot"]
     unfolded = subprocess.run(
         "base64 -d | gunzip", shell=True, input=packed.encode(), capture_output=True, check=True

@@ -9,6 +9,7 @@ from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterEr
 from botocore.exceptions import ClientError, NoRegionError
 
 from relay_metrics.errors import SecretError, SettingsError
+from relay_metrics.relays.claude.settings import access
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.settings.secrets_manager import Secret
 
@@ -79,7 +80,7 @@ GOOD, BETTER = '{"relay_api_id":"one"}', '{"relay_api_id":"two"}'
 
 
 def api_id(invocation: Invocation) -> str | None:
-    return invocation.settings.relays[0].keys[0].api_id
+    return access(invocation.settings.relays[0]).keys[0].api_id
 
 
 def warm_with(*values: Any) -> tuple[Runtime, Reader]:

@@ -13,8 +13,9 @@ import pytest
 
 import relay_metrics
 from relay_metrics import settings as module
+from relay_metrics.relays.claude.settings import ClaudeAccess, KeyCredential, Login, access
+from relay_metrics.relays.wyolet.settings import WyoletAccess
 from relay_metrics.settings import Destination, Relay
-from relay_metrics.snapshot import Kind
 from tests.unit.settings_read import (
     CONTRACT,
     NOT_HERE,
@@ -70,7 +71,7 @@ def test_the_environment_is_read_in_one_place() -> None:
 
 def test_defaults() -> None:
     environment = module.environment({})
-    assert environment.relay_kind is Kind.CLAUDE_RELAY
+    assert environment.relay_kind == "claude-relay"
     assert environment.period == "monthly"
     assert environment.relay_timeout_s == 5
     assert environment.max_response_bytes == 8_388_608
@@ -109,7 +110,7 @@ def test_space_around_a_value_is_not_of_it() -> None:
         ("RELAY_SCANS_PER_RUN", "0", "scans_per_run", 0),
         ("SECRET_MAX_AGE_SECONDS", "0", "secret_max_age_s", 0),
         ("RELAY_UTC_OFFSET_HOURS", "-5.5", "utc_offset_hours", -5.5),
-        ("RELAY_KIND", "Wyolet-Relay", "relay_kind", Kind.WYOLET_RELAY),
+        ("RELAY_KIND", "Wyolet-Relay", "relay_kind", "wyolet-relay"),
         ("RELAY_METRICS_PERIOD", "AllTime", "period", "alltime"),
         ("LOG_LEVEL", "debug", "log_level", "DEBUG"),
         ("OTEL_EXPORT_HEADERS", '{"X-A": " b "}', "export_headers", {"X-A": "b"}),
@@ -133,7 +134,7 @@ def test_values(variable: str, value: str, field: str, expected: object) -> None
 def test_a_relay_by_the_environment() -> None:
     assert relay({"RELAY_BASE_URL": "https://relay.example/sub/"}) == Relay(
         name="relay.example:443",
-        kind=Kind.CLAUDE_RELAY,
+        kind="claude-relay",
         base_url="https://relay.example/sub",
         resource={
             "service.name": "relay-metrics",
@@ -146,7 +147,7 @@ def test_a_relay_by_the_environment() -> None:
             "relay.name": "relay.example:443",
             "relay.kind": "claude-relay",
         },
-        keys=(module.KeyCredential(api_id="fb86b61d"),),
+        access=ClaudeAccess((KeyCredential(api_id="fb86b61d"),)),
     )
 
 
@@ -168,25 +169,26 @@ def test_a_relay_s_name_is_host_and_port_where_it_has_none(url: str, name: str) 
 
 def test_the_id_wins_over_the_key() -> None:
     both = relay(secret={"relay_api_id": "id", "relay_api_key": "cr_key"})
-    assert both.keys == (module.KeyCredential(api_id="id"),)
-    assert both.keys[0].configured == "id"
+    assert access(both).keys == (KeyCredential(api_id="id"),)
+    assert access(both).keys[0].configured == "id"
     key = relay(secret={"relay_api_id": "", "relay_api_key": "cr_key"})
-    assert key.keys == (module.KeyCredential(api_key="cr_key"),)
-    assert key.keys[0].configured == "cr_key"
+    assert access(key).keys == (KeyCredential(api_key="cr_key"),)
+    assert access(key).keys[0].configured == "cr_key"
 
 
 def test_a_key_and_a_login_go_together() -> None:
     secret = {**SECRET, "relay_admin_username": "admin", "relay_admin_password": "hunter2"}
     both = relay(secret=secret)
-    assert both.keys == (module.KeyCredential(api_id="fb86b61d"),)
-    assert both.login == module.Login("admin", "hunter2")
+    assert both.access == ClaudeAccess(
+        (KeyCredential(api_id="fb86b61d"),), Login("admin", "hunter2")
+    )
 
 
 def test_a_prometheus_endpoint_needs_no_secret() -> None:
     one = relay({"RELAY_KIND": "wyolet-relay", "SECRET_ID": ""}, None)
-    assert one.kind is Kind.WYOLET_RELAY
+    assert one.kind == "wyolet-relay"
     assert one.resource["service.namespace"] == "wyolet-relay"
-    assert one.metrics_path == "/metrics"
+    assert one.access == WyoletAccess("/metrics")
 
 
 def test_relays_in_the_secret() -> None:
@@ -210,18 +212,18 @@ def test_relays_in_the_secret() -> None:
             ]
         },
     ).relays
-    assert (one.name, one.kind, one.base_url) == ("main", Kind.CLAUDE_RELAY, "https://a.example")
-    assert [key.configured for key in one.keys] == ["1", "2", "cr_3"]
-    assert one.keys[2].api_id is None
-    assert (other.name, other.kind) == ("b.example:8081", Kind.WYOLET_RELAY)
+    assert (one.name, one.kind, one.base_url) == ("main", "claude-relay", "https://a.example")
+    assert [key.configured for key in access(one).keys] == ["1", "2", "cr_3"]
+    assert access(one).keys[2].api_id is None
+    assert (other.name, other.kind) == ("b.example:8081", "wyolet-relay")
     assert other.headers == {"X-Token": "hunter2"}
-    assert (other.metrics_path, other.metric_exclude) == ("/internal?x=y", ("go_*",))
+    assert other.access == WyoletAccess("/internal?x=y", ("go_*",))
 
 
 def test_relay_kind_is_of_the_relays_that_say_none() -> None:
     secret = listed(api_ids=None)
     (one,) = read({**NOT_HERE, "RELAY_KIND": "wyolet-relay"}, secret).relays
-    assert one.kind is Kind.WYOLET_RELAY
+    assert one.kind == "wyolet-relay"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_metrics.snapshot import Kind
+from relay_metrics.relays.kinds import KINDS
 from tests.unit.settings_read import (
     CONTRACT,
     NOT_HERE,
@@ -404,9 +404,7 @@ DOCUMENTS = st.recursive(
 )
 
 
-@given(
-    st.dictionaries(KEYS, DOCUMENTS, max_size=6), st.booleans(), st.sampled_from(["", *tuple(Kind)])
-)
+@given(st.dictionaries(KEYS, DOCUMENTS, max_size=6), st.booleans(), st.sampled_from(["", *KINDS]))
 def test_no_error_shows_a_value_of_the_secret(secret: Any, single: bool, kind: str) -> None:
     environment = {"RELAY_KIND": kind, **({} if single else NOT_HERE)}
     error = failure(environment, secret)

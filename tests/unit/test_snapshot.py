@@ -18,7 +18,6 @@ from relay_metrics.snapshot import (
     Failure,
     Family,
     FamilyType,
-    Kind,
     Reading,
     Scope,
     Scrape,
@@ -30,7 +29,7 @@ from tests.otlp import points
 from tests.unit.snapshots import TIME_MS, snapshots
 
 WHOLE = Snapshot(
-    Kind.CLAUDE_RELAY,
+    "claude-relay",
     'main "β"',
     TIME_MS,
     {"service.name": "relay-metrics"},
@@ -79,7 +78,7 @@ def test_it_is_read_as_it_was_written(snapshot: Snapshot) -> None:
 
 def test_whole_and_broken_numbers_stay_what_they_are() -> None:
     fields = {"a": 1, "b": 1.0, "c": 2**63 - 1, "d": -0.0, "e": 5e-324}
-    snapshot = Snapshot(Kind.CLAUDE_RELAY, "a", 1, {}, readings=(Reading(Scope.KEY, fields),))
+    snapshot = Snapshot("claude-relay", "a", 1, {}, readings=(Reading(Scope.KEY, fields),))
     (read,) = Snapshot.load(snapshot.dump()).readings
     assert repr(read.fields) == repr(fields)
 
@@ -104,7 +103,6 @@ def changed(path: str, value: Any) -> bytes:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("kind", "other-relay"),
         ("relay", None),
         ("time_ms", "1"),
         ("time_ms", True),
@@ -205,7 +203,7 @@ def test_only_the_first_part_tells_of_the_run() -> None:
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_one_thing_cannot_be_split(count: int) -> None:
-    one = Snapshot(Kind.CLAUDE_RELAY, "a", 1, {}, WHOLE.scrape, WHOLE.readings[:count])
+    one = Snapshot("claude-relay", "a", 1, {}, WHOLE.scrape, WHOLE.readings[:count])
     with pytest.raises(SnapshotError):
         one.split()
 

@@ -22,11 +22,11 @@ from relay_metrics import observability
 from relay_metrics.deliver import spool
 from relay_metrics.deliver.spool import MAX_MESSAGE_BYTES, Message, Spool
 from relay_metrics.errors import SnapshotError, SpoolError
+from relay_metrics.relays.kinds import KINDS
 from relay_metrics.snapshot import (
     Failure,
     Family,
     FamilyType,
-    Kind,
     Reading,
     Scope,
     Scrape,
@@ -77,7 +77,7 @@ SCRAPE = st.builds(
 )
 SNAPSHOT = st.builds(
     Snapshot,
-    kind=st.sampled_from(Kind),
+    kind=st.sampled_from(tuple(KINDS)),
     relay=TEXT,
     time_ms=INSTANT,
     resource=LABELS,
@@ -175,7 +175,7 @@ def test_a_message_is_read_back(destination: str, snapshot: Snapshot) -> None:
 
 
 def test_a_message_tells_people_what_it_is() -> None:
-    snapshot = Snapshot(Kind.CLAUDE_RELAY, "tëam", 1_700_000_000_123, {})
+    snapshot = Snapshot("claude-relay", "tëam", 1_700_000_000_123, {})
     body = json.loads(str(Message("default", snapshot).dump()))
     assert body.keys() == {"destination", "relay", "time", "snapshot"}
     assert (body["destination"], body["relay"]) == ("default", "tëam")
@@ -191,7 +191,7 @@ def test_any_text_is_a_message_or_an_error_of_ours(text: str) -> None:
         Message.load(text)
 
 
-GOOD = json.loads(str(Message("d", Snapshot(Kind.CLAUDE_RELAY, "r", 0, {})).dump()))
+GOOD = json.loads(str(Message("d", Snapshot("claude-relay", "r", 0, {})).dump()))
 
 
 def packed(data: bytes) -> str:
@@ -250,7 +250,7 @@ def noise(at: int) -> str:
 
 
 def test_a_large_snapshot_fits_in_messages_of_their_real_size() -> None:
-    snapshot = Snapshot(Kind.CLAUDE_RELAY, "r", 0, {}, Scrape(True, 1), readings(12_000, noise))
+    snapshot = Snapshot("claude-relay", "r", 0, {}, Scrape(True, 1), readings(12_000, noise))
     queues = Queues()
     spool_of(queues).put(Message("d", snapshot))
     assert len(queues.sent) > 1
@@ -261,7 +261,7 @@ def test_what_unfolds_to_more_than_a_reader_takes_is_split(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(spool, "MAX_SNAPSHOT_BYTES", 100_000)
-    snapshot = Snapshot(Kind.CLAUDE_RELAY, "r", 0, {}, None, readings(5000, lambda _: "x" * 50))
+    snapshot = Snapshot("claude-relay", "r", 0, {}, None, readings(5000, lambda _: "x" * 50))
     queues = Queues()
     spool_of(queues).put(Message("d", snapshot))
     assert joined([Message.load(body).snapshot for _, body, _ in queues.sent]) == plain(snapshot)
@@ -269,14 +269,14 @@ def test_what_unfolds_to_more_than_a_reader_takes_is_split(
 
 def test_a_reading_that_is_larger_than_a_message() -> None:
     huge = "".join(noise(at) for at in range(8000))
-    snapshot = Snapshot(Kind.CLAUDE_RELAY, "r", 0, {}, None, readings(1, lambda _: huge))
+    snapshot = Snapshot("claude-relay", "r", 0, {}, None, readings(1, lambda _: huge))
     with pytest.raises(SpoolError, match="a single reading is larger"):
         spool_of(Queues()).put(Message("d", snapshot))
 
 
 # -- the queues -----------------------------------------------------------------------------------
 
-ANY = Message("d", Snapshot(Kind.CLAUDE_RELAY, "r", 0, {}))
+ANY = Message("d", Snapshot("claude-relay", "r", 0, {}))
 
 
 def test_what_is_buried_has_its_reason() -> None:

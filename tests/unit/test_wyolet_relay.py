@@ -18,7 +18,7 @@ from relay_metrics.net.http import Client
 from relay_metrics.relays import Fetched
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.limiter import Limiter
-from relay_metrics.relays.wyolet.run import fetch
+from relay_metrics.relays.wyolet.run import State, fetch
 from relay_metrics.settings import Relay, environment, settings
 from relay_metrics.snapshot import FamilyType
 from tests.unit.expositions import TIME_MS
@@ -79,7 +79,7 @@ def test_every_family_of_a_relay() -> None:
     with WyoletRelay(clock=lambda: TIME_MS / 1000 - 3600) as relay:
         relay.tick()
         client = conversation_with(relay.url)
-        fetched = fetch(client)
+        fetched = fetch(client, State())
         overhead = relay.histograms["relay_overhead_seconds"]["pipeline"]
     assert fetched.up
     assert counted(client) == {}
@@ -106,7 +106,7 @@ def test_what_is_asked_for() -> None:
             headers={"Authorization": SECRET},
             metrics_path="/internal/stats?format=prom",
         )
-        assert fetch(client).up
+        assert fetch(client, State()).up
     (request,) = asked
     assert (request.method, request.path, request.query) == (
         "GET",
@@ -121,7 +121,7 @@ def test_what_is_asked_for() -> None:
 def test_what_is_left_out_is_counted_by_endpoint() -> None:
     with answering(b"a NaN\nb NaN\nc 1\nc 2\n") as (server, _):
         client = conversation_with(server.url, metrics_path="/internal/stats?x=y")
-        fetched = fetch(client)
+        fetched = fetch(client, State())
     assert fetched.up
     assert names(fetched) == ["c"]
     assert counted(client) == {
@@ -134,28 +134,28 @@ def test_what_is_left_out_is_counted_by_endpoint() -> None:
 def test_metric_exclude_of_the_settings() -> None:
     with answering(b"go_threads 1\nprocess_x 2\nrelay_x 3\n") as (server, _):
         client = conversation_with(server.url, metric_exclude=["go_*", "process_?"])
-        assert names(fetch(client)) == ["relay_x"]
+        assert names(fetch(client, State())) == ["relay_x"]
 
 
 def test_openmetrics_only_where_the_content_type_says_so() -> None:
     body = b"# TYPE a counter\na_total 1.0\na_created 1700000000.0\n# EOF\n"
     with answering(body, OPENMETRICS) as (server, _):
         client = conversation_with(server.url)
-        (family,) = fetch(client).families
+        (family,) = fetch(client, State()).families
     assert (family.name, family.series[0].start_ms) == ("a_total", 1_700_000_000_000)
     with answering(body.removesuffix(b"# EOF\n"), OPENMETRICS) as (server, _):
         client = conversation_with(server.url)
-        assert not fetch(client).up
+        assert not fetch(client, State()).up
     with answering(body.removesuffix(b"# EOF\n")) as (server, _):
         client = conversation_with(server.url)
-        assert fetch(client).up
+        assert fetch(client, State()).up
 
 
 def test_10000_series_in_one_family() -> None:
     lines = "".join(f'a{{series="{at}"}} {at}\n' for at in range(10_000))
     with answering(b"# TYPE a gauge\n" + lines.encode()) as (server, _):
         client = conversation_with(server.url)
-        (family,) = fetch(client).families
+        (family,) = fetch(client, State()).families
     assert len(family.series) == 10_000
 
 
@@ -165,7 +165,7 @@ def test_gzip() -> None:
             body=gzip.compress(b"a 1\n"), content_type=TEXT, headers={"Content-Encoding": "gzip"}
         )
         client = conversation_with(server.url)
-        assert names(fetch(client)) == ["a"]
+        assert names(fetch(client, State())) == ["a"]
 
 
 GOOD = b"".join(b'a{at="%d"} 1\n' % at for at in range(1000))
@@ -204,7 +204,7 @@ def test_bad_answer_is_a_typed_error(fault: Fault, type: str) -> None:
     with answering(GOOD) as (server, _):
         server.fault = lambda _: fault
         client = conversation_with(server.url, timeout_ms=500, headers={"Authorization": SECRET})
-        fetched = fetch(client)
+        fetched = fetch(client, State())
     assert fetched == Fetched(up=False)
     assert counted(client) == {("metrics", type): 1}
     error = client.error
@@ -216,7 +216,7 @@ def test_bad_answer_is_a_typed_error(fault: Fault, type: str) -> None:
 def test_malformed_line_is_named_and_nothing_is_delivered() -> None:
     with answering(b'a 1\nb 2\ntoken{value="hunter2} 3\nc 4\n') as (server, _):
         client = conversation_with(server.url)
-        assert fetch(client) == Fetched(up=False)
+        assert fetch(client, State()) == Fetched(up=False)
     assert client.error == (
         "relay wyolet: metrics: answered 200 with an exposition of which line 3 is malformed"
     )
@@ -238,6 +238,6 @@ def test_unauthorised_is_asked_once_more_with_the_renewed_secret(renewed: str, u
 
     with HttpServer(behind_a_proxy) as server:
         old = {"Authorization": "Bearer old"}
-        assert fetch(conversation_with(server.url, renew=renew, headers=old)).up is up
+        assert fetch(conversation_with(server.url, renew=renew, headers=old), State()).up is up
         assert server.requests == 2
     assert len(renewals) == 1

@@ -156,7 +156,7 @@ def _destination_hint(failure: PushError) -> str:
 def _in_the_clear(settings: Settings) -> Iterator[Finding]:
     """Credentials that would travel over plain http to another host."""
     for relay in settings.relays:
-        if (relay.keys or relay.login or relay.headers) and _unprotected(relay.base_url):
+        if (relay.access.credentials or relay.headers) and _unprotected(relay.base_url):
             yield _plain_http(f"relay {relay.name}")
     for destination in settings.destinations:
         named = {name.lower() for name in destination.headers}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from relay_metrics import settings
 from relay_metrics.deliver.spool import Spool
 from relay_metrics.errors import SettingsError
 from relay_metrics.net.http import Client
 from relay_metrics.observability import hide, logger
-from relay_metrics.relays.claude import run as claude_relay
+from relay_metrics.relays import kinds
 from relay_metrics.settings import Settings
 from relay_metrics.settings.secrets_manager import Provider, Secret
 
@@ -49,9 +49,9 @@ class Runtime:
         age = self.environment.secret_max_age_s
         self.secret = None if secret_id is None else Secret(secret_id, age, provider)
         self.spool = None if url is None else Spool(url, sqs)
-        self.claude = claude_relay.State()
         self.last_success_ms: dict[str, int] = {}
         self._clients: dict[str | None, Client] = {}
+        self._states: dict[str, Any] = {}
         self._lock = threading.Lock()
 
     def client(self, ca_pem: str | None) -> Client:
@@ -60,6 +60,13 @@ class Runtime:
             if ca_pem not in self._clients:
                 self._clients[ca_pem] = Client(self.environment.concurrency, ca_pem)
             return self._clients[ca_pem]
+
+    def state(self, kind: str) -> Any:
+        """What earlier runs have learned of relays of a kind."""
+        with self._lock:
+            if kind not in self._states:
+                self._states[kind] = kinds.run(kind).State()
+            return self._states[kind]
 
 
 class Invocation:

@@ -13,13 +13,12 @@ from relay_metrics.deadline import Deadline
 from relay_metrics.entry.event import Event
 from relay_metrics.errors import SettingsError
 from relay_metrics.observability import logger, redact
-from relay_metrics.relays import Fetched
-from relay_metrics.relays.claude import run as claude_relay
+from relay_metrics.relays import Fetched, kinds
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.limiter import Limiter
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.settings import Environment, Relay
-from relay_metrics.snapshot import Kind, Scrape, Snapshot
+from relay_metrics.snapshot import Scrape, Snapshot
 
 _RELAYS_AT_ONCE = 32
 _THREADS = 512
@@ -49,7 +48,7 @@ class ScrapeResult(NamedTuple):
         """
         return {
             "name": self.relay.name,
-            "kind": str(self.relay.kind),
+            "kind": self.relay.kind,
             "up": self.up,
             "error": None if self.error is None else redact(self.error),
             "samples": samples,
@@ -70,7 +69,7 @@ def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
 def chosen(relays: tuple[Relay, ...], event: Event) -> list[Relay]:
     """The relays that an event is for.
 
-    A Prometheus endpoint has no keys to deal out, so that it is the first shard's.
+    What has no keys to deal out is asked by the first shard.
 
     Raises:
         SettingsError: it names a relay that is not configured.
@@ -83,7 +82,7 @@ def chosen(relays: tuple[Relay, ...], event: Event) -> list[Relay]:
                     f"relays in the event names {name[:64]!r}, which is not configured"
                 )
         relays = tuple(relay for relay in relays if relay.name in event.relays)
-    return [one for one in relays if event.shard.first or one.kind is Kind.CLAUDE_RELAY]
+    return [one for one in relays if event.shard.first or kinds.kind(one.kind).sharded]
 
 
 def scrape_all(
@@ -142,7 +141,7 @@ def _scrape(client: RelayClient, runtime: Runtime) -> ScrapeResult:
     began = time.monotonic()
     error = None
     try:
-        fetched = _fetch(client, runtime)
+        fetched = kinds.run(relay.kind).fetch(client, runtime.state(relay.kind))
         error = client.error
     except Exception as fault:  # noqa: BLE001 - a fault of ours must not cost the other relays
         logger.exception("a fault while asking a relay", extra={"relay": relay.name})
@@ -184,12 +183,3 @@ def _scrape(client: RelayClient, runtime: Runtime) -> ScrapeResult:
     if client.shard.first:
         snapshot = replace(snapshot, scrape=scrape)
     return ScrapeResult(relay, snapshot, fetched.up, error, duration_s)
-
-
-def _fetch(client: RelayClient, runtime: Runtime) -> Fetched:
-    if client.relay.kind is Kind.WYOLET_RELAY:
-        # a run that asks claude-relays alone need not import it
-        from relay_metrics.relays.wyolet import run as wyolet_relay
-
-        return wyolet_relay.fetch(client)
-    return claude_relay.fetch(client, runtime.claude)

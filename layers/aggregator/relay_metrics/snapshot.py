@@ -23,13 +23,6 @@ INT64 = range(-(2**63), 2**63)
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
 
-class Kind(StrEnum):
-    """The kinds of relay."""
-
-    CLAUDE_RELAY = "claude-relay"
-    WYOLET_RELAY = "wyolet-relay"
-
-
 class Scope(StrEnum):
     """What a reading is of, and so which rows of the catalogue it fills."""
 
@@ -163,7 +156,7 @@ class Snapshot:
         families: of a Prometheus endpoint.
     """
 
-    kind: Kind
+    kind: str
     relay: str
     time_ms: int
     resource: Mapping[str, str]
@@ -245,7 +238,7 @@ class Snapshot:
                 raise SnapshotError(f"the snapshot has a schema other than 1 to {SCHEMA}")
             scrape = written.get("scrape")
             return cls(
-                kind=Kind(written["kind"]),
+                kind=_text(written["kind"]),
                 relay=_text(written["relay"]),
                 time_ms=_instant(written["time_ms"]),
                 resource=_texts(written["resource"]),

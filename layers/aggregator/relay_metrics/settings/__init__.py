@@ -7,20 +7,18 @@ allowed; none shows a value.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from urllib.parse import parse_qsl, urlsplit
 
 from relay_metrics.errors import SettingsError
+from relay_metrics.settings.addresses import token_values
 from relay_metrics.settings.destinations import DEFAULT_DESTINATION, destinations_of
 from relay_metrics.settings.headers import credentials_in
 from relay_metrics.settings.model import (
     Destination,
     Environment,
-    KeyCredential,
-    Login,
     Relay,
     Settings,
 )
-from relay_metrics.settings.relays import ONE_RELAY, relays_of
+from relay_metrics.settings.relays import keys_of_one_relay, relays_of
 from relay_metrics.settings.secret import Keys, document
 from relay_metrics.settings.variables import PERIODS, environment
 
@@ -29,17 +27,13 @@ __all__ = [
     "PERIODS",
     "Destination",
     "Environment",
-    "KeyCredential",
-    "Login",
     "Relay",
     "Settings",
     "environment",
     "settings",
 ]
 
-_SECRET = ("greptime_username", "greptime_password", "relays", "destinations", *ONE_RELAY)
-
-_TOKEN = 8
+_SECRET = ("greptime_username", "greptime_password", "relays", "destinations")
 
 
 def settings(environment: Environment, secret: str | None, *, asks_relays: bool = True) -> Settings:
@@ -52,7 +46,7 @@ def settings(environment: Environment, secret: str | None, *, asks_relays: bool 
     Raises:
         SettingsError: a variable or a key of the secret is missing, unknown or wrong.
     """
-    read = Keys("the secret", document(secret), _SECRET)
+    read = Keys("the secret", document(secret), (*_SECRET, *keys_of_one_relay()))
     warnings: list[str] = []
     try:
         relays = relays_of(environment, read)
@@ -82,15 +76,7 @@ def _hidden(relays: Sequence[Relay], destinations: Sequence[Destination]) -> Ite
     """Every value that is a credential, or from which one can be read."""
     for relay in relays:
         yield from credentials_in(relay.headers)
-        yield from (key.api_key for key in relay.keys if key.api_key)
-        if relay.login:
-            yield relay.login.password
-        yield from _long_values(relay.metrics_path)
+        yield from relay.access.secrets
     for destination in destinations:
         yield from credentials_in(destination.headers)
-        yield from _long_values(destination.url)
-
-
-def _long_values(url: str) -> Iterator[str]:
-    """Values of a query that are long enough to be a token."""
-    return (value for _, value in parse_qsl(urlsplit(url).query) if len(value) >= _TOKEN)
+        yield from token_values(destination.url)

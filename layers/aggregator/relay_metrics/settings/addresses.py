@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import SplitResult, urlsplit
+from collections.abc import Iterator
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from relay_metrics.errors import SettingsError
+
+_TOKEN = 8
 
 
 def parsed(where: str, text: str) -> SplitResult:
@@ -83,3 +86,8 @@ def otlp_endpoint(where: str, text: str, warnings: list[str]) -> str:
         path = ""
     known = path in ("", "/v1/otlp")
     return parts._replace(path="/v1/otlp/v1/metrics" if known else parts.path).geturl()
+
+
+def token_values(url: str) -> Iterator[str]:
+    """Values of an address's query that are long enough to be a token."""
+    return (value for _, value in parse_qsl(urlsplit(url).query) if len(value) >= _TOKEN)

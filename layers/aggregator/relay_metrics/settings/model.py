@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from relay_metrics.snapshot import Kind
+from relay_metrics.relays.kinds import Access
 
 
 class Environment(NamedTuple):
     """The variables of the contract; times in seconds, sizes in bytes."""
 
-    relay_kind: Kind
+    relay_kind: str
     relay_base_url: str | None
     relay_name: str | None
     period: str
@@ -42,45 +42,21 @@ class Environment(NamedTuple):
 
 
 @dataclass(frozen=True)
-class KeyCredential:
-    """How one key of a claude-relay is asked for: by its id, or by the key itself."""
-
-    api_id: str | None = None
-    api_key: str | None = field(default=None, repr=False)
-
-    @property
-    def configured(self) -> str:
-        """What is configured, id or key."""
-        return self.api_id or self.api_key or ""
-
-
-@dataclass(frozen=True)
-class Login:
-    """An administrator of a claude-relay."""
-
-    username: str = field(repr=False)
-    password: str = field(repr=False)
-
-
-@dataclass(frozen=True)
 class Relay:
     """A relay, and what it takes to ask it.
 
     Attributes:
         base_url: without a slash at its end.
         resource: the attributes that everything of this relay has.
-        metric_exclude: patterns (`go_*`) of family names that are left out.
+        access: what its kind needs to ask it.
     """
 
     name: str
-    kind: Kind
+    kind: str
     base_url: str
     resource: Mapping[str, str]
-    keys: tuple[KeyCredential, ...] = ()
-    login: Login | None = None
+    access: Access
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    metrics_path: str = "/metrics"
-    metric_exclude: tuple[str, ...] = ()
     ca_pem: str | None = field(default=None, repr=False)
 
 

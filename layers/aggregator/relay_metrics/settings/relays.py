@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from typing import Any
 
 from relay_metrics.errors import SettingsError
+from relay_metrics.relays import kinds
+from relay_metrics.relays.kinds import KINDS, OwnKeys, RelayKind
 from relay_metrics.settings.addresses import base_address, host_port
-from relay_metrics.settings.model import Environment, KeyCredential, Login, Relay
+from relay_metrics.settings.model import Environment, Relay
 from relay_metrics.settings.secret import Keys
-from relay_metrics.snapshot import Kind
 
-_RELAY = (
-    "name",
-    "kind",
-    "base_url",
-    "api_ids",
-    "api_keys",
-    "admin_username",
-    "admin_password",
-    "headers",
-    "metrics_path",
-    "metric_exclude",
-    "ca_pem",
-)
-ONE_RELAY = (
-    "relay_api_id",
-    "relay_api_key",
-    "relay_admin_username",
-    "relay_admin_password",
-    "relay_headers",
-)
-"""The keys of the secret that are of the environment's one relay."""
+_OF_ANY_KIND = ("name", "kind", "base_url", "headers", "ca_pem")
+
+
+def keys_of_one_relay() -> tuple[str, ...]:
+    """The keys at the top of the secret that are of the environment's one relay."""
+    return (*_keys(lambda kind: kind.one), "relay_headers")
+
+
+def keys_of_listed_relay() -> tuple[str, ...]:
+    """The keys that an entry of `relays` may have."""
+    return (*_OF_ANY_KIND, *_keys(lambda kind: kind.listed))
 
 
 def relays_of(environment: Environment, secret: Keys) -> tuple[Relay, ...]:
@@ -52,87 +43,77 @@ def relays_of(environment: Environment, secret: Keys) -> tuple[Relay, ...]:
         raise SettingsError(
             "RELAY_BASE_URL is set and the secret has relays: give the relay in one place"
         )
-    for key in ONE_RELAY:
-        if secret.text(key) if key != "relay_headers" else secret.headers(key):
+    for key in keys_of_one_relay():
+        if secret.has(key):
             raise SettingsError(f"{key} is in the secret beside relays: put it into its relay")
     return tuple(
-        _listed_relay(environment, Keys(f"relays[{at}] of the secret", one, _RELAY))
+        _listed_relay(environment, Keys(f"relays[{at}] of the secret", one, keys_of_listed_relay()))
         for at, one in enumerate(listed)
     )
 
 
 def _one_relay(environment: Environment, secret: Keys, base_url: str) -> Relay:
-    api_id, api_key = secret.text("relay_api_id"), secret.text("relay_api_key")
-    login = secret.pair("relay_admin_username", "relay_admin_password")
-    headers = secret.headers("relay_headers")
-    if environment.relay_kind is Kind.CLAUDE_RELAY:
-        if not (api_id or api_key or login):
-            raise SettingsError(
-                "the secret has no credential for the relay: give relay_api_id, relay_api_key, "
-                "or relay_admin_username with relay_admin_password"
-                + ("" if environment.secret_id else " (SECRET_ID is not set)")
-            )
-        keys = (KeyCredential(api_id, None if api_id else api_key),) if api_id or api_key else ()
-        return _relay(
-            environment, environment.relay_name, environment.relay_kind, base_url,
-            keys=keys, login=login and Login(*login), headers=headers,
-        )  # fmt: skip
-    if api_id or api_key or login:
+    name = environment.relay_kind
+    _no_other_kind(secret, name, lambda kind: kind.one, f"RELAY_KIND is {name}")
+    try:
+        access = kinds.kind(name).one.read(secret)
+    except SettingsError as error:
         raise SettingsError(
-            "the secret has a claude-relay's credential, but RELAY_KIND is wyolet-relay, "
-            "which takes relay_headers"
-        )
+            f"{error}" + ("" if environment.secret_id else " (SECRET_ID is not set)")
+        ) from None
     return _relay(
-        environment, environment.relay_name, environment.relay_kind, base_url, headers=headers
+        environment,
+        environment.relay_name,
+        name,
+        base_url,
+        access=access,
+        headers=secret.headers("relay_headers"),
     )
 
 
 def _listed_relay(environment: Environment, read: Keys) -> Relay:
-    kind_text = read.text("kind") or environment.relay_kind
-    if kind_text not in tuple(Kind):
-        raise SettingsError(f"kind in {read.where} must be one of {', '.join(Kind)}")
-    kind = Kind(kind_text)
+    name = read.text("kind") or environment.relay_kind
+    if name not in KINDS:
+        raise SettingsError(f"kind in {read.where} must be one of {', '.join(KINDS)}")
     base_url = base_address(f"base_url in {read.where}", read.needed("base_url"))
-    ids, api_keys = read.texts("api_ids"), read.texts("api_keys")
-    login = read.pair("admin_username", "admin_password")
-    metrics_path = read.text("metrics_path")
-    exclude = read.texts("metric_exclude")
-    if kind is Kind.CLAUDE_RELAY:
-        if not (ids or api_keys or login):
-            raise SettingsError(
-                f"{read.where} has no credential: give api_ids, api_keys, "
-                "or admin_username with admin_password"
-            )
-        if metrics_path or exclude:
-            raise SettingsError(
-                f"metrics_path and metric_exclude in {read.where} are for wyolet-relay only"
-            )
-    elif ids or api_keys or login:
-        raise SettingsError(
-            f"{read.where} has a claude-relay's credential, but is a wyolet-relay, "
-            "which takes headers"
-        )
-    if metrics_path is not None and not re.fullmatch(r"/[\x21-\x7e]*", metrics_path):
-        raise SettingsError(f"metrics_path in {read.where} must begin with /")
+    _no_other_kind(read, name, lambda kind: kind.listed, f"is a {name}")
     return _relay(
         environment,
         read.text("name"),
-        kind,
+        name,
         base_url,
-        keys=tuple(
-            [KeyCredential(api_id=one) for one in ids]
-            + [KeyCredential(api_key=one) for one in api_keys]
-        ),
-        login=login and Login(*login),
+        access=kinds.kind(name).listed.read(read),
         headers=read.headers("headers"),
-        metrics_path=metrics_path or "/metrics",
-        metric_exclude=exclude,
         ca_pem=read.certificates("ca_pem"),
     )
 
 
+def _keys(place: Callable[[RelayKind], OwnKeys]) -> tuple[str, ...]:
+    """The own keys of every kind in one of the two places."""
+    own = (place(kinds.kind(name)) for name in KINDS)
+    return tuple(dict.fromkeys(key for one in own for key in (*one.credentials, *one.options)))
+
+
+def _no_other_kind(read: Keys, name: str, place: Callable[[RelayKind], OwnKeys], said: str) -> None:
+    """Whether what is given is this kind's.
+
+    Raises:
+        SettingsError: a key is there that only another kind has.
+    """
+    own = place(kinds.kind(name))
+    for other in (one for one in KINDS if one != name):
+        theirs = place(kinds.kind(other))
+        if any(read.has(key) for key in theirs.credentials if key not in own.credentials):
+            raise SettingsError(
+                f"{read.where} has a {other}'s credential, but {said}, which takes {own.takes}"
+            )
+        options = [key for key in theirs.options if key not in own.options]
+        if any(read.has(key) for key in options):
+            raise SettingsError(f"{' and '.join(options)} in {read.where} are for {other} only")
+
+
 def _relay(
-    environment: Environment, name: str | None, kind: Kind, base_url: str, **rest: Any
+    environment: Environment, name: str | None, kind: str, base_url: str, **rest: Any
 ) -> Relay:
     instance = host_port(base_url)
     name = name or instance
@@ -147,7 +128,7 @@ def _relay(
         **given,
         "service.name": environment.service_name or given.get("service.name") or "relay-metrics",
         "service.namespace": (
-            environment.service_namespace or given.get("service.namespace") or str(kind)
+            environment.service_namespace or given.get("service.namespace") or kind
         ),
         "service.version": environment.service_version or given.get("service.version") or "1.0.0",
         "service.instance.id": instance,
@@ -155,7 +136,7 @@ def _relay(
         "deployment.environment": deployment,
         "deployment.environment.name": deployment,
         "relay.name": name,
-        "relay.kind": str(kind),
+        "relay.kind": kind,
     }
     return Relay(
         name, kind, base_url, {key: text for key, text in resource.items() if text}, **rest

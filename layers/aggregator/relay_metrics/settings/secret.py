@@ -55,6 +55,10 @@ class Keys:
         self.where = where
         self._value = value
 
+    def has(self, key: str) -> bool:
+        """Whether anything is given."""
+        return self._value.get(key) not in (None, "", [], {})
+
     def text(self, key: str) -> str | None:
         """Text without space around it, well-formed."""
         value = self._value.get(key)

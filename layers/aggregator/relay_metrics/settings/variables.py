@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from urllib.parse import unquote
 
 from relay_metrics.errors import SettingsError
+from relay_metrics.relays import kinds
 from relay_metrics.settings import headers
 from relay_metrics.settings.addresses import base_address, parsed
 from relay_metrics.settings.model import Environment
-from relay_metrics.snapshot import Kind, mend
+from relay_metrics.snapshot import mend
 
 PERIODS = ("daily", "monthly", "alltime")
 
@@ -28,11 +29,11 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
         SettingsError: a variable has a value that it cannot have.
     """
     read = _Variables(os.environ if variables is None else variables)
-    kind = read.choice("RELAY_KIND", tuple(Kind), Kind.CLAUDE_RELAY)
+    kind = read.choice("RELAY_KIND", tuple(kinds.KINDS), kinds.DEFAULT)
     base_url = read.text("RELAY_BASE_URL")
     export_url = read.text("OTEL_EXPORT_URL")
     return Environment(
-        relay_kind=Kind(kind),
+        relay_kind=kind,
         relay_base_url=base_url and base_address("RELAY_BASE_URL", base_url),
         relay_name=read.text("RELAY_NAME"),
         period=read.choice("RELAY_METRICS_PERIOD", PERIODS, "monthly"),

@@ -9,8 +9,8 @@ from typing import Any
 
 from relay_metrics.errors import RelayError, Unauthorised
 from relay_metrics.observability import hide
+from relay_metrics.relays.claude.settings import Login, access
 from relay_metrics.relays.client import RelayClient
-from relay_metrics.settings import Login
 
 LOGIN = "web/auth/login"
 
@@ -109,7 +109,7 @@ class Administrator:
         try:
             token = self._token_of(self._login)
         except Unauthorised:
-            fresh = self._client.renewed().login
+            fresh = access(self._client.renewed()).login
             if fresh is None:
                 raise
             self._login = fresh

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from relay_metrics import catalogue
 from relay_metrics.errors import Unauthorised
 from relay_metrics.relays.claude.calendar import Calendar
+from relay_metrics.relays.claude.settings import KeyCredential, access
 from relay_metrics.relays.client import RelayClient, Request, Shard
 from relay_metrics.relays.values import instant_ms, number, text
-from relay_metrics.settings import KeyCredential
 from relay_metrics.snapshot import Number, Reading, Scope
 
 API = "/apiStats/api/"
@@ -211,7 +211,7 @@ class Memory:
 
 def configured(client: RelayClient, key_ids: KeyIds) -> tuple[list[Key], int]:
     """The configured keys, each once, and how many of them have no id."""
-    credentials = client.relay.keys
+    credentials = access(client.relay).keys
     found: dict[int, Key] = {}
 
     def exchange(place: int) -> Request[Key]:
@@ -255,5 +255,5 @@ def with_id(client: RelayClient, key_ids: KeyIds, place: int, credential: KeyCre
 
 def renewed(client: RelayClient, place: int | None) -> KeyCredential | None:
     """The credential at that place of the secret as it is now; None where there is none."""
-    keys = client.renewed().keys
+    keys = access(client.renewed()).keys
     return keys[place] if place is not None and place < len(keys) else None

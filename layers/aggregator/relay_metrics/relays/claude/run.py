@@ -33,10 +33,10 @@ from relay_metrics.relays.claude.keys import (
     in_shard,
     most_used,
 )
+from relay_metrics.relays.claude.settings import Login, access
 from relay_metrics.relays.claude.stats import ask_batches, ask_models, ask_stats
 from relay_metrics.relays.client import RelayClient, Request
 from relay_metrics.relays.rotation import in_turn
-from relay_metrics.settings import Login
 from relay_metrics.snapshot import Reading
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def fetch(client: RelayClient, kept: State) -> Fetched:
     run = _Run(client, kept)
     everyone, without_id = configured(client, kept.key_ids)
     keys = [key for key in everyone if in_shard(key.id, client.shard)]
-    login = client.relay.login
+    login = access(client.relay).login
     few = 2 * len(keys) <= run.scans and len(keys) <= client.environment.max_keys
     if few and login is None:
         run.ask_everything(keys)

@@ -11,6 +11,7 @@ from typing import Any
 from relay_metrics import catalogue
 from relay_metrics.errors import RelayError, Unauthorised
 from relay_metrics.relays.claude.keys import API, STATS, TOTALS, Key, KeyIds, renewed, with_id
+from relay_metrics.relays.claude.settings import access
 from relay_metrics.relays.client import RelayClient, Request
 from relay_metrics.relays.values import dig, figures, number, text
 from relay_metrics.snapshot import Reading, Scope
@@ -182,7 +183,7 @@ def _ask_by_id(
         if credential.api_key:
             key_ids.forget(client, credential.api_key)
     except RelayError as error:
-        credential = None if key.place is None else client.relay.keys[key.place]
+        credential = None if key.place is None else access(client.relay).keys[key.place]
         if error.status != 404 or credential is None or credential.api_key is None:
             raise
         # the id that the key was exchanged for may be of a key that was made anew since

@@ -13,19 +13,24 @@ from relay_metrics.relays import Fetched
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.prometheus.exposition import MalformedExposition, read
 from relay_metrics.relays.prometheus.families import assemble
+from relay_metrics.relays.wyolet.settings import access
 from relay_metrics.snapshot import Family
 
 # The text format first: with OpenMetrics a Go client would rename counters without _total.
 ACCEPT = "text/plain;version=0.0.4,application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1"
 
 
-def fetch(client: RelayClient) -> Fetched:
+class State:
+    """Nothing is kept of an endpoint."""
+
+
+def fetch(client: RelayClient, _state: State) -> Fetched:
     """Scrape the relay's `metrics_path`, once.
 
     A scrape that fails, or of which one line is malformed, is counted in the conversation and
     delivers no family; so is what was left out of one that did not.
     """
-    endpoint = client.relay.metrics_path.partition("?")[0].strip("/") or "/"
+    endpoint = access(client.relay).metrics_path.partition("?")[0].strip("/") or "/"
     try:
         return Fetched(up=True, families=_families(client, endpoint))
     except RelayError as error:
@@ -40,7 +45,7 @@ def _families(client: RelayClient, endpoint: str) -> tuple[Family, ...]:
     if answer.media_type == "text/html" or answer.body.lstrip().startswith(b"<"):
         raise client.invalid(endpoint, "html", "answered 200 with HTML")
     try:
-        exposition = read(answer.body, answer.media_type, client.relay.metric_exclude)
+        exposition = read(answer.body, answer.media_type, access(client.relay).metric_exclude)
     except MalformedExposition as error:
         message = f"answered 200 with an exposition of which {error}"
         raise client.invalid(endpoint, "malformed", message) from None
@@ -53,7 +58,7 @@ def _families(client: RelayClient, endpoint: str) -> tuple[Family, ...]:
 def _scraped(client: RelayClient, endpoint: str) -> Answer:
     def ask(headers: Mapping[str, str]) -> Answer:
         sent = {**headers, "Accept": ACCEPT}
-        return client.ask("GET", client.relay.metrics_path, endpoint=endpoint, headers=sent)
+        return client.ask("GET", access(client.relay).metrics_path, endpoint=endpoint, headers=sent)
 
     try:
         return ask({})
