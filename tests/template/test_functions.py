@@ -22,6 +22,10 @@ CONTRACT: dict[str, str | None] = {
     "RELAY_SCANS_PER_RUN": "10",
     "RELAY_MAX_KEYS": "10000",
     "RELAY_MAX_MODELS_PER_KEY": "100",
+    "RELAY_MAX_FAMILIES": "10000",
+    "RELAY_USAGE_LOOKBACK_MINUTES": "60",
+    "RELAY_KEY_LABELS": "",
+    "RELAY_METRICS_SETTINGS": "",
     "RELAY_UTC_OFFSET_HOURS": "8",
     "SECRET_ID": None,
     "SECRET_MAX_AGE_SECONDS": "300",
@@ -36,6 +40,12 @@ CONTRACT: dict[str, str | None] = {
     "SPOOL_QUEUE_URL": None,
     "LOG_LEVEL": "INFO",
 }
+BY_SETTINGS = {"RELAY_MAX_FAMILIES", "RELAY_USAGE_LOOKBACK_MINUTES", "RELAY_KEY_LABELS"}
+"""Those without a parameter: `RELAY_METRICS_SETTINGS` sets them."""
+
+BY_PARAMETER = [
+    name for name, value in CONTRACT.items() if value is not None and name not in BY_SETTINGS
+]
 POWERTOOLS = {"POWERTOOLS_SERVICE_NAME"}
 FUNCTIONS = ["CollectorFunction", "RedriverFunction"]
 
@@ -86,20 +96,16 @@ def test_the_defaults_are_those_of_a_function_without_any() -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_environment_is_the_contract(name: str) -> None:
-    assert variables(name).keys() == CONTRACT.keys() | POWERTOOLS
+    assert variables(name).keys() == (CONTRACT.keys() - BY_SETTINGS) | POWERTOOLS
 
 
-@pytest.mark.parametrize(
-    "variable", [name for name, value in CONTRACT.items() if value is not None]
-)
+@pytest.mark.parametrize("variable", BY_PARAMETER)
 def test_a_variables_default_is_the_contracts(variable: str) -> None:
     for name in FUNCTIONS:
         assert str(variables(name)[variable]) == CONTRACT[variable]
 
 
-@pytest.mark.parametrize(
-    "variable", [name for name, value in CONTRACT.items() if value is not None]
-)
+@pytest.mark.parametrize("variable", BY_PARAMETER)
 def test_a_parameter_sets_the_variable_of_its_name(variable: str) -> None:
     parameter = variable.title().replace("_", "")
     for name in FUNCTIONS:

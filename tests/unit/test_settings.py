@@ -16,6 +16,7 @@ from relay_metrics import settings as module
 from relay_metrics.relays.claude.settings import ClaudeAccess, KeyCredential, Login, access
 from relay_metrics.relays.wyolet.settings import WyoletAccess
 from relay_metrics.settings import Destination, Relay
+from relay_metrics.settings.variables import NOT_IN_SETTINGS, SETTINGS
 from tests.unit.settings_read import (
     CONTRACT,
     NOT_HERE,
@@ -82,6 +83,8 @@ def test_defaults() -> None:
     assert environment.secret_max_age_s == 300
     assert environment.database == "public"
     assert environment.push_timeout_s == 5
+    assert (environment.max_families, environment.usage_lookback_s) == (10_000, 3600)
+    assert environment.key_labels == ()
     assert environment.log_level == "INFO"
     unset = {
         *("relay_base_url", "relay_name", "secret_id", "export_url", "spool_queue_url"),
@@ -113,6 +116,16 @@ def test_space_around_a_value_is_not_of_it() -> None:
         ("RELAY_KIND", "Wyolet-Relay", "relay_kind", "wyolet-relay"),
         ("RELAY_METRICS_PERIOD", "AllTime", "period", "alltime"),
         ("LOG_LEVEL", "debug", "log_level", "DEBUG"),
+        ("RELAY_USAGE_LOOKBACK_MINUTES", "5", "usage_lookback_s", 300),
+        ("RELAY_KEY_LABELS", " team,cost centre , ,team", "key_labels", ("team", "cost centre")),
+        ("RELAY_METRICS_SETTINGS", " RELAY_MAX_FAMILIES=7\tLOG_LEVEL=debug ", "max_families", 7),
+        (
+            "RELAY_METRICS_SETTINGS",
+            "RELAY_KEY_LABELS=team,owner=x",
+            "key_labels",
+            ("team", "owner=x"),
+        ),
+        ("RELAY_METRICS_SETTINGS", "RELAY_CONCURRENCY=", "concurrency", 16),
         ("OTEL_EXPORT_HEADERS", '{"X-A": " b "}', "export_headers", {"X-A": "b"}),
         ("OTEL_RESOURCE_ATTRIBUTES", "", "resource_attributes", {}),
         ("OTEL_RESOURCE_ATTRIBUTES", "a=b", "resource_attributes", {"a": "b"}),
@@ -126,6 +139,20 @@ def test_space_around_a_value_is_not_of_it() -> None:
 )
 def test_values(variable: str, value: str, field: str, expected: object) -> None:
     assert getattr(module.environment({variable: value}), field) == expected
+
+
+def test_a_variable_that_is_set_directly_wins() -> None:
+    settings = "RELAY_CONCURRENCY=4 OTEL_TIMEOUT_MS=900"
+    variables = {"RELAY_METRICS_SETTINGS": settings, "RELAY_CONCURRENCY": "2"}
+    environment = module.environment(variables)
+    assert (environment.concurrency, environment.push_timeout_s) == (2, 0.9)
+    assert module.environment(variables | {"RELAY_CONCURRENCY": " "}).concurrency == 4
+
+
+@pytest.mark.parametrize("name", sorted(CONTRACT - NOT_IN_SETTINGS))
+def test_the_settings_may_have_every_variable_but_urls_headers_and_attributes(name: str) -> None:
+    value = "7" if name not in ("RELAY_KIND", "RELAY_METRICS_PERIOD", "LOG_LEVEL") else ""
+    assert module.environment({SETTINGS: f"{name}={value}"}) == module.environment({name: value})
 
 
 # -- relays

@@ -131,10 +131,50 @@ from tests.unit.settings_read import (
             "a=b,=c",
             "OTEL_RESOURCE_ATTRIBUTES must be a list of key=value, commas between",
         ),
+        (
+            "RELAY_USAGE_LOOKBACK_MINUTES",
+            "4",
+            "RELAY_USAGE_LOOKBACK_MINUTES must be a whole number from 5 to 1440",
+        ),
+        (
+            "RELAY_METRICS_SETTINGS",
+            "RELAY_CONCURRENCY=4 RELAY_TIMEOUT_MS=5s",
+            "RELAY_TIMEOUT_MS must be a whole number from 1 to 900000",
+        ),
+        (
+            "RELAY_METRICS_SETTINGS",
+            "RELAY_CONCURRENCY = 4",
+            "RELAY_METRICS_SETTINGS must be a list of NAME=value, spaces between",
+        ),
+        (
+            "RELAY_METRICS_SETTINGS",
+            "relay_concurrency=4",
+            "RELAY_METRICS_SETTINGS must be a list of NAME=value, spaces between",
+        ),
+        (
+            "RELAY_METRICS_SETTINGS",
+            "LOG_LEVEL=INFO RELAY_BASE_URL=https://a",
+            "RELAY_METRICS_SETTINGS cannot have RELAY_BASE_URL: it is a variable of its own",
+        ),
+        (
+            "RELAY_METRICS_SETTINGS",
+            "LOG_LEVEL=INFO LOG_LEVEL=DEBUG",
+            "RELAY_METRICS_SETTINGS has LOG_LEVEL twice",
+        ),
     ],
 )
 def test_a_wrong_variable_is_named(variable: str, value: str, says: str) -> None:
     assert refused({variable: value}) == says
+
+
+def test_an_unknown_name_in_the_settings_is_told_with_those_known() -> None:
+    says = refused({"RELAY_METRICS_SETTINGS": "RELAY_CONCURENCY=4"})
+    start = (
+        "RELAY_METRICS_SETTINGS has an unknown name RELAY_CONCURENCY; known are GREPTIME_DATABASE, "
+    )
+    assert says.startswith(start)
+    assert says.endswith(", SECRET_ID, SECRET_MAX_AGE_SECONDS")
+    assert "URL" not in says
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,9 @@ class Environment(NamedTuple):
     service_version: str | None
     resource_attributes: Mapping[str, str]
     spool_queue_url: str | None
+    max_families: int
+    usage_lookback_s: int
+    key_labels: tuple[str, ...]
     log_level: str
 
     def __repr__(self) -> str:

@@ -18,6 +18,15 @@ from relay_metrics.snapshot import mend
 
 PERIODS = ("daily", "monthly", "alltime")
 
+SETTINGS = "RELAY_METRICS_SETTINGS"
+"""Holds other variables, so that a stack needs no parameter for each of them."""
+
+NOT_IN_SETTINGS = {
+    *(SETTINGS, "RELAY_BASE_URL", "OTEL_EXPORT_URL", "SPOOL_QUEUE_URL"),
+    *("OTEL_EXPORT_HEADERS", "OTEL_RESOURCE_ATTRIBUTES"),
+}
+"""URLs, and what may itself contain spaces."""
+
 
 def environment(variables: Mapping[str, str] | None = None) -> Environment:
     """The environment, typed. An empty variable counts as unset.
@@ -32,7 +41,7 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
     kind = read.choice("RELAY_KIND", tuple(kinds.KINDS), kinds.DEFAULT)
     base_url = read.text("RELAY_BASE_URL")
     export_url = read.text("OTEL_EXPORT_URL")
-    return Environment(
+    typed = Environment(
         relay_kind=kind,
         relay_base_url=base_url and base_address("RELAY_BASE_URL", base_url),
         relay_name=read.text("RELAY_NAME"),
@@ -56,20 +65,52 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
         service_version=read.text("OTEL_SERVICE_VERSION"),
         resource_attributes=read.attributes("OTEL_RESOURCE_ATTRIBUTES"),
         spool_queue_url=read.text("SPOOL_QUEUE_URL"),
+        max_families=read.integer("RELAY_MAX_FAMILIES", 10_000, 1, 1_000_000),
+        usage_lookback_s=60 * read.integer("RELAY_USAGE_LOOKBACK_MINUTES", 60, 5, 1440),
+        key_labels=read.names("RELAY_KEY_LABELS"),
         log_level=read.choice(
             "LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO"
         ),
     )
+    read.refuse_unknown()
+    return typed
 
 
 class _Variables:
-    """Reads variables by type."""
+    """Reads variables by type: each by itself, or where that is unset, in `SETTINGS`."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
+        self._read: set[str] = set()
+        self._settings: dict[str, str] = {}
+        for item in variables.get(SETTINGS, "").split():
+            name, equals, value = item.partition("=")
+            if not equals or not re.fullmatch("[A-Z][A-Z_]*", name):
+                raise SettingsError(f"{SETTINGS} must be a list of NAME=value, spaces between")
+            if name in NOT_IN_SETTINGS:
+                raise SettingsError(f"{SETTINGS} cannot have {name}: it is a variable of its own")
+            if name in self._settings:
+                raise SettingsError(f"{SETTINGS} has {name} twice")
+            self._settings[name] = value
+
+    def refuse_unknown(self) -> None:
+        """Raises SettingsError where `SETTINGS` has a name that nothing has read."""
+        known = self._read - NOT_IN_SETTINGS
+        for name in self._settings:
+            if name not in known:
+                raise SettingsError(
+                    f"{SETTINGS} has an unknown name {name}; known are {', '.join(sorted(known))}"
+                )
 
     def text(self, name: str) -> str | None:
-        return mend(self._variables.get(name, "").strip()) or None
+        self._read.add(name)
+        given = self._variables.get(name, "").strip() or self._settings.get(name, "")
+        return mend(given) or None
+
+    def names(self, name: str) -> tuple[str, ...]:
+        """Names with commas between, each once."""
+        names = (one.strip() for one in (self.text(name) or "").split(","))
+        return tuple(dict.fromkeys(one for one in names if one))
 
     def choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
         value = self.text(name) or default
