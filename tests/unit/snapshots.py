@@ -41,6 +41,7 @@ def readings(draw: st.DrawFn) -> Reading:
         {name: draw(texts) for name in ATTRIBUTES[scope]},
         draw(st.dictionaries(st.sampled_from(["relay.key.id", "service.name"]), texts)),
         draw(instants),
+        draw(instants),
     )
 
 

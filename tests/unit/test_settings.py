@@ -346,6 +346,7 @@ def test_the_default_destination() -> None:
         name="default",
         url="https://greptime.example/v1/otlp/v1/metrics",
         headers={"X-Greptime-DB-Name": "public", "Authorization": basic("ü", "pä:ss")},
+        overwrites=True,
     )
 
 
@@ -379,14 +380,21 @@ def test_the_secret_s_credential_wins_over_a_header_of_any_case() -> None:
 def test_destinations_in_the_secret() -> None:
     more = [
         {"name": "b", "url": "https://b.example", "username": "u", "password": "p"},
-        {"name": "c", "url": "https://c.example/otlp", "headers": {"Authorization": "Bearer t"}},
+        {
+            "name": "c",
+            "url": "https://c.example/otlp",
+            "headers": {"Authorization": "Bearer t"},
+            "overwrites": True,
+        },
     ]
     default, b, c = read(secret={**SECRET, "destinations": more}).destinations
-    assert default.name == "default"
+    assert (default.name, default.overwrites) == ("default", True)
     assert b == Destination(
         "b", "https://b.example/v1/otlp/v1/metrics", {"Authorization": basic("u", "p")}
     )
-    assert c == Destination("c", "https://c.example/otlp", {"Authorization": "Bearer t"})
+    assert c == Destination(
+        "c", "https://c.example/otlp", {"Authorization": "Bearer t"}, overwrites=True
+    )
     (alone,) = read({"OTEL_EXPORT_URL": ""}, {**SECRET, "destinations": more[:1]}).destinations
     assert alone == b
 

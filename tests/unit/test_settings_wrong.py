@@ -319,7 +319,7 @@ def test_what_is_missing_or_twice_is_named(
             {**SECRET, "destinations": [{"name": "b", "url": "https://b", "token": "x"}]},
             (
                 "destinations[0] of the secret has an unknown key 'token'; "
-                "known are ca_pem, headers, name, password, url, username"
+                "known are ca_pem, headers, name, overwrites, password, url, username"
             ),
         ),
         (
@@ -333,6 +333,10 @@ def test_what_is_missing_or_twice_is_named(
         (
             {**SECRET, "destinations": [{"name": "b", "url": "https://b", "ca_pem": "x\u2028y"}]},
             "ca_pem in destinations[0] of the secret must be certificates in PEM form",
+        ),
+        (
+            {**SECRET, "destinations": [{"name": "b", "url": "https://b", "overwrites": "yes"}]},
+            "overwrites in destinations[0] of the secret must be true or false",
         ),
     ],
 )

@@ -45,6 +45,7 @@ READING = st.builds(
     attributes=LABELS,
     resource=LABELS,
     start_ms=st.none() | INSTANT,
+    time_ms=st.none() | INSTANT,
 )
 SERIES = st.builds(
     Series,

@@ -98,6 +98,8 @@ def _findings(runtime: Runtime, event: Event, seconds: float) -> Iterator[Findin
         )
         for destination, failure in zip(settings.destinations, outcomes, strict=True):
             yield _of_destination(destination, failure)
+    if any(relay.access.timed for relay in settings.relays):
+        yield from (_without_timed(one) for one in settings.destinations if not one.overwrites)
     if runtime.spool is None:
         hint = "without it, what cannot be pushed within a run is lost; the template makes one"
         yield Finding("spool", True, "SPOOL_QUEUE_URL is not set: there is no spool", hint)
@@ -135,6 +137,15 @@ def _of_destination(destination: Destination, failure: PushError | None) -> Find
     if failure is None:
         return Finding(target, True, "it accepts an OTLP request")
     return Finding(target, False, str(failure), _destination_hint(failure))
+
+
+def _without_timed(destination: Destination) -> Finding:
+    message = "the sums of minutes and days, which are told again, are not sent to it"
+    hint = (
+        "where it keeps the last write of one series and time (VictoriaMetrics with "
+        "-dedup.minScrapeInterval=1ms, say), give it overwrites: true"
+    )
+    return Finding(f"destination {destination.name}", True, message, hint)
 
 
 def _destination_hint(failure: PushError) -> str:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from concurrent.futures import Future, wait
-from typing import Any, TypeVar
+from typing import Any
 
-from relay_metrics.deadline import Deadline, Times
+from relay_metrics.deadline import Times, ended
 from relay_metrics.deliver.delivery import deliver, encode
 from relay_metrics.deliver.push import Encoded, Outcome
 from relay_metrics.deliver.report import DestinationReport, first_of
 from relay_metrics.deliver.spool import Message
+from relay_metrics.deliver.timed import tell
 from relay_metrics.entry.event import Event
 from relay_metrics.errors import Impossible, NotDelivered, PushError, SpoolError, Unavailable
 from relay_metrics.observability import count, logger
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.scrape import ScrapeResult, scrape_all, threads
 
-T = TypeVar("T")
-
 _AT_ONCE = 32
-_GRACE_S = 0.2
 _NO_END = "no end within the time"
 
 
@@ -34,6 +31,8 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
     Returns:
         The report: `{relays: [{name, kind, up, error, samples, duration_ms}],
         destinations: [{name, pushed, spooled, rejected, error}]}`; the counts are of data points.
+        Those with a time of their own are among a relay's samples; where a destination did not
+        take them, its error says from when to when they are missing.
 
     Raises:
         SecretError, SettingsError: there is nothing to go by.
@@ -48,16 +47,20 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
     samples: dict[str, int] = {}
     lock = threading.Lock()
 
-    with threads(_AT_ONCE, "push") as pushes, threads(_AT_ONCE, "spool") as spools:
+    with (
+        threads(_AT_ONCE, "push") as pushes,
+        threads(_AT_ONCE, "spool") as spools,
+        threads(_AT_ONCE, "tell") as tellings,
+    ):
 
         def push_and_spool(result: ScrapeResult) -> None:
             encoded = encode(result.snapshot)
             points = encoded.points if isinstance(encoded, Encoded) else result.snapshot.samples
-            samples[result.relay.name] = points
+            samples[result.relay.name] = points + result.timed.samples
             if points == 0:  # a shard may have no key
                 return
             outcomes = {name: Outcome(error=Unavailable(name, _NO_END)) for name in reports}
-            outcomes |= _ended(
+            outcomes |= ended(
                 {
                     one.name: pushes.submit(deliver, encoded, one, runtime, invocation, times.push)
                     for one in destinations
@@ -65,16 +68,23 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
                 times.push,
             )
             failed = {name: one.error for name, one in outcomes.items() if one.error is not None}
-            kept = dict.fromkeys(failed, "SQS gave no answer within the time") | _ended(
+            kept = dict.fromkeys(failed, "SQS gave no answer within the time") | ended(
                 {
                     name: spools.submit(_keep, runtime, Message(name, result.snapshot), error)
                     for name, error in failed.items()
                 },
                 times.spool,
             )
+            told = tell(
+                result.timed, destinations, runtime, invocation, times.push, tellings, failed
+            )
+            if not any(one.missing for one in told):
+                result.taken()
             with lock:
                 for name, outcome in outcomes.items():
                     reports[name].count(result.relay.name, points, outcome, kept.get(name))
+                for one in told:
+                    reports[one.destination].count_told(one)
 
         results = scrape_all(runtime, invocation, event, times.fetch, push_and_spool)
 
@@ -91,15 +101,6 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
     if lost := [sentence for report_of in reports.values() for sentence in report_of.lost]:
         raise NotDelivered(f"{first_of(lost)}. The next run brings new ones")
     return report
-
-
-def _ended(futures: Mapping[str, Future[T]], deadline: Deadline) -> dict[str, T]:
-    """What those gave that came to an end before the deadline.
-
-    Each ends there by itself, unless it hangs where no time-out reaches.
-    """
-    wait(futures.values(), timeout=deadline.left + _GRACE_S)
-    return {name: future.result() for name, future in futures.items() if future.done()}
 
 
 def _keep(runtime: Runtime, message: Message, error: PushError) -> str | None:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from collections.abc import Mapping
+from concurrent.futures import Future, wait
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+_GRACE_S = 0.2
 
 
 class Deadline(NamedTuple):
@@ -51,3 +57,12 @@ class Times(NamedTuple):
         push = Deadline.after(seconds - to_spool)
         spool = Deadline.after(seconds - max(0.3, 0.1 * to_spool))
         return cls(push.earlier(to_push), push, spool)
+
+
+def ended(futures: Mapping[str, Future[T]], deadline: Deadline) -> dict[str, T]:
+    """What those gave that came to an end before the deadline.
+
+    Each ends there by itself, unless it hangs where no time-out reaches.
+    """
+    wait(futures.values(), timeout=deadline.left + _GRACE_S)
+    return {name: future.result() for name, future in futures.items() if future.done()}

@@ -41,10 +41,10 @@ def dry_run(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
     lock = threading.Lock()
 
     def show(result: ScrapeResult) -> None:
-        converted = convert(result.snapshot)
+        converted = [convert(result.snapshot), convert(result.timed)]
         with lock:
             samples[result.relay.name] = 0
-            for shown, points in _shown(converted):
+            for shown, points in (one for data in converted for one in _shown(data)):
                 metric = metrics.setdefault((shown["name"], shown["kind"]), shown)
                 metric["points"] += points
                 samples[result.relay.name] += len(points)

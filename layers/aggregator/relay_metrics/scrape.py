@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +18,7 @@ from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.limiter import Limiter
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.settings import Environment, Relay
-from relay_metrics.snapshot import Scrape, Snapshot
+from relay_metrics.snapshot import Reading, Scrape, Snapshot
 
 _RELAYS_AT_ONCE = 32
 _THREADS = 512
@@ -30,12 +30,16 @@ class ScrapeResult(NamedTuple):
 
     Attributes:
         snapshot: what it said. Its scrape record is left out where another shard speaks for it.
+        timed: its figures with a time of their own, apart from what has the run's.
+        taken: called when all destinations that are sent those have taken all of them.
         error: a sentence on the requests that failed; None where none did.
         duration_s: of the whole visit.
     """
 
     relay: Relay
     snapshot: Snapshot
+    timed: Snapshot
+    taken: Callable[[], None]
     up: bool
     error: str | None
     duration_s: float
@@ -161,6 +165,7 @@ def _scrape(client: RelayClient, runtime: Runtime) -> ScrapeResult:
         readings=fetched.readings,
         families=fetched.families,
     )
+    timed = timed_snapshot(relay, time_ms, fetched.timed)
     scrape = Scrape(
         up=fetched.up,
         duration_s=duration_s,
@@ -182,4 +187,14 @@ def _scrape(client: RelayClient, runtime: Runtime) -> ScrapeResult:
         )
     if client.shard.first:
         snapshot = replace(snapshot, scrape=scrape)
-    return ScrapeResult(relay, snapshot, fetched.up, error, duration_s)
+    return ScrapeResult(relay, snapshot, timed, fetched.taken, fetched.up, error, duration_s)
+
+
+def timed_snapshot(relay: Relay, time_ms: int, readings: Sequence[Reading]) -> Snapshot:
+    """Figures with a time of their own, whose identity does not change with any setting.
+
+    Whatever else tells them again (another release, another environment, a back-fill) makes the
+    same series, so that the last write replaces the ones before.
+    """
+    identity = {"relay.name": relay.name, "relay.kind": relay.kind}
+    return Snapshot(relay.kind, relay.name, time_ms, identity, readings=readings)

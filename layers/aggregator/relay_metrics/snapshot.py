@@ -49,6 +49,8 @@ class Reading(NamedTuple):
         start_ms: since when its running totals run, epoch milliseconds; None where unknown.
         fields: the relay's figures by the path of the field, each one a data point. A field that it
             did not send, or that is no figure, is not among them.
+        time_ms: the time that the figures belong to, where that is not the run's, epoch
+            milliseconds.
     """
 
     scope: Scope
@@ -56,6 +58,7 @@ class Reading(NamedTuple):
     attributes: Mapping[str, str] = NO_ATTRIBUTES
     resource: Mapping[str, str] = NO_ATTRIBUTES
     start_ms: int | None = None
+    time_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +212,14 @@ class Snapshot:
             written["scrape"] = {**self.scrape._asdict(), "failures": failures}
         if self.readings:
             written["readings"] = [
-                [r.scope, dict(r.fields), dict(r.attributes), dict(r.resource), r.start_ms]
+                [
+                    r.scope,
+                    dict(r.fields),
+                    dict(r.attributes),
+                    dict(r.resource),
+                    r.start_ms,
+                    r.time_ms,
+                ]
                 for r in self.readings
             ]
         if self.families:
@@ -322,13 +332,16 @@ def _scrape(written: Any) -> Scrape:
     )
 
 
-def _reading(scope: Any, fields: Any, attributes: Any, resource: Any, start_ms: Any) -> Reading:
+def _reading(
+    scope: Any, fields: Any, attributes: Any, resource: Any, start_ms: Any, time_ms: Any = None
+) -> Reading:
     return Reading(
         scope=Scope(scope),
         fields={_text(path): _number(value) for path, value in fields.items()},
         attributes=_texts(attributes),
         resource=_texts(resource),
         start_ms=_maybe_instant(start_ms),
+        time_ms=_maybe_instant(time_ms),
     )
 
 

@@ -58,8 +58,9 @@ class ResourcePoints:
         value: Number,
         attributes: Mapping[str, str] = NO_ATTRIBUTES,
         start_ms: int | None = None,
+        time_ms: int | None = None,
     ) -> None:
-        """A point of a metric of the catalogue, at the snapshot's instant."""
+        """A point of a metric of the catalogue, at the snapshot's instant where it has no other."""
         if metric.running and start_ms is not None and start_ms > self._time_ms:
             start_ms = None
         self.number(
@@ -69,6 +70,7 @@ class ResourcePoints:
             attributes,
             unit=metric.unit,
             description=metric.description,
+            time_ms=time_ms,
             start_ms=start_ms if metric.running else None,
         )
 

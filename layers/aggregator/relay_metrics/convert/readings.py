@@ -17,4 +17,4 @@ def convert(readings: Iterable[Reading], points: Points) -> None:
         for metric in catalogue.rows(reading.scope):
             value = reading.fields.get(metric.field)
             if value is not None:
-                of_resource.add(metric, value, attributes, reading.start_ms)
+                of_resource.add(metric, value, attributes, reading.start_ms, reading.time_ms)

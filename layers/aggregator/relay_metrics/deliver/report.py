@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay_metrics.deliver.push import Outcome
+from relay_metrics.deliver.timed import Told
 from relay_metrics.errors import Impossible
 from relay_metrics.observability import redact
 
@@ -47,13 +48,7 @@ class DestinationReport:
             unkept: why the queue did not take those of a failed push; None where it did.
         """
         if outcome.error is None:
-            self.pushed += outcome.pushed
-            self.rejected += outcome.rejected
-            if outcome.rejected:
-                said = f"{outcome.rejected} data points were rejected"
-                self.errors.append(
-                    f"destination {self.name}: {said} ({outcome.remark or 'no reason'})"
-                )
+            self._count_taken(outcome)
             return
         reason = str(outcome.error)
         if unkept is not None:
@@ -65,6 +60,19 @@ class DestinationReport:
         else:
             self.spooled += points
             self.errors.append(reason)
+
+    def count_told(self, told: Told) -> None:
+        """Count the points of one relay that have a time of their own."""
+        self._count_taken(told.outcome)
+        if told.error is not None:
+            self.errors.append(told.error)
+
+    def _count_taken(self, outcome: Outcome) -> None:
+        self.pushed += outcome.pushed
+        self.rejected += outcome.rejected
+        if outcome.rejected:
+            said = f"{outcome.rejected} data points were rejected"
+            self.errors.append(f"destination {self.name}: {said} ({outcome.remark or 'no reason'})")
 
 
 def first_of(sentences: Iterable[str]) -> str | None:

@@ -5,9 +5,14 @@ Nothing here knows OpenTelemetry.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from relay_metrics.snapshot import Family, Reading
+
+
+def _nothing() -> None:
+    """Nobody waits to hear of it."""
 
 
 class Fetched(NamedTuple):
@@ -16,6 +21,10 @@ class Fetched(NamedTuple):
     Attributes:
         up: whether it answered and accepted the credential.
         readings, families: its answers, as a snapshot has them.
+        timed: figures with a time of their own, each with its `time_ms`. Of their resource only
+            `relay.key.id` is set: the rest of their identity is the relay's name and kind.
+        taken: called when every destination that keeps the last write has taken all of `timed`.
+            What was not taken is asked again by a later run.
         keys_failed: how many keys were asked for and gave no stats.
         keys_left_out: how many keys stand beyond `RELAY_MAX_KEYS`.
         models_left_out: how many model rows stand beyond `RELAY_MAX_MODELS_PER_KEY`.
@@ -24,6 +33,8 @@ class Fetched(NamedTuple):
     up: bool
     readings: tuple[Reading, ...] = ()
     families: tuple[Family, ...] = ()
+    timed: tuple[Reading, ...] = ()
+    taken: Callable[[], None] = _nothing
     keys_failed: int = 0
     keys_left_out: int = 0
     models_left_out: int = 0

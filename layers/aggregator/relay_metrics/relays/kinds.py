@@ -32,6 +32,10 @@ class Access(Protocol):
         """Whether a credential is sent to the relay."""
 
     @property
+    def timed(self) -> bool:
+        """Whether figures with a time of their own are asked of the relay."""
+
+    @property
     def secrets(self) -> Iterable[str]:
         """Every value that must not be seen in any output."""
 

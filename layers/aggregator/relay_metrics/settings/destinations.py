@@ -11,7 +11,7 @@ from relay_metrics.settings.model import Destination, Environment
 from relay_metrics.settings.secret import Keys
 
 DEFAULT_DESTINATION = "default"
-_DESTINATION = ("name", "url", "headers", "username", "password", "ca_pem")
+_DESTINATION = ("name", "url", "headers", "username", "password", "ca_pem", "overwrites")
 
 
 def destinations_of(
@@ -44,6 +44,7 @@ def _destinations(
             DEFAULT_DESTINATION,
             otlp_endpoint("OTEL_EXPORT_URL", environment.export_url, warnings),
             with_basic(over(headers, environment.export_headers), credentials),
+            overwrites=True,
         )
     for at, one in enumerate(secret.listed("destinations")):
         read = Keys(f"destinations[{at}] of the secret", one, _DESTINATION)
@@ -52,4 +53,5 @@ def _destinations(
             otlp_endpoint(f"url in {read.where}", read.needed("url"), warnings),
             with_basic(read.headers("headers"), read.pair("username", "password")),
             read.certificates("ca_pem"),
+            read.flag("overwrites"),
         )

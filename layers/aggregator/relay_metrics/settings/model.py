@@ -65,12 +65,19 @@ class Relay:
 
 @dataclass(frozen=True)
 class Destination:
-    """An OTLP/HTTP metrics endpoint. `headers` has the credentials in it."""
+    """An OTLP/HTTP metrics endpoint.
+
+    Attributes:
+        headers: with the credentials in it.
+        overwrites: whether it keeps the last write of one series and time, so that figures with a
+            time of their own can be told again.
+    """
 
     name: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     ca_pem: str | None = field(default=None, repr=False)
+    overwrites: bool = False
 
 
 @dataclass(frozen=True)

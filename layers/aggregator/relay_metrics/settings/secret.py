@@ -91,6 +91,15 @@ class Keys:
             raise SettingsError(f"{key} in {self.where} must be a list of text")
         return tuple(dict.fromkeys(self._filled_in(key, text) for text in texts))
 
+    def flag(self, key: str) -> bool:
+        """True or false; false where it is not there."""
+        value = self._value.get(key)
+        if value in (None, ""):
+            return False
+        if not isinstance(value, bool):
+            raise SettingsError(f"{key} in {self.where} must be true or false")
+        return value
+
     def headers(self, key: str) -> Mapping[str, str]:
         """HTTP headers."""
         value = self._value.get(key)

@@ -47,6 +47,11 @@ class ClaudeAccess:
         return True
 
     @property
+    def timed(self) -> bool:
+        """Those of days, which an administrator is told."""
+        return self.login is not None
+
+    @property
     def secrets(self) -> Iterator[str]:
         """The keys, and the administrator's password. An id is none."""
         yield from (key.api_key for key in self.keys if key.api_key)

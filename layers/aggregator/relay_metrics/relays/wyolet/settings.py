@@ -33,6 +33,11 @@ class WyoletAccess:
         return False
 
     @property
+    def timed(self) -> bool:
+        """None: an exposition says what is now."""
+        return False
+
+    @property
     def secrets(self) -> Iterator[str]:
         """What may be a token in the query."""
         yield from token_values(self.metrics_path)

@@ -1,0 +1,103 @@
+"""Delivering figures with a time of their own: told again they replace, and they are not spooled.
+
+What a destination did not take is asked again by a later run, or by a back-fill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from relay_metrics.deadline import Deadline, ended
+from relay_metrics.deliver.delivery import deliver, encode
+from relay_metrics.deliver.push import Outcome
+from relay_metrics.errors import PushError, Unavailable
+from relay_metrics.runtime import Invocation, Runtime
+from relay_metrics.settings import Destination
+from relay_metrics.snapshot import Snapshot
+
+NO_FAILURES: Mapping[str, PushError] = MappingProxyType({})
+_READINGS = 2000
+"""Pushed at once: all minutes of a day, of every model and key, are not encoded as a whole."""
+
+
+@dataclass
+class Told:
+    """What became of the figures at one destination.
+
+    Attributes:
+        destination: its name.
+        relay: whose figures they are.
+        outcome: the points that it took or rejected, and why it did not take the rest.
+        missing: the times of the first and the last figure that it did not take, epoch
+            milliseconds; None where it took all.
+    """
+
+    destination: str
+    relay: str
+    outcome: Outcome = field(default_factory=Outcome)
+    missing: tuple[int, int] | None = None
+
+    @property
+    def error(self) -> str | None:
+        """A sentence that says from when to when figures are missing; None where none are."""
+        if self.missing is None:
+            return None
+        first, last = (
+            datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="minutes")
+            for at in self.missing
+        )
+        what = f"figures of relay {self.relay} from {first} to {last}"
+        return f"{self.outcome.error}; {what} are missing"
+
+
+def tell(
+    snapshot: Snapshot,
+    destinations: Iterable[Destination],
+    runtime: Runtime,
+    invocation: Invocation,
+    deadline: Deadline,
+    pool: Executor,
+    failed: Mapping[str, PushError] = NO_FAILURES,
+) -> list[Told]:
+    """Push figures with a time of their own, the oldest first, a bounded part at a time.
+
+    A destination that does not take a part is not sent the later ones. One that does not keep the
+    last write is sent nothing.
+
+    Args:
+        snapshot: of readings that have a time each.
+        pool: runs the pushes, so that one that hangs holds up nobody.
+        failed: why destinations, by name, took nothing of this run: they are not tried again.
+    """
+    keepers = {one.name: one for one in destinations if one.overwrites}
+    told = {name: Told(name, snapshot.relay) for name in keepers}
+    times = sorted(
+        (reading.time_ms or snapshot.time_ms, at) for at, reading in enumerate(snapshot.readings)
+    )
+    for name in told.keys() & failed.keys() if times else ():
+        told[name] = Told(
+            name, snapshot.relay, Outcome(error=failed[name]), (times[0][0], times[-1][0])
+        )
+    for start in range(0, len(times), _READINGS):
+        chosen = [snapshot.readings[at] for _, at in times[start : start + _READINGS]]
+        taking = [one for name, one in keepers.items() if told[name].missing is None]
+        if not taking:
+            break
+        encoded = encode(replace(snapshot, readings=chosen))
+        pushes = {
+            one.name: pool.submit(deliver, encoded, one, runtime, invocation, deadline)
+            for one in taking
+        }
+        late = {
+            one.name: Outcome(error=Unavailable(one.name, "no end within the time"))
+            for one in taking
+        }
+        for name, outcome in (late | ended(pushes, deadline)).items():
+            told[name].outcome.add(outcome)
+            if outcome.error is not None:
+                told[name].missing = times[start][0], times[-1][0]
+    return list(told.values())

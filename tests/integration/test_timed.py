@@ -1,0 +1,172 @@
+"""Figures with a time of their own: to whom they go, in which parts, what is said of the rest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from local.http_server import Fault
+from relay_metrics.deadline import Deadline
+from relay_metrics.deliver.report import DestinationReport
+from relay_metrics.deliver.timed import Told, tell
+from relay_metrics.errors import PushError, Refused
+from relay_metrics.runtime import Invocation, Runtime
+from relay_metrics.scrape import timed_snapshot
+from relay_metrics.snapshot import Reading, Scope, Snapshot
+from tests.integration.receiver import Receiver
+
+MINUTE_MS = 60_000
+FIRST_MS = 1_780_000_000_000 // MINUTE_MS * MINUTE_MS
+FIELD = "limits.dailyCostLimit"
+
+
+class Provider:
+    """In place of Secrets Manager."""
+
+    def __init__(self, secret: Any) -> None:
+        self.secret = json.dumps(secret)
+
+    def get(self, name: str, max_age: int, *, force_fetch: bool) -> str:
+        return self.secret
+
+
+class Place:
+    """A default destination and another one, and what is told to them.
+
+    Args:
+        overwrites: whether the other one keeps the last write.
+    """
+
+    def __init__(self, default: Receiver, other: Receiver, *, overwrites: bool) -> None:
+        secret = {
+            "relay_api_id": "x",
+            "greptime_username": "writer",
+            "greptime_password": "default-password",
+            "destinations": [
+                {"name": "other", "url": other.url, "username": "writer",
+                 "password": "other-password", "overwrites": overwrites}
+            ],
+        }  # fmt: skip
+        variables = {
+            "RELAY_BASE_URL": "http://relay.test",
+            "RELAY_NAME": "main",
+            "OTEL_EXPORT_URL": default.url,
+            "OTEL_TIMEOUT_MS": "300",
+            "SECRET_ID": "relay-metrics",
+            "OTEL_RESOURCE_ATTRIBUTES": "team=a",
+        }
+        self.runtime = Runtime(variables, Provider(secret))
+        self.invocation = Invocation(self.runtime)
+
+    def snapshot(self, minutes: int) -> Snapshot:
+        """A figure a minute, the latest first, as relays may answer."""
+        readings = [
+            Reading(
+                Scope.KEY,
+                {FIELD: at},
+                resource={"relay.key.id": "k"},
+                time_ms=FIRST_MS + at * MINUTE_MS,
+            )
+            for at in reversed(range(minutes))
+        ]
+        (relay,) = self.invocation.settings.relays
+        return timed_snapshot(relay, FIRST_MS + 10**9, readings)
+
+    def told(self, minutes: int, **failed: PushError) -> dict[str, Told]:
+        with ThreadPoolExecutor() as pool:
+            told = tell(
+                self.snapshot(minutes),
+                self.invocation.settings.destinations,
+                self.runtime,
+                self.invocation,
+                Deadline.after(10),
+                pool,
+                failed,
+            )
+        return {one.destination: one for one in told}
+
+
+@pytest.fixture
+def default() -> Iterator[Receiver]:
+    receiver = Receiver("writer", "default-password")
+    yield receiver
+    receiver.close()
+
+
+@pytest.fixture
+def other() -> Iterator[Receiver]:
+    receiver = Receiver("writer", "other-password")
+    yield receiver
+    receiver.close()
+
+
+def test_each_figure_has_its_own_time_and_nothing_but_its_identity(
+    default: Receiver, other: Receiver
+) -> None:
+    place = Place(default, other, overwrites=True)
+    assert {name: one.outcome.pushed for name, one in place.told(3).items()} == {
+        "default": 3,
+        "other": 3,
+    }
+    assert default.points.keys() == other.points.keys()
+    identity = {"relay.name": "main", "relay.kind": "claude-relay", "relay.key.id": "k"}
+    series = "relay_daily_cost_limit_usd", frozenset(identity.items())
+    assert default.points.keys() == {
+        (series, (FIRST_MS + at * MINUTE_MS) * 10**6) for at in range(3)
+    }
+
+
+def test_told_again_they_are_the_same_rows(default: Receiver, other: Receiver) -> None:
+    place = Place(default, other, overwrites=True)
+    place.told(5)
+    once = dict(default.points)
+    place.told(5)
+    assert default.points == once
+
+
+def test_one_that_does_not_keep_the_last_write_is_sent_none(
+    default: Receiver, other: Receiver
+) -> None:
+    told = Place(default, other, overwrites=False).told(3)
+    assert told.keys() == {"default"}
+    assert other.requests == []
+
+
+def test_many_go_in_parts_the_oldest_first(default: Receiver, other: Receiver) -> None:
+    told = Place(default, other, overwrites=False).told(4500)
+    assert told["default"].outcome.pushed == 4500
+    assert len(default.requests) == 3
+    instants = [instant for _, instant in default.points]
+    assert instants == sorted(instants)
+
+
+def test_the_report_says_from_when_to_when_figures_are_missing(
+    default: Receiver, other: Receiver
+) -> None:
+    place = Place(default, other, overwrites=True)
+    other.fault = lambda _: Fault(status=404) if len(other.requests) > 1 else None
+    told = place.told(4500)
+    assert told["default"].missing is None
+    assert told["other"].missing == (FIRST_MS + 2000 * MINUTE_MS, FIRST_MS + 4499 * MINUTE_MS)
+    assert len(other.requests) == 2  # nothing later is tried where a part was not taken
+    report = DestinationReport("other")
+    report.count_told(told["other"])
+    assert report.report() | {"error": ""} == {
+        "name": "other", "pushed": 2000, "spooled": 0, "rejected": 0, "error": "",
+    }  # fmt: skip
+    missing = "from 2026-05-30T05:46+00:00 to 2026-05-31T23:25+00:00 are missing"
+    assert report.errors == [
+        f"destination other: answered 404; figures of relay main {missing}",
+    ]
+
+
+def test_one_that_took_nothing_of_the_run_is_not_tried(default: Receiver, other: Receiver) -> None:
+    told = Place(default, other, overwrites=True).told(3, other=Refused("other", "answered 404"))
+    assert told["other"].missing == (FIRST_MS, FIRST_MS + 2 * MINUTE_MS)
+    assert told["other"].outcome.pushed == 0
+    assert other.requests == []
+    assert told["default"].missing is None
