@@ -3,6 +3,7 @@
 from local.relay.claude import ClaudeRelay
 from local.relay.demo import for_demo, many_keys
 from local.relay.model import PRICES, Account, Key, Limits, Quota, Usage
+from local.relay.team import living_relay
 from local.relay.wyolet import WyoletRelay
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "Usage",
     "WyoletRelay",
     "for_demo",
+    "living_relay",
     "many_keys",
 ]

@@ -21,6 +21,7 @@ from typing import Any
 
 from local.http_server import Request, Response
 from local.relay import account_rows
+from local.relay.history_api import cost_between
 from local.relay.model import TOTAL, Account, Key, Usage
 from local.relay.public_api import (
     LIMITS_SINCE,
@@ -35,6 +36,7 @@ from local.relay.wire import error, formatted, iso, number, tokens, usd
 
 PAGE_SIZES = (10, 20, 50, 100)
 BATCH = 100
+COST_SORT_STATUS = {"status": "ready", "isRealTimeCalculation": True}
 ZERO_USAGE = {"total": {"requests": 0, "tokens": 0, "cost": 0, "formattedCost": "$0.00"}}
 
 
@@ -44,16 +46,32 @@ def api_keys(relay: RelayState, request: Request) -> Response:
     if not relay.since("1.1.208"):
         every = [_key_item(relay, key) | {"usage": _key_usage(relay, key)} for key in keys]
         return _success(every)
+    cost_of_days = request.query.get("sortBy") == "cost" and (
+        request.query.get("costTimeRange") == "custom"
+    )
+    costs: dict[str, float] = {}
+    if cost_of_days:
+        relay.scans += 1
+        first, last = (request.query.get(f"cost{end}Date", "") for end in ("Start", "End"))
+        costs = {key.id: cost_between(relay, key, first, last) for key in keys}
+        keys = sorted(keys, key=lambda key: -costs[key.id])
     size = _int(request.query.get("pageSize"))
     size = size if size in PAGE_SIZES else 20
     pages = math.ceil(len(keys) / size)
     page = max(1, min(_int(request.query.get("page")), pages))
     start = (page - 1) * size
     items = [_key_item(relay, key) | {"usage": ZERO_USAGE} for key in keys[start : start + size]]
+    if cost_of_days:
+        # before the owner's name, which the relay adds last
+        for item in items:
+            owner = item.pop("ownerDisplayName")
+            usage = item.pop("usage")
+            item |= {"_cost": costs[item["id"]], "ownerDisplayName": owner, "usage": usage}
     pagination = {"page": page, "pageSize": size, "total": len(keys), "totalPages": pages}
     body = {
         "success": True,
-        "data": {"items": items, "pagination": pagination, "availableTags": []},
+        "data": {"items": items, "pagination": pagination, "availableTags": []}
+        | ({"costSortStatus": COST_SORT_STATUS} if cost_of_days else {}),
         "timeRange": request.query.get("timeRange", "all"),
     }
     return Response.of_json(body)

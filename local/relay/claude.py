@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from local.http_server import HttpServer, Request, Response, Served
-from local.relay import admin_api, public_api
+from local.relay import admin_api, history_api, public_api
 from local.relay.account_rows import PLATFORMS
 from local.relay.model import Account, Key
 from local.relay.state import CURRENT_RELEASE, RelayState
@@ -35,6 +35,9 @@ ADMIN: Mapping[tuple[str, str], Answer] = {
     ("GET", "/admin/dashboard"): admin_api.dashboard,
     ("GET", "/admin/concurrency"): admin_api.concurrency,
     **{("GET", f"/admin/{platform}-accounts"): admin_api.accounts for platform in PLATFORMS},
+    ("GET", "/admin/api-keys-usage-trend"): history_api.api_keys_usage_trend,
+    ("GET", "/admin/usage-trend"): history_api.usage_trend,
+    ("GET", "/admin/account-usage-trend"): history_api.account_usage_trend,
 }
 ENDPOINTS_SINCE = {
     "/apiStats/api/batch-stats": "1.1.126",
@@ -92,6 +95,7 @@ class ClaudeRelay(Served, RelayState):
 
     def _answer(self, request: Request) -> Response:
         with self.lock:
+            self.catch_up()
             self.calls[request.path] += 1
             known = self.since(ENDPOINTS_SINCE.get(request.path, "0"))
             if not known or request.path in self.missing:
@@ -99,8 +103,11 @@ class ClaudeRelay(Served, RelayState):
             route = (request.method, request.path)
             if route == ("POST", LOGIN):
                 return self._login(request)
-            if route in ADMIN:
-                return self._refusal(request) or ADMIN[route](self, request)
+            admin = ADMIN.get(route)
+            if request.method == "GET" and history_api.MODEL_STATS.fullmatch(request.path):
+                admin = history_api.key_model_stats
+            if admin is not None:
+                return self._refusal(request) or admin(self, request)
             try:
                 return PUBLIC.get(route, _not_found)(self, request)
             except public_api.RefusedError as refused:

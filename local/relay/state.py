@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+from local.relay.life import Life
 from local.relay.model import DEFAULT_PRICE, PRICES, TOTAL, Account, Key, Usage, Window, sum_of
 
 CURRENT_RELEASE = "1.1.314"
@@ -35,6 +36,8 @@ class RelayState:
     Attributes:
         calls: requests by path, refused ones included. `scans`: what they cost the database.
         missing: paths that answer 404, on top of what `release` lacks.
+        life: what it is used for as its clock goes on; None leaves that to `use` and `tick`.
+        known_empty: until when it remembers that a day had no use, by the index that it looked in.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class RelayState:
         self._newest_first: list[Key] | None = None
         self._by_api_key: dict[str, Key] = {}
         self.started_at = clock()
+        self.life: Life | None = None
+        self.known_empty: dict[str, float] = {}
         for key in keys:
             self.add(key)
 
@@ -103,23 +108,24 @@ class RelayState:
         """Whether this relay is of that release or a newer one."""
         return _version(self.release) >= _version(release)
 
-    def local_hour(self) -> int:
-        """Hours since 1970 on the relay's own clock: every period begins on one."""
-        return int((self.clock() + self.utc_offset_hours * 3600) // 3600)
+    def local_hour(self, at: float | None = None) -> int:
+        """Hours since 1970 on the relay's own clock, now or at an instant: periods begin on one."""
+        at = self.clock() if at is None else at
+        return int((at + self.utc_offset_hours * 3600) // 3600)
 
-    def day(self) -> str:
-        """The period of today."""
-        return _day(self.local_hour())
+    def day(self, at: float | None = None) -> str:
+        """The period of today, or of the day of an instant."""
+        return _day(self.local_hour(at))
 
-    def month(self) -> str:
-        """The period of this month."""
-        return _day(self.local_hour())[:7]
+    def month(self, at: float | None = None) -> str:
+        """The period of this month, or of an instant's."""
+        return _day(self.local_hour(at))[:7]
 
-    def week(self, reset_day: int = 1, reset_hour: int = 0) -> str:
+    def week(self, reset_day: int = 1, reset_hour: int = 0, at: float | None = None) -> str:
         """The period of the week that began last on that day (1 is Monday) at that hour."""
-        return _week(self.local_hour(), reset_day, reset_hour)
+        return _week(self.local_hour(at), reset_day, reset_hour)
 
-    def use(
+    def use(  # noqa: PLR0913 - all that a use can be
         self,
         key: Key,
         model: str,
@@ -130,10 +136,11 @@ class RelayState:
         cache_create_tokens: int = 0,
         cache_read_tokens: int = 0,
         account: Account | None = None,
+        at: float | None = None,
     ) -> Usage:
         """Count a use of a key, and of an account, in every period; activate the key.
 
-        Returns what was counted.
+        It is now, or `at`. Returns what was counted.
         """
         price = PRICES.get(model, DEFAULT_PRICE)
         real = round(
@@ -153,11 +160,11 @@ class RelayState:
         )
         limits = key.limits
         with self.lock:
-            now = self.clock()
+            now = self.clock() if at is None else at
             key.activate(now)
             key.last_used_at = now
-            week = self.week(limits.weekly_reset_day, limits.weekly_reset_hour)
-            for period in (TOTAL, self.day(), self.month(), week):
+            week = self.week(limits.weekly_reset_day, limits.weekly_reset_hour, now)
+            for period in (TOTAL, self.day(now), self.month(now), week):
                 key.count(period, model, added)
             if limits.rate_limit_window:
                 window = key.open_window(now)
@@ -168,12 +175,18 @@ class RelayState:
                 window.cost_micro += added.rated_micro
             if account is not None:
                 account.last_used_at = now
-                for period in (TOTAL, self.day(), self.month()):
+                for period in (TOTAL, self.day(now), self.month(now)):
                     account.usage.setdefault(period, Usage()).add(added)
         return added
 
     def tick(self) -> None:
-        """Let usage grow: most keys that may be used are, the earlier ones more than the later."""
+        """Let usage grow: most keys that may be used are, the earlier ones more than the later.
+
+        A relay that lives goes on to its clock.
+        """
+        if self.life is not None:
+            self.catch_up()
+            return
         with self.lock:
             self.ticks += 1
             rng = random.Random(f"{self.seed}:{self.ticks}")  # noqa: S311 - wanted repeatable
@@ -198,6 +211,12 @@ class RelayState:
             for account in self.accounts:
                 account.spend_quota(rng, now)
 
+    def catch_up(self) -> None:
+        """Live until now; nothing where the relay has no life of its own."""
+        if self.life is not None:
+            with self.lock:
+                self.life.advance(self.clock())
+
     def _account_for(self, rng: random.Random, model: str) -> Account | None:
         platforms = next((names for start, names in SERVED_BY.items() if start in model), ())
         fitting = [
@@ -206,6 +225,24 @@ class RelayState:
             if account.platform in platforms and account.active and account.schedulable
         ]
         return rng.choice(fitting) if fitting else None
+
+    def accounts_for(self, model: str, at: float) -> list[Account]:
+        """The accounts that may serve a model at an instant: neither limited nor out of quota."""
+        platforms = next((names for start, names in SERVED_BY.items() if start in model), ())
+        day = self.day(at)
+        return [
+            account
+            for account in self.accounts
+            if account.platform in platforms
+            and account.active
+            and account.schedulable
+            and not account.rate_limited(at)
+            and not 0 < account.daily_quota_usd <= account.usage.get(day, Usage()).real_usd
+        ]
+
+    def key(self, name: str) -> Key:
+        """The key of that name, a deleted one too."""
+        return next(key for key in self.by_id.values() if key.name == name)
 
     def usage_of_all(self, period: str = TOTAL) -> Usage:
         """What its keys used together in a period, deleted ones included."""
