@@ -5,7 +5,7 @@ python -m scripts.metrics_reference
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +36,9 @@ an administrator resets it. All others are Gauges: they start over with their da
 window, or are limits.
 
 What the relay did not send is left out, never sent as 0. A limit of 0 means that there is none.
+
+Below each table is a query of each form that its metrics are asked in, with one of them as an
+example: put another one's name in its place.
 """
 
 SECTIONS: Final[Mapping[Scope, tuple[str, str]]] = {
@@ -129,40 +132,42 @@ def sql(metric: Metric) -> str:
 
 def reference() -> str:
     """The text of docs/metrics.md."""
-    return "\n".join([HEAD, *_index(), *_sections()])
-
-
-def _index() -> Iterator[str]:
-    yield "| metric | kind | unit | meaning |"
-    yield "|---|---|---|---|"
-    for metric in METRICS:
-        yield (
-            f"| [`{metric.name}`](#{metric.name}) | {_kind(metric)} | `{metric.unit}` "
-            f"| {metric.description} |"
-        )
-    yield ""
+    return "\n".join([HEAD, *_sections()])
 
 
 def _sections() -> Iterator[str]:
     for scope, (title, of) in SECTIONS.items():
         metrics = [metric for metric in METRICS if metric.scope is scope]
-        yield f"## {title}\n\n{of}\n"
-        for metric in metrics:
-            yield from _section(metric)
+        attributes = ", ".join(f"`{name}`" for name in ATTRIBUTES[scope]) or "none"
+        yield f"## {title}\n\n{of} Attributes of its points: {attributes}.\n"
+        yield "| metric | kind | unit | meaning | from | how fresh |"
+        yield "|---|---|---|---|---|---|"
+        yield from map(_row, metrics)
+        yield ""
+        yield from _examples(metrics)
 
 
-def _section(metric: Metric) -> Sequence[str]:
-    attributes = ", ".join(f"`{name}`" for name in ATTRIBUTES[metric.scope]) or "none"
+def _row(metric: Metric) -> str:
     null = "" if metric.null is None else f"; null means {metric.null}"
     return (
-        f"### {metric.name}\n",
-        f"{metric.description}.\n",
-        f"- Kind: {_kind(metric)}; unit: `{metric.unit}`; attributes of its points: {attributes}",
-        f"- From: `{metric.field}` of {metric.source}{null}",
-        f"- How fresh: {metric.fresh}\n",
-        f"```promql\n{promql(metric)}\n```\n",
-        f"```sql\n{sql(metric)}\n```\n",
+        f'| <a id="{metric.name}"></a>`{metric.name}` | {_kind(metric)} | `{metric.unit}` '
+        f"| {metric.description} | `{metric.field}` of {metric.source}{null} | {metric.fresh} |"
     )
+
+
+def _examples(metrics: Iterable[Metric]) -> Iterator[str]:
+    """A query of each form that the metrics of a section are asked in, with one of them."""
+    forms: dict[tuple[str, ...], Metric] = {}
+    for metric in metrics:
+        form = (text.replace(metric.name, "METRIC") for text in (promql(metric), sql(metric)))
+        forms.setdefault(tuple(form), metric)
+    shown: set[str] = set()
+    for (in_promql, in_sql), metric in forms.items():
+        if in_promql not in shown:
+            yield f"```promql\n{promql(metric)}\n```\n"
+        if in_sql not in shown:
+            yield f"```sql\n{sql(metric)}\n```\n"
+        shown |= {in_promql, in_sql}
 
 
 def _kind(metric: Metric) -> str:

@@ -25,9 +25,18 @@ def test_the_metrics_reference_is_current() -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
-def test_each_metric_has_its_section_in_the_reference(metric: Metric) -> None:
+def test_each_metric_has_its_row_in_the_reference(metric: Metric) -> None:
     text = metrics_reference.FILE.read_text("utf-8")
-    assert text.count(f"\n### {metric.name}\n") == 1
+    assert text.count(f'\n| <a id="{metric.name}"></a>') == 1
+
+
+def test_the_reference_says_each_query_once() -> None:
+    text = metrics_reference.FILE.read_text("utf-8")
+    for name in (metric.name for metric in METRICS):
+        text = text.replace(name, "METRIC")
+    for section in text.split("\n## "):
+        queries = re.findall(r"```(?:sql|promql)\n.*?```", section, re.DOTALL)
+        assert len(queries) == len(set(queries))
 
 
 def test_no_other_dashboard_is_there() -> None:
