@@ -40,7 +40,7 @@ test: $(DEV) ## Formatter and linter check, strict types, and all tests but test
 	.venv/bin/ruff format --check --quiet
 	.venv/bin/ruff check --quiet
 	.venv/bin/mypy $(wildcard $(CODE))
-	.venv/bin/pytest $(PYTEST_ARGS) --ignore=tests/e2e
+	.venv/bin/pytest $(PYTEST_ARGS) --ignore=tests/e2e --cov --cov-report=term
 
 .PHONY: test-e2e
 test-e2e: $(DEV) $(DEPLOY) $(CHECKOV) ## The linters of the template, and the tests of the built artefacts
