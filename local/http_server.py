@@ -84,6 +84,7 @@ class Fault:
         rewrite: changes the handler's answer before it is sent.
         close: ends the connection ``"before"`` any byte of the answer, after the ``"headers"``,
             or in the middle of the ``"body"``; with `reset`, by RST instead of FIN.
+        interim: statuses of answers (1xx) that go ahead of it, before it waits.
         delay_s: waits before the headers.
         body_delay_s: waits between headers and body.
         drip_bytes_per_s: sends the body this slowly.
@@ -98,6 +99,7 @@ class Fault:
     rewrite: Callable[[Response], Response] | None = None
     close: str = ""
     reset: bool = False
+    interim: tuple[int, ...] = ()
     delay_s: float = 0.0
     body_delay_s: float = 0.0
     drip_bytes_per_s: float = 0.0
@@ -257,6 +259,8 @@ class HttpServer(Closing):
             self.requests += 1
         fault = (self.fault(request) if self.fault else None) or _NO_FAULT
         response = self._response(request, fault)
+        for status in fault.interim:
+            self._send(connection, b"HTTP/1.1 %d Interim\r\nLink: </>\r\n\r\n" % status)
         self._wait(max(fault.delay_s, start + self.latency_s - time.monotonic()))
         if fault.close == "before":
             _end(connection, fault)

@@ -27,3 +27,22 @@ def certified(folder: Path, host: str = "localhost") -> Certified:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     return Certified(context, certificate.read_text("ascii"))
+
+
+def private_ca(folder: Path, host: str = "localhost") -> Certified:
+    """A certificate for a host, signed by a CA that OpenSSL's ordinary recipe made; its `pem`."""
+    at = {name: str(folder / name) for name in ("ca.key", "ca.pem", "csr", "ext", "key", "pem")}
+    Path(at["ext"]).write_text(f"subjectAltName=DNS:{host}\n", "ascii")
+    key, short = ["-newkey", "rsa:2048", "-nodes"], ["-days", "1"]
+    signed = ["-CA", at["ca.pem"], "-CAkey", at["ca.key"], "-CAcreateserial"]
+    for command in (
+        ["req", "-x509", *key, *short, "-subj", "/CN=CA", "-keyout", at["ca.key"]],
+        ["req", *key, "-subj", f"/CN={host}", "-keyout", at["key"]],
+        ["x509", "-req", "-in", at["csr"], *signed, *short, "-extfile", at["ext"]],
+    ):
+        out = {"-x509": at["ca.pem"], "-newkey": at["csr"], "-req": at["pem"]}[command[1]]
+        command += ["-out", out]
+        subprocess.run(["openssl", *command], check=True, capture_output=True, timeout=60)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(at["pem"], at["key"])
+    return Certified(context, Path(at["ca.pem"]).read_text("ascii"))

@@ -251,3 +251,22 @@ def test_the_handler_as_it_is_deployed(system: System, monkeypatch: pytest.Monke
     monkeypatch.setenv("RELAY_TIMEOUT_MS", "soon")
     app._handler._warm = None
     assert "RELAY_TIMEOUT_MS must be a whole number" in str(system.collect().error)
+
+
+def test_early_hints_never_give_a_key_the_figures_of_another(system: System) -> None:
+    keys = [Key(name=f"name-of-{number}") for number in range(8)]
+    relay = system.serve(ClaudeRelay(keys))
+    relay.tick()
+    relay.fault = lambda request: Fault(interim=(103,), delay_s=0.01)
+    listed = {"name": "hinting", "base_url": relay.url, "api_ids": [key.id for key in keys]}
+    system.secret["relays"] = [listed]
+    there = system.receiver()
+    system.put_secret()
+    system.environment["RELAY_CONCURRENCY"] = "1"
+
+    ended = system.collect()
+
+    assert ended.relay("hinting")["error"] is None
+    for key in keys:
+        of_key = there.of(relay_key_id=key.id, relay_key_name=key.name)
+        assert of_key["relay_requests_total"] == [float(key.usage_in().requests)]

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from relay_metrics.deliver.spool import Message
+from relay_metrics.net.http import _FAILURES
 from relay_metrics.snapshot import Snapshot
 from tests.template.deployed import ROOT
 
@@ -23,7 +24,7 @@ MAKES_A_TYPE = re.compile(
 def test_every_type_of_failure_is_in_the_document() -> None:
     types = {
         found[1] for source in SOURCES for found in MAKES_A_TYPE.finditer(source.read_text("utf-8"))
-    }
+    } | {type for _, type, _ in _FAILURES}
     assert {"dns", "timeout", "not_json", "malformed", "internal"} <= types
     assert [type for type in sorted(types) if f"`{type}`" not in DOCUMENT] == []
 

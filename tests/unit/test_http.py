@@ -7,8 +7,7 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,11 @@ import pytest
 from local.http_server import Fault, HttpServer, Request, Response, redirect
 from relay_metrics.errors import ExchangeError, TimedOut
 from relay_metrics.net.http import Client
-from tests.tls import Certified, certified
+from tests.raw_server import HANG_S, raw_server
+from tests.tls import Certified, certified, private_ca
 
 MAX_BYTES = 10_000
 SHORT_S = 0.3
-HANG_S = 20
-"""A test that takes this long has found a hang."""
 BODY = b'{"text":"' + b"x" * 3000 + b'"}'
 
 
@@ -55,37 +53,6 @@ def failure(client: Client, url: str, seconds: float = 5) -> ExchangeError:
     return caught.value
 
 
-@contextmanager
-def raw_server(serve: Callable[[socket.socket], object]) -> Iterator[str]:
-    """A server that speaks no HTTP of itself: `serve` is given each connection."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def handle(connection: socket.socket) -> None:
-        with connection:
-            connection.settimeout(HANG_S)
-            try:
-                serve(connection)
-            except OSError:
-                return  # the client left, which is what most of these tests are about
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=handle, args=(connection,), daemon=True).start()
-
-    thread = threading.Thread(target=accept, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join(5)
-
-
 def test_an_answer_whatever_its_status(server: HttpServer, client: Client) -> None:
     server.fault = lambda request: Fault(status=418, body=b"tea", content_type="Text/Plain; a=b")
     got = client.exchange("GET", server.url, seconds=5, max_bytes=MAX_BYTES)
@@ -106,7 +73,7 @@ def test_what_is_sent(client: Client) -> None:
                 server.url + "/path?query=1",
                 seconds=5,
                 max_bytes=MAX_BYTES,
-                headers={"Authorization": "Bearer token", "X-Latin": "\xe9"},
+                headers={"Authorization": "Bearer token", "X-Team": "\xe9quipe"},
                 body=b"body",
             )
         assert server.connections == 1, "the connection is kept"
@@ -119,7 +86,7 @@ def test_what_is_sent(client: Client) -> None:
         "accept-encoding": "gzip",
         "content-length": "4",
         "authorization": "Bearer token",
-        "x-latin": "\xe9",
+        "x-team": "\xe9quipe".encode().decode("latin-1"),  # as the server reads bytes
     }, "no cookie, and nothing of a library"
 
 
@@ -156,8 +123,14 @@ GZIP = {"Content-Encoding": "gzip"}
         pytest.param(Fault(drip_bytes_per_s=100, chunked=True), "timeout", id="a drip of chunks"),
         pytest.param(Fault(truncate_gzip=True), "truncated", id="half a gzip stream"),
         pytest.param(Fault(body=BODY, headers=GZIP), "encoding", id="no gzip"),
-        pytest.param(Fault(body=GZIPPED + b"x", headers=GZIP), "encoding", id="more than gzip"),
+        pytest.param(Fault(body=GZIPPED + b"more", headers=GZIP), "encoding", id="more than gzip"),
+        pytest.param(
+            Fault(body=GZIPPED + GZIPPED[:30], headers=GZIP), "truncated", id="half a gzip member"
+        ),
         pytest.param(Fault(body=BODY, headers={"Content-Encoding": "br"}), "encoding", id="brotli"),
+        pytest.param(
+            Fault(body=BODY, headers={"Content-Encoding": "br, gzip"}), "encoding", id="both"
+        ),
         pytest.param(Fault(body=bytes(MAX_BYTES + 1)), "too_large", id="too long"),
         pytest.param(
             Fault(body=bytes(MAX_BYTES + 1), chunked=True), "too_large", id="too long, in chunks"
@@ -166,6 +139,23 @@ GZIP = {"Content-Encoding": "gzip"}
             Fault(body=gzip.compress(bytes(50_000_000), 1), headers=GZIP),
             "too_large",
             id="a gzip bomb",
+        ),
+        pytest.param(
+            Fault(body=gzip.compress(bytes(2_000), 9) * 6, headers=GZIP),
+            "too_large",
+            id="too long, in members",
+        ),
+        pytest.param(Fault(status=101), "connection", id="another protocol"),
+        pytest.param(
+            Fault(body=BODY, headers={"Transfer-Encoding": "gzip, chunked"}),
+            "connection",
+            id="a transfer coding that was not asked for",
+        ),
+        pytest.param(
+            Fault(body=BODY, headers={"Content-Length": "5, 6"}), "connection", id="two lengths"
+        ),
+        pytest.param(
+            Fault(body=BODY, headers={"Content-Length": "1_0"}), "connection", id="no length"
         ),
         pytest.param(
             Fault(headers={"Content-Length": "1000000"}), "timeout", id="shorter than it says"
@@ -288,6 +278,65 @@ def test_no_time_is_left(server: HttpServer, client: Client) -> None:
     assert server.requests == 0
 
 
+# -- encodings and blocks ------
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", gzip.compress(b"a 1\n", mtime=0) + gzip.compress(b"b 2\n", mtime=0)),
+        ("gzip", gzip.compress(b"a 1\nb 2\n", mtime=0) + gzip.compress(b"", mtime=0)),
+        ("gzip", gzip.compress(b"a 1\nb 2\n", mtime=0) + bytes(1000)),
+        ("X-Gzip , identity", gzip.compress(b"a 1\nb 2\n", mtime=0)),
+        ("identity,gzip", gzip.compress(b"a 1\nb 2\n", mtime=0)),
+        ("UTF-8", b"a 1\nb 2\n"),
+        ("none", b"a 1\nb 2\n"),
+        ("", b"a 1\nb 2\n"),
+    ],
+)
+def test_a_body_as_it_is_encoded(
+    server: HttpServer, client: Client, encoding: str, body: bytes
+) -> None:
+    server.fault = lambda request: Fault(body=body, headers={"Content-Encoding": encoding})
+    assert get(client, server.url) == b"a 1\nb 2\n"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "UTF-8"])
+@pytest.mark.parametrize("status", [200, 204])
+def test_no_body_needs_no_decoding(
+    server: HttpServer, client: Client, encoding: str, status: int
+) -> None:
+    server.fault = lambda request: Fault(status, headers={"Content-Encoding": encoding})
+    assert get(client, server.url) == b""
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("headers", [{}, GZIP])
+def test_a_body_in_blocks(
+    server: HttpServer, client: Client, headers: dict[str, str], chunked: bool
+) -> None:
+    content = bytes(range(256)) * 4000
+    body = gzip.compress(content) if headers else content
+    server.fault = lambda request: Fault(body=body, headers=headers, chunked=chunked)
+    for _ in range(2):
+        with client.open("GET", server.url, seconds=5, max_bytes=len(content)) as answer:
+            blocks = list(answer.blocks())
+        assert b"".join(blocks) == content
+        assert max(map(len, blocks)) <= 65536
+    assert server.connections == 1
+
+
+def test_a_body_that_is_not_read_to_its_end_ends_its_connection(
+    server: HttpServer, client: Client
+) -> None:
+    server.fault = lambda request: Fault(body=bytes(1 << 20))
+    with client.open("GET", server.url, seconds=5, max_bytes=1 << 20) as answer:
+        assert next(answer.blocks())
+    server.fault = None
+    assert get(client, server.url) == BODY
+    assert server.connections == 2
+
+
 # -- redirects ------------------------------------------------------------------------------------
 
 
@@ -335,6 +384,21 @@ def test_a_kept_connection_that_was_closed_meanwhile_is_opened_anew(client: Clie
     assert len(answered) == 2
 
 
+@pytest.mark.parametrize(
+    ("seconds", "connections"), [(0, 1), (29, 1), (31, 2), (86_400, 2), (-60, 2)]
+)
+def test_a_connection_is_not_used_again_when_it_was_long_idle(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch, seconds: float, connections: int
+) -> None:
+    client = Client()
+    get(client, server.url)
+    now = time.time
+    # the wall's clock alone: an environment that is frozen between two runs may not count them
+    monkeypatch.setattr(time, "time", lambda: now() + seconds)
+    get(client, server.url)
+    assert server.connections == connections
+
+
 def test_an_exchange_is_tried_no_more_than_twice(server: HttpServer, client: Client) -> None:
     server.fault = lambda request: Fault(close="before", reset=True)
     assert failure(client, server.url).type == "connection"
@@ -377,6 +441,17 @@ def test_a_certificate_is_trusted_only_where_it_is_configured(localhost: Certifi
         assert get(Client(ca_pem=localhost.pem), server.url) == BODY
 
 
+def test_a_private_ca_is_trusted_as_openssl_makes_it(tmp_path: Path) -> None:
+    # without a key usage in the CA, or an authority key identifier in the leaf
+    ca = private_ca(tmp_path)
+    with HttpServer(answer, tls=ca.context) as server:
+        assert get(Client(ca_pem=ca.pem), server.url) == BODY
+        assert failure(Client(), server.url).type == "tls"
+        (tmp_path / "other").mkdir()
+        other = private_ca(tmp_path / "other")
+        assert failure(Client(ca_pem=other.pem), server.url).type == "tls"
+
+
 def test_a_certificate_of_another_host(tmp_path: Path) -> None:
     other = certified(tmp_path, "elsewhere.example")
     with HttpServer(answer, tls=other.context) as server:
@@ -402,6 +477,34 @@ def test_a_proxy_of_the_environment(
 ) -> None:
     monkeypatch.setenv("http_proxy", server.url)
     assert get(client, "http://relay.invalid/") == BODY
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (b"", "the proxy 127.0.0.1:{port} refused the connection"),
+        (b"HTTP/1.1 407 No\r\n\r\n", "the proxy 127.0.0.1:{port} answered 407"),
+    ],
+)
+def test_a_proxy_that_refuses_is_named(
+    client: Client, monkeypatch: pytest.MonkeyPatch, scheme: str, said: bytes, message: str
+) -> None:
+    def refuse(connection: socket.socket) -> None:
+        connection.recv(1000)
+        connection.sendall(said)
+
+    with raw_server(refuse) as url:
+        port = url.rpartition(":")[2]
+        monkeypatch.setenv(f"{scheme}_proxy", f"http://name:t0ken@127.0.0.1:{port}")
+        if said and scheme == "http":  # then it is an answer like any other
+            assert client.exchange("GET", "http://relay.invalid/", seconds=5, max_bytes=9)[0] == 407
+        elif said:
+            error = failure(client, "https://relay.invalid/")
+            assert (error.type, str(error)) == ("proxy", message.format(port=port))
+    if not said:
+        error = failure(client, f"{scheme}://relay.invalid/")
+        assert (error.type, str(error)) == ("proxy", message.format(port=port))
 
 
 def test_a_proxy_that_drips_its_consent(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

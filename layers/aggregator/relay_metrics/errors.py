@@ -39,9 +39,12 @@ class SecretError(RelayMetricsError):
 class ExchangeError(RelayMetricsError):
     """An HTTP exchange ended without a whole answer.
 
-    `type` is one of `dns`, `connection`, `tls`, `timeout`, `too_large`, `truncated`, `encoding`:
-    the `error.type` of what is counted.
+    `type` is one of `dns`, `proxy`, `connection`, `tls`, `timeout`, `too_large`, `truncated`,
+    `encoding`: the `error.type` of what is counted. `dropped` where the other side closed the
+    connection.
     """
+
+    dropped = False
 
     def __init__(self, type: str, message: str) -> None:
         super().__init__(message)

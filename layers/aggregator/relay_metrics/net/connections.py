@@ -1,18 +1,27 @@
-"""Connections that keep to the time of their exchange, at every step.
+"""Connections that keep to the time of their exchange, and are used again only while all is well.
 
 `requests` and urllib3 bound the wait between two bytes, not the whole: a server that drips a byte a
 second would hold a run for hours, and a resolver that hangs would hold it for ever. Here what is
 left of the total is laid on every step: the resolver, each address, the handshake, each write and
 each read of the socket, headers included.
+
+In HTTP/1.1 only its place on the connection tells which request an answer belongs to. A connection
+on which anything was not as it should be is therefore closed, never used again.
+
+What this takes from inside: of urllib3's connection the method `_new_conn`, and that it reads the
+property `timeout` before it connects, sends and reads, and `is_connected` before it uses a
+connection again; of http.client the method `_read_status`, and that it closes the file of an answer
+at the answer's end. `requirements.in` pins urllib3 to a minor version for that.
 """
 
 from __future__ import annotations
 
+import http.client
 import io
 import socket
 import ssl
 import threading
-from http.client import HTTPResponse
+import time
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -25,59 +34,138 @@ from relay_metrics.deadline import Deadline
 _CHUNK = 65536
 _HOSTS = 4096
 """More than a secret has room for: the pool of a host must not be closed while it is in use."""
+MAX_IDLE_S = 30
+"""Firewalls and NATs forget a connection that is silent, and drop its packets without a word."""
 
 
-class _TimedReader(io.RawIOBase):
-    """A socket's bytes until an instant: each read waits no longer than what is left."""
+class _Socket(socket.socket):
+    """A socket whose time-out is the total of all that follows, not of each wait.
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, seconds: float) -> None:
-        self._raw = raw
+    Attributes:
+        spoilt: whether more came than the answer that was read.
+        used_at: when the last answer ended, epoch seconds. Not of the monotonic clock, which may
+            stand still while an execution environment is frozen between two runs.
+    """
+
+    spoilt = False
+    used_at = 0.0
+    _deadline: Deadline | None = None
+
+    def settimeout(self, value: float | None) -> None:
+        self._deadline = Deadline.after(value) if value else None
+        super().settimeout(value)
+
+    def _keep_to_the_total(self) -> None:
+        if self._deadline is not None:
+            left = self._deadline.left
+            if left <= 0:
+                raise TimeoutError("timed out")
+            super().settimeout(left)
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self._keep_to_the_total()
+        return super().recv_into(*args, **kwargs)
+
+    def send(self, *args: Any, **kwargs: Any) -> int:
+        self._keep_to_the_total()
+        return super().send(*args, **kwargs)
+
+    def sendall(self, *args: Any, **kwargs: Any) -> None:
+        self._keep_to_the_total()
+        super().sendall(*args, **kwargs)
+
+    def makefile(self, *_: Any, **__: Any) -> Any:
+        """The file that http.client reads one answer from."""
+        return _AnswerFile(self, super().makefile("rb", 0))
+
+    def answer_ended(self, file: io.BufferedReader) -> None:
+        """Look, without waiting, whether anything stands behind the answer that was read."""
+        deadline = self._deadline
+        self.settimeout(0)
+        try:
+            self.spoilt = self.spoilt or bool(file.peek(1))
+        except ssl.SSLWantReadError:
+            pass  # nothing is there
+        except OSError:
+            self.spoilt = True
+        self.used_at = time.time()
+        self.settimeout(_waiting(deadline.left) if deadline else None)
+
+    @property
+    def fit(self) -> bool:
+        """Whether it may carry another exchange. A clock that was put back proves nothing."""
+        return not self.spoilt and 0 <= time.time() - self.used_at <= MAX_IDLE_S
+
+
+class _TLSSocket(_Socket, ssl.SSLSocket):
+    pass
+
+
+class _AnswerFile(io.BufferedReader):
+    def __init__(self, sock: _Socket, raw: Any) -> None:
         self._sock = sock
-        self._deadline = Deadline.after(seconds)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline.left
-        if left <= 0:
-            raise TimeoutError("timed out")
-        self._sock.settimeout(left)
-        return self._raw.readinto(buffer)
+        super().__init__(raw, _CHUNK)
 
     def close(self) -> None:
-        self._raw.close()
+        if not self.closed:
+            self._sock.answer_ended(self)
         super().close()
 
 
-class _TimedResponse(HTTPResponse):
-    """urllib3 sets what is left of the total as the socket's time-out just before it reads."""
+class _Response(http.client.HTTPResponse):
+    """An answer behind any number of interim ones, framed in one way."""
 
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        seconds = sock.gettimeout()
-        if seconds is not None:
-            self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock, seconds), _CHUNK)
+    def _read_status(self) -> tuple[str, int, str]:
+        # http.client takes each interim answer but 100 for the answer, and leaves the real one to
+        # the next request of the connection
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # private
+            if not 100 <= status < 200:
+                return version, status, reason
+            if status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                raise http.client.HTTPException("it changes to a protocol that was not asked for")
+            http.client.parse_headers(self.fp)
+
+    def begin(self) -> None:
+        super().begin()
+        codings = _listed(self.headers.get_all("transfer-encoding"))
+        lengths = _listed(self.headers.get_all("content-length"))
+        if codings - {"identity"} and codings != {"chunked"}:
+            raise http.client.HTTPException("a Transfer-Encoding that was not asked for")
+        if len(lengths) > 1 or not all(one.isascii() and one.isdigit() for one in lengths):
+            raise http.client.HTTPException("a Content-Length that is not one number")
+        has_no_body = self.status in (http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED)
+        if (codings and lengths) or (has_no_body and (codings or lengths - {"0"})):
+            self.will_close = True  # where it ends is not certain
+
+
+def _listed(values: list[str] | None) -> set[str]:
+    """The different elements of a header that is a list, in lower case."""
+    return {one.strip().lower() for value in values or () for one in value.split(",")}
 
 
 class _TimedHTTPConnection(urllib3.connection.HTTPConnection):
-    response_class = _TimedResponse
+    response_class = _Response
 
     # urllib3 sets the total at the start of an exchange, and what is left of it before it reads
     @property
     def timeout(self) -> float | None:
-        return self._timeout
+        return _waiting(self._deadline.left)
 
     @timeout.setter
     def timeout(self, seconds: float | None) -> None:
-        self._timeout = seconds
         self._deadline = Deadline.after(seconds or 0.0)
 
+    @property
+    def is_connected(self) -> bool:
+        # whatever else is a socket, TLS within TLS say, is used once
+        return isinstance(self.sock, _Socket) and self.sock.fit and super().is_connected
+
     def _new_conn(self) -> socket.socket:
-        addresses = _resolved(self._dns_host, self.port, self._deadline)
+        addresses = _resolved(self.host, self.port, self._deadline)
         failure = OSError("the host has no address")
         for tried, (family, kind, protocol, _, address) in enumerate(addresses):
-            sock = socket.socket(family, kind, protocol)
+            sock = _Socket(family, kind, protocol)
             try:
                 # a share each: an address that does not answer must not cost those behind it
                 sock.settimeout(_waiting(self._deadline.left / (len(addresses) - tried)))
@@ -88,14 +176,9 @@ class _TimedHTTPConnection(urllib3.connection.HTTPConnection):
                 sock.close()
                 failure = error
             else:
-                sock.settimeout(_waiting(self._deadline.left))
+                sock.settimeout(self.timeout)
                 return sock
         raise failure
-
-    def send(self, data: Any) -> None:
-        if self.sock is not None:
-            self.sock.settimeout(_waiting(self._deadline.left))
-        super().send(data)
 
 
 class _TimedHTTPSConnection(_TimedHTTPConnection, urllib3.connection.HTTPSConnection):
@@ -152,6 +235,10 @@ class Adapter(HTTPAdapter):
 
     def __init__(self, connections: int, ca_pem: str | None) -> None:
         self._context = ssl.create_default_context(cafile=certifi.where())
+        # From 3.13 on Python's default also refuses what OpenSSL's own recipe for a private CA
+        # makes. The same everywhere: what `curl --cacert` trusts.
+        self._context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+        self._context.sslsocket_class = _TLSSocket
         if ca_pem:
             self._context.load_verify_locations(cadata=ca_pem)
         super().__init__(pool_connections=_HOSTS, pool_maxsize=connections)

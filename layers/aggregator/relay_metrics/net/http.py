@@ -6,26 +6,38 @@ It ends when its time does, whatever the other side does.
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import ssl
 import threading
-import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies
 
+from relay_metrics.deadline import Deadline
 from relay_metrics.errors import ExchangeError, TimedOut
 from relay_metrics.net.connections import Adapter
 
 _CHUNK = 65536
 _DROPPED = (ConnectionResetError, BrokenPipeError)
 _ONCE = urllib3.Retry(0, read=False)
+_GZIP = frozenset({"gzip", "x-gzip"})
+_OTHER_CODINGS = frozenset({"br", "compress", "dcb", "dcz", "deflate", "x-compress", "zstd"})
+"""Codings that were not asked for. What else stands in a Content-Encoding is none: `UTF-8`, say."""
+_TUNNEL_STATUS = re.compile(r"Tunnel connection failed: ([0-9]{3})")
 USER_AGENT = "relay-metrics"
+
+
+def media_type(headers: Mapping[str, str]) -> str:
+    """The content type without its parameters, in lower case."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 class Answer(NamedTuple):
@@ -38,22 +50,89 @@ class Answer(NamedTuple):
     @property
     def media_type(self) -> str:
         """The content type without its parameters, in lower case."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return media_type(self.headers)
 
 
 class _Way(NamedTuple):
-    """How an address is reached: the pool of its host or proxy, and what is asked of that."""
+    """How an origin is reached: the pool of its host or proxy, and whether a proxy forwards."""
 
     pool: urllib3.HTTPConnectionPool
-    target: str
+    forwarded: bool
+
+
+class _Bounds(NamedTuple):
+    max_bytes: int
+    deadline: Deadline
+    seconds: float
+
+
+class OpenAnswer:
+    """An answer whose body is still to be read, block by block or whole, once.
+
+    Attributes:
+        status: the HTTP status.
+        headers: their names in any case.
+    """
+
+    def __init__(self, response: Any, bounds: _Bounds) -> None:
+        self.status: int = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self._response = response
+        self._bounds = bounds
+
+    @property
+    def media_type(self) -> str:
+        """The content type without its parameters, in lower case."""
+        return media_type(self.headers)
+
+    def blocks(self) -> Iterator[bytes]:
+        """The body, decompressed, in blocks of at most 64 KiB, none of them empty.
+
+        Raises:
+            TimedOut: the time of the exchange ran out.
+            ExchangeError: the body is cut, too long or cannot be decompressed.
+        """
+        named = self.headers.get("content-encoding", "").lower().split(",")
+        codings = {coding.strip() for coding in named}
+        given = self._within(iter(self._read_block, b""))
+        if not codings.isdisjoint(_OTHER_CODINGS) and next(
+            given, None
+        ):  # no body, nothing to decode
+            raise ExchangeError("encoding", "the body's Content-Encoding was not asked for")
+        if not codings.isdisjoint(_GZIP):
+            given = self._within(_gunzipped(given))
+        yield from given
+
+    def read(self) -> bytes:
+        """The whole body, decompressed; raises as `blocks`."""
+        return b"".join(self.blocks())
+
+    def _read_block(self) -> bytes:
+        with _our_words(self._bounds.seconds):
+            block: bytes = self._response.read1(_CHUNK, decode_content=False)
+            return block
+
+    def _within(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        """Blocks as long as they are within the bounds of bytes and time."""
+        size = 0
+        for block in blocks:
+            size += len(block)
+            if size > self._bounds.max_bytes:
+                message = f"the body is longer than {self._bounds.max_bytes} bytes"
+                raise ExchangeError("too_large", message)
+            if self._bounds.deadline.left <= 0:
+                raise TimedOut(self._bounds.seconds)
+            if block:
+                yield block
 
 
 class Client:
     """A keep-alive HTTP client for several threads.
 
-    It uses the pools of an adapter of `requests`, without its Session, which would bring redirects,
-    cookies and a ~/.netrc in place of the Authorization header, and without its requests and
-    answers: with them an exchange takes twice the processor time.
+    It uses the pools of an adapter of `requests`, which comes with the OTLP exporter: an exchange
+    takes 0.3 ms of processor time, with httpx 0.8 ms. It leaves out the Session of `requests`,
+    which would bring redirects, cookies and a ~/.netrc in place of the Authorization header, and
+    its requests and answers, which would double that time.
 
     Args:
         connections: how many connections to one host are kept open.
@@ -67,19 +146,19 @@ class Client:
         self._adapter: Adapter | None = None
         self._ways: dict[str, _Way] = {}
 
-    def _way(self, url: str) -> _Way:
-        """The way to an address, found out when it is first needed."""
+    def _way(self, origin: str) -> _Way:
+        """The way to an origin, found out when it is first needed."""
         with self._lock:
-            way = self._ways.get(url)
+            way = self._ways.get(origin)
             if way is None:
                 if self._adapter is None:
                     self._adapter = Adapter(self._connections, self._ca_pem)
-                request = requests.Request("GET", url).prepare()
-                proxies = get_environ_proxies(url)
+                request = requests.Request("GET", origin).prepare()
+                proxies = get_environ_proxies(origin)
                 pool = self._adapter.get_connection_with_tls_context(request, True, proxies)
-                target = self._adapter.request_url(request, proxies)
-                way = _Way(pool, target)  # type: ignore[arg-type]  # they are all of HTTP
-                self._ways[url] = way
+                forwarded = not self._adapter.request_url(request, proxies).startswith("/")
+                way = _Way(pool, forwarded)  # type: ignore[arg-type]  # they are all of HTTP
+                self._ways[origin] = way
             return way
 
     def exchange(
@@ -92,98 +171,126 @@ class Client:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
     ) -> Answer:
-        """Send one request and read the whole answer, whatever its status.
+        """Send one request and read the whole answer, whatever its status; as `open`."""
+        opened = self.open(
+            method, url, seconds=seconds, max_bytes=max_bytes, headers=headers, body=body
+        )
+        with opened as answer:
+            return Answer(answer.status, answer.headers, answer.read())
+
+    @contextmanager
+    def open(
+        self,
+        method: str,
+        url: str,
+        *,
+        seconds: float,
+        max_bytes: int,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Iterator[OpenAnswer]:
+        """Send one request; what the `with` gives is its answer, whatever its status.
+
+            with client.open("GET", url, seconds=5, max_bytes=8 << 20) as answer:
+                for block in answer.blocks(): ...
 
         A connection that was open from an earlier run may have been closed by the other side in
         the meantime; then the request is sent once more on a new one. Everything that is sent
         here may be sent twice: readings, and pushes that overwrite themselves.
 
         Args:
-            seconds: for the whole exchange.
+            seconds: for the whole exchange, the body included.
             max_bytes: of the body, decompressed and not; a longer one is an error.
+            headers: sent in UTF-8.
 
         Raises:
             TimedOut: the time ran out.
             ExchangeError: no connection, no TLS, a reset, a cut or oversized or undecodable body.
         """
-        ends = time.monotonic() + seconds
-        sent = {"Accept-Encoding": "gzip", **(headers or {})}
-        for attempt in (1, 2):
-            left = ends - time.monotonic()
-            if left <= 0:
-                raise TimedOut(seconds)
-            try:
-                return self._exchange(method, url, sent, body, left, ends, max_bytes)
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-                failure = _failure(error, seconds)
-                dropped = _first_cause(error, _DROPPED) is not None
-                if attempt == 2 or not dropped or failure.type != "connection":
-                    raise failure from None
-        raise AssertionError("unreachable")
-
-    def _exchange(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        seconds: float,
-        ends: float,
-        max_bytes: int,
-    ) -> Answer:
-        way = self._way(url)
-        response = way.pool.urlopen(
-            method,
-            way.target,
-            body,
-            # names in any case
-            CaseInsensitiveDict({"User-Agent": USER_AGENT, **headers}),
-            timeout=urllib3.Timeout(total=seconds),
-            retries=_ONCE,
-            redirect=False,
-            assert_same_host=False,
-            preload_content=False,
-            decode_content=False,
+        bounds = _Bounds(max_bytes, Deadline.after(seconds), seconds)
+        sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "gzip"}
+        # names in any case
+        encoded = CaseInsensitiveDict(
+            (name, value.encode()) for name, value in {**sent, **(headers or {})}.items()
         )
         try:
-            encoding = response.headers.get("content-encoding", "identity").strip().lower()
-            content = _read(response, encoding, max_bytes, ends, seconds)
-            return Answer(response.status, response.headers, content)
+            response = self._response(method, url, encoded, body, bounds)
+        except ExchangeError as error:
+            if not error.dropped:
+                raise
+            response = self._response(method, url, encoded, body, bounds)
+        try:
+            yield OpenAnswer(response, bounds)
         finally:
             # one that was not read to its end is of no more use
             response.close()
             response.release_conn()
 
+    def _response(
+        self,
+        method: str,
+        url: str,
+        headers: CaseInsensitiveDict[bytes],
+        body: bytes | None,
+        bounds: _Bounds,
+    ) -> urllib3.BaseHTTPResponse:
+        left = bounds.deadline.left
+        if left <= 0:
+            raise TimedOut(bounds.seconds)
+        parts = urlsplit(url)
+        with _our_words(bounds.seconds):
+            way = self._way(f"{parts.scheme}://{parts.netloc}/")
+            target = parts.path or "/"
+            if parts.query:
+                target += f"?{parts.query}"
+            return way.pool.urlopen(
+                method,
+                url if way.forwarded else target,
+                body,
+                headers,  # type: ignore[arg-type]  # http.client takes the bytes of a value
+                timeout=urllib3.Timeout(total=left),
+                retries=_ONCE,
+                redirect=False,
+                assert_same_host=False,
+                preload_content=False,
+                decode_content=False,
+            )
 
-def _read(raw: Any, encoding: str, max_bytes: int, ends: float, seconds: float) -> bytes:
-    """The whole body, decompressed by hand: urllib3 takes a gzip stream cut short for a whole."""
-    if encoding in ("gzip", "x-gzip"):
-        inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    elif encoding in ("identity", ""):
-        inflate = None
-    else:
-        raise ExchangeError("encoding", "the body's Content-Encoding is neither gzip nor identity")
-    content = bytearray()
-    received = 0
-    while chunk := raw.read1(_CHUNK, decode_content=False):
-        received += len(chunk)
-        if inflate is None:
-            content += chunk
-        else:
+
+def _gunzipped(packed: Iterable[bytes]) -> Iterator[bytes]:
+    """What gzip members say, one behind the other (RFC 1952, 2.2); zeros behind one are padding.
+
+    By hand: urllib3 takes a stream that is cut short for a whole one.
+    """
+    member = None
+    for chunk in packed:
+        rest, more = chunk, True
+        while rest or more:
+            if member is None:
+                member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            elif member.eof:
+                rest = rest.lstrip(b"\0")
+                if not rest:
+                    break
+                member = zlib.decompressobj(zlib.MAX_WBITS | 16)
             try:
-                content += inflate.decompress(chunk, max_bytes + 1 - len(content))
+                block = member.decompress(rest, _CHUNK)
             except zlib.error:
                 raise ExchangeError("encoding", "the body is not the gzip that it says") from None
-        if len(content) > max_bytes or received > max_bytes:
-            raise ExchangeError("too_large", f"the body is longer than {max_bytes} bytes")
-        if time.monotonic() > ends:
-            raise TimedOut(seconds)
-    if inflate is not None and received:
-        if not inflate.eof:
-            raise ExchangeError("truncated", "the body's gzip ends too early")
-        if inflate.unused_data:
-            raise ExchangeError("encoding", "the body goes on behind the end of its gzip")
-    return bytes(content)
+            rest = member.unused_data if member.eof else member.unconsumed_tail
+            more = len(block) == _CHUNK and not member.eof
+            yield block
+    if member is not None and not member.eof:
+        raise ExchangeError("truncated", "the body's gzip ends too early")
+
+
+@contextmanager
+def _our_words(seconds: float) -> Iterator[None]:
+    """A library's exception as one of ours: theirs can hold a header or a URL."""
+    try:
+        yield
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise _failure(error, seconds) from None
 
 
 def _first_cause(error: BaseException, kinds: tuple[type[BaseException], ...]) -> Any:
@@ -197,20 +304,45 @@ def _first_cause(error: BaseException, kinds: tuple[type[BaseException], ...]) -
     return None
 
 
+_FAILURES: tuple[tuple[tuple[type[BaseException], ...], str, str], ...] = (
+    ((socket.gaierror,), "dns", "the host's name is not known"),
+    ((ssl.SSLError,), "tls", "TLS: {reason}"),
+    (
+        (http.client.IncompleteRead, urllib3.exceptions.IncompleteRead),
+        "truncated",
+        "the connection was closed before the end of the body",
+    ),
+    ((ConnectionRefusedError,), "connection", "the connection was refused"),
+    (_DROPPED, "connection", "the connection was closed before the end of the answer"),
+    ((http.client.HTTPException,), "connection", "the answer cannot be read as HTTP"),
+)
+"""What went wrong, the first that fits: exceptions, the `error.type`, the message."""
+
+
 def _failure(error: BaseException, seconds: float) -> ExchangeError:
-    """A library's exception as one of ours, in our own words: theirs can hold a header or a URL."""
     if _first_cause(error, (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)):
         return TimedOut(seconds)
-    if _first_cause(error, (socket.gaierror,)):
-        return ExchangeError("dns", "the host's name is not known")
-    tls = _first_cause(error, (ssl.SSLError,))
-    if tls:
-        reason = getattr(tls, "verify_message", "") or tls.reason or "no connection"
-        return ExchangeError("tls", f"TLS: {reason}")
-    if _first_cause(error, (http.client.IncompleteRead, urllib3.exceptions.IncompleteRead)):
-        return ExchangeError("truncated", "the connection was closed before the end of the body")
-    if _first_cause(error, (ConnectionRefusedError,)):
-        return ExchangeError("connection", "the connection was refused")
-    if _first_cause(error, _DROPPED):
-        return ExchangeError("connection", "the connection was closed before the end of the answer")
+    if _first_cause(error, (urllib3.exceptions.ProxyError,)):
+        return ExchangeError("proxy", _of_proxy(error))
+    for kinds, type_, message in _FAILURES:
+        cause = _first_cause(error, kinds)
+        if cause is not None:
+            reason = getattr(cause, "verify_message", "") or getattr(cause, "reason", "")
+            failure = ExchangeError(type_, message.format(reason=reason or "no connection"))
+            failure.dropped = kinds is _DROPPED
+            return failure
     return ExchangeError("connection", f"the exchange failed ({type(error).__name__})")
+
+
+def _of_proxy(error: BaseException) -> str:
+    """What the proxy of the environment did, and which it is."""
+    pool = getattr(error, "pool", None)
+    proxy = getattr(pool, "proxy", None)
+    name = f"the proxy {proxy.host}:{proxy.port}" if proxy else "the proxy"
+    if refused := _TUNNEL_STATUS.search(str(error)):
+        return f"{name} answered {refused[1]}"
+    if _first_cause(error, (ConnectionRefusedError,)):
+        return f"{name} refused the connection"
+    if _first_cause(error, (socket.gaierror,)):
+        return f"the name of {name} is not known"
+    return f"{name} could not be used"
