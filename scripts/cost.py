@@ -33,7 +33,7 @@ SECRET_MAX_AGE_S: Final = 300
 RETENTION_DAYS: Final = 30
 RELAY_CONCURRENCY: Final = 16
 PUSH_TIMEOUT_S: Final = 5
-ALARM_METRICS: Final = 10
+ALARM_METRICS: Final = 12
 CUSTOM_METRICS: Final = 2
 
 # -- what is known of AWS -------------------------------------------------------------------------
@@ -96,6 +96,7 @@ PRICES: Final = {
     "transfer": Price(0.09, 1, "GB", "Amazon EC2 On-Demand"),
     "alarm": Price(0.10, 1, "alarm metric", _CLOUDWATCH),
     "metric": Price(0.30, 1, "metric", _CLOUDWATCH),
+    "dashboard": Price(3.00, 1, "dashboard", _CLOUDWATCH),
     "kms key": Price(1.00, 1, "key", "AWS Key Management Service"),
     "kms calls": Price(0.03, 10_000, "request", "AWS Key Management Service"),
 }

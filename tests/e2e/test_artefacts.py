@@ -82,7 +82,7 @@ def test_a_layer_stays_small(site: Path, tmp_path: Path) -> None:
     assert archive.stat().st_size < 5_000_000
 
 
-@pytest.mark.parametrize("name", ["CollectorFunction", "RedriverFunction"])
+@pytest.mark.parametrize("name", ["BackfillFunction", "CollectorFunction", "RedriverFunction"])
 def test_a_function_is_its_one_file(built: Path, name: str) -> None:
     assert [path.name for path in (built / name).rglob("*")] == ["app.py"]
 

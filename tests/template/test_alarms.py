@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from relay_metrics.observability import NAMESPACE
-from tests.template.deployed import deployed, everything, of_type, source
+from tests.template.deployed import ROOT, deployed, everything, of_type, source
 
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:operators"
 ALARM = "AWS::CloudWatch::Alarm"
@@ -54,6 +55,8 @@ def test_they_watch_what_can_go_wrong() -> None:
         ("AWS/Lambda", "Errors"),
         ("AWS/Lambda", "Invocations"),
         ("AWS/Lambda", "Duration"),
+        ("AWS/Lambda", "Throttles"),
+        ("AWS/Lambda", "AsyncEventsDropped"),
         ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
         ("AWS/SQS", "ApproximateNumberOfMessagesNotVisible"),
         ("AWS/Scheduler", "InvocationDroppedCount"),
@@ -97,6 +100,19 @@ def test_nothing_to_see_is_no_alarm(name: str) -> None:
 def test_the_time_out_is_near_at_nine_tenths_of_it() -> None:
     time_out = deployed()["CollectorFunction"]["Properties"]["Timeout"]
     assert alarm("CollectorSlowAlarm")["Threshold"] == 900 * time_out
+
+
+def test_each_has_its_place_in_the_document_on_operations() -> None:
+    text = (ROOT / "docs/operations.md").read_text("utf-8")
+    assert sorted(re.findall(r"(?m)^### (\w+Alarm)$", text)) == ALARMS
+
+
+def test_the_documents_say_how_many_there_are_and_on_how_many_metrics() -> None:
+    numbers = dict(enumerate(["ten", "eleven", "twelve", "thirteen", "fourteen"], start=10))
+    alarms = numbers[len(ALARMS)]
+    metrics = numbers[sum(len(watched(alarm(name))) for name in ALARMS)]
+    assert f"names an SNS topic: {alarms}, on metrics" in (ROOT / "docs/operations.md").read_text()
+    assert f"there are {alarms} on {metrics} metrics" in (ROOT / "docs/cost.md").read_text("utf-8")
 
 
 def test_they_cost_less_than_two_dollars_a_month() -> None:

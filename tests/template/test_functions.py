@@ -40,14 +40,15 @@ CONTRACT: dict[str, str | None] = {
     "SPOOL_QUEUE_URL": None,
     "LOG_LEVEL": "INFO",
 }
-BY_SETTINGS = {"RELAY_MAX_FAMILIES", "RELAY_USAGE_LOOKBACK_MINUTES", "RELAY_KEY_LABELS"}
-"""Those without a parameter: `RELAY_METRICS_SETTINGS` sets them."""
+BY_PARAMETER = {
+    *("RELAY_KIND", "RELAY_BASE_URL", "OTEL_EXPORT_URL", "GREPTIME_DATABASE"),
+    *("OTEL_EXPORT_HEADERS", "OTEL_RESOURCE_ATTRIBUTES", "RELAY_METRICS_SETTINGS"),
+}
+"""The others are set by `RELAY_METRICS_SETTINGS`."""
 
-BY_PARAMETER = [
-    name for name, value in CONTRACT.items() if value is not None and name not in BY_SETTINGS
-]
+OF_THE_STACK = {name for name, value in CONTRACT.items() if value is None}
 POWERTOOLS = {"POWERTOOLS_SERVICE_NAME"}
-FUNCTIONS = ["CollectorFunction", "RedriverFunction"]
+FUNCTIONS = ["BackfillFunction", "CollectorFunction", "RedriverFunction"]
 
 
 def function(name: str, **parameters: str) -> dict[str, Any]:
@@ -96,16 +97,16 @@ def test_the_defaults_are_those_of_a_function_without_any() -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_environment_is_the_contract(name: str) -> None:
-    assert variables(name).keys() == (CONTRACT.keys() - BY_SETTINGS) | POWERTOOLS
+    assert variables(name).keys() == BY_PARAMETER | OF_THE_STACK | POWERTOOLS
 
 
-@pytest.mark.parametrize("variable", BY_PARAMETER)
+@pytest.mark.parametrize("variable", sorted(BY_PARAMETER))
 def test_a_variables_default_is_the_contracts(variable: str) -> None:
     for name in FUNCTIONS:
         assert str(variables(name)[variable]) == CONTRACT[variable]
 
 
-@pytest.mark.parametrize("variable", BY_PARAMETER)
+@pytest.mark.parametrize("variable", sorted(BY_PARAMETER))
 def test_a_parameter_sets_the_variable_of_its_name(variable: str) -> None:
     parameter = variable.title().replace("_", "")
     for name in FUNCTIONS:
@@ -157,16 +158,30 @@ def test_a_function_logs_to_its_own_group_which_forgets(name: str) -> None:
     assert "LogGroupName" not in deployed()[group]["Properties"]
 
 
+def test_a_back_fill_is_the_collectors_code_with_all_the_time_there_is_and_no_schedule() -> None:
+    written = source()["Resources"]
+    backfill, collector = (
+        written[name]["Properties"] for name in ("BackfillFunction", "CollectorFunction")
+    )
+    assert backfill["CodeUri"] == collector["CodeUri"]
+    assert backfill["Timeout"] == 900
+    assert "Events" not in backfill
+
+
 def test_a_run_ends_before_the_next_begins() -> None:
     assert source()["Parameters"]["ScheduleExpression"]["Default"] == "rate(1 minute)"
     assert function("CollectorFunction")["Timeout"] < 60
 
 
 def test_an_event_is_not_retried_and_not_kept_beyond_its_minute() -> None:
-    [config] = of_type(deployed(), "AWS::Lambda::EventInvokeConfig").values()
-    assert config["FunctionName"] == {"Ref": "CollectorFunction"}
-    assert config["MaximumRetryAttempts"] == 0
-    assert config["MaximumEventAgeInSeconds"] == 60
+    configs = {
+        one.pop("FunctionName")["Ref"]: one
+        for one in of_type(deployed(), "AWS::Lambda::EventInvokeConfig").values()
+    }
+    assert configs.keys() == {"BackfillFunction", "CollectorFunction"}
+    for config in configs.values():
+        assert config["MaximumRetryAttempts"] == 0
+    assert configs["CollectorFunction"]["MaximumEventAgeInSeconds"] == 60
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -185,13 +200,10 @@ def test_options_reach_the_function(name: str) -> None:
         SecurityGroupIds="sg-1",
         KmsKeyArn=key,
         MemorySize="512",
-        CollectorReservedConcurrency="3",
-        RedriverReservedConcurrency="3",
     )
     assert properties["VpcConfig"] == {"SubnetIds": "subnet-1", "SecurityGroupIds": "sg-1"}
     assert properties["KmsKeyArn"] == key
     assert properties["MemorySize"] == "512"
-    assert properties["ReservedConcurrentExecutions"] == "3"
 
 
 def test_the_redriver_answers_for_each_message_and_runs_at_most_twice_at_once() -> None:

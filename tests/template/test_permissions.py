@@ -12,7 +12,13 @@ KEY = "arn:aws:kms:eu-central-1:123456789012:key/k"
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:mine-a1B2c3"
 BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 
+SECRETS_KEY = "arn:aws:kms:eu-central-1:123456789012:key/secret"
+
 MAY: dict[str, dict[str, set[str]]] = {
+    "BackfillRole": {
+        "BackfillLogGroup": {"logs:CreateLogStream", "logs:PutLogEvents"},
+        "Secret": {"secretsmanager:GetSecretValue"},
+    },
     "CollectorRole": {
         "CollectorLogGroup": {"logs:CreateLogStream", "logs:PutLogEvents"},
         "Secret": {"secretsmanager:GetSecretValue"},
@@ -32,7 +38,7 @@ MAY: dict[str, dict[str, set[str]]] = {
     },
     "ScheduleRole": {"CollectorFunction": {"lambda:InvokeFunction"}},
 }
-FUNCTION_ROLES = ["CollectorRole", "RedriverRole"]
+FUNCTION_ROLES = ["BackfillRole", "CollectorRole", "RedriverRole"]
 IN_VPC = {
     "ec2:AssignPrivateIpAddresses",
     "ec2:CreateNetworkInterface",
@@ -77,9 +83,17 @@ def test_options_add_only_what_they_need(name: str) -> None:
         KmsKeyArn=KEY, SecretArn=SECRET, SubnetIds="subnet-1", SecurityGroupIds="sg-1"
     )
     expected = {(SECRET if key == "Secret" else key): may for key, may in MAY[name].items()}
-    expected[KEY] = {"kms:Decrypt", "kms:GenerateDataKey"}
+    expected[KEY] = {"kms:Decrypt"} | ({"kms:GenerateDataKey"} if name != "BackfillRole" else set())
     expected["*"] = IN_VPC
     assert grants(options[name]["Properties"]) == expected
+
+
+@pytest.mark.parametrize("name", FUNCTION_ROLES)
+def test_a_key_of_the_secret_alone_may_be_used_to_read_it(name: str) -> None:
+    options = deployed(SecretKmsKeyArn=SECRETS_KEY, SecretArn=SECRET)
+    assert grants(options[name]["Properties"])[SECRETS_KEY] == {"kms:Decrypt"}
+    assert "KmsKeyArn" not in options["CollectorFunction"]["Properties"]
+    assert "KmsMasterKeyId" not in options["Spool"]["Properties"]
 
 
 @pytest.mark.parametrize("name", MAY)
@@ -119,6 +133,7 @@ def test_every_function_and_schedule_has_the_role_meant_for_it() -> None:
     resources = deployed(Schedule2Input="{}", Schedule3Input="{}", Schedule4Input="{}")
     functions = of_type(resources, "AWS::Lambda::Function")
     assert {name: one["Role"]["Fn::GetAtt"][0] for name, one in functions.items()} == {
+        "BackfillFunction": "BackfillRole",
         "CollectorFunction": "CollectorRole",
         "RedriverFunction": "RedriverRole",
     }

@@ -48,10 +48,13 @@ def test_the_spool_gives_up_after_a_thousand_receives() -> None:
     }
 
 
-def test_a_message_stays_hidden_for_six_times_the_redrivers_time_out() -> None:
+def test_a_redriver_that_cannot_start_uses_up_no_message_s_receives_within_fourteen_days() -> None:
     resources = deployed()
-    time_out = resources["RedriverFunction"]["Properties"]["Timeout"]
-    assert resources["Spool"]["Properties"]["VisibilityTimeout"] == 6 * time_out
+    hidden_s = resources["Spool"]["Properties"]["VisibilityTimeout"]
+    assert hidden_s >= 1260
+    assert hidden_s >= 6 * resources["RedriverFunction"]["Properties"]["Timeout"], "Lambda's wish"
+    receives = resources["Spool"]["Properties"]["RedrivePolicy"]["maxReceiveCount"]
+    assert receives * hidden_s > FOURTEEN_DAYS
 
 
 @pytest.mark.parametrize("name", QUEUES)
@@ -63,7 +66,16 @@ def test_a_queue_is_encrypted_by_sqs_or_by_the_key_given(name: str) -> None:
     assert "SqsManagedSseEnabled" not in keyed
 
 
-@pytest.mark.parametrize("name", ["Secret", "CollectorLogGroup", "RedriverLogGroup"])
+def test_a_key_of_the_secret_s_own_wins_over_the_key_of_everything() -> None:
+    own = KEY + "-own"
+    resources = deployed(SecretKmsKeyArn=own, KmsKeyArn=KEY)
+    assert resources["Secret"]["Properties"]["KmsKeyId"] == own
+    assert resources["Spool"]["Properties"]["KmsMasterKeyId"] == KEY
+
+
+@pytest.mark.parametrize(
+    "name", ["Secret", "BackfillLogGroup", "CollectorLogGroup", "RedriverLogGroup"]
+)
 def test_the_key_given_encrypts_the_secret_and_the_logs_too(name: str) -> None:
     assert "KmsKeyId" not in deployed()[name]["Properties"]
     assert deployed(KmsKeyArn=KEY)[name]["Properties"]["KmsKeyId"] == KEY
@@ -82,6 +94,7 @@ def test_nothing_has_a_fixed_name() -> None:
 
 def test_everything_that_can_be_tagged_is() -> None:
     untaggable = {
+        "AWS::CloudWatch::Dashboard",
         "AWS::Lambda::EventInvokeConfig",
         "AWS::Lambda::EventSourceMapping",
         "AWS::Lambda::LayerVersion",

@@ -11,6 +11,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from local.greptimedb.server import Received
+from relay_metrics.settings import environment
 from scripts import cost
 from scripts.cost import PRICES, Item
 from scripts.cost_measurement import LAMBDAS_LINES, WARM_RUNS, Measured, Push, log_bytes
@@ -48,10 +49,11 @@ def test_the_template_has_what_is_counted() -> None:
     assert default["ScheduleExpression"] == "rate(1 minute)"
     assert default["Architecture"] == "arm64"
     assert default["MemorySize"] == cost.MEMORY_MB
-    assert default["SecretMaxAgeSeconds"] == cost.SECRET_MAX_AGE_S
     assert default["LogRetentionDays"] == cost.RETENTION_DAYS
-    assert default["RelayConcurrency"] == cost.RELAY_CONCURRENCY
-    assert default["OtelTimeoutMs"] == 1000 * cost.PUSH_TIMEOUT_S
+    code = environment({})
+    assert code.secret_max_age_s == cost.SECRET_MAX_AGE_S
+    assert code.concurrency == cost.RELAY_CONCURRENCY
+    assert code.push_timeout_s == cost.PUSH_TIMEOUT_S
 
 
 def test_the_template_has_the_alarms_that_are_counted() -> None:
@@ -65,6 +67,14 @@ def test_the_template_has_the_alarms_that_are_counted() -> None:
     assert len(watched) == quantity(cost.alarms(), "alarm")
     ours = [metric for metric in watched if not metric["Namespace"].startswith("AWS/")]
     assert len(ours) == quantity(cost.alarms(), "metric")
+
+
+def test_the_dashboard_s_price_is_in_the_document() -> None:
+    assert resources("AWS::CloudWatch::Dashboard") == []
+    assert len(resources("AWS::CloudWatch::Dashboard", StackDashboard="ENABLED")) == 1
+    said = f"{PRICES['dashboard'].usd:.2f} USD a month"
+    [line] = [one for one in cost.FILE.read_text("utf-8").splitlines() if "`StackDashboard`" in one]
+    assert said in line
 
 
 def test_every_resource_that_is_paid_for_has_an_item() -> None:

@@ -14,6 +14,7 @@ import pytest
 from local.stack import CREDENTIALS, PASSED_ON
 from relay_metrics import settings as settings_package
 from relay_metrics.entry.event import Event
+from relay_metrics.errors import SettingsError
 from relay_metrics.settings import destinations, environment, relays, settings
 from tests.template.deployed import ROOT, source
 from tests.template.test_functions import CONTRACT
@@ -81,6 +82,16 @@ def test_every_variable_is_there_with_its_parameter_and_default() -> None:
         assert parameter == parameters.get(name, ""), name
         if name not in {"RELAY_BASE_URL", "OTEL_EXPORT_URL"}:
             assert default == (CONTRACT[name] or ""), name
+
+
+def test_the_bounds_of_every_number_are_there() -> None:
+    rows = {row[0]: row[3] for row in table(CONFIGURATION, "variable") if len(row) == 4}
+    numbers = [name for name in CONTRACT if str(CONTRACT[name] or "").isdigit()]
+    assert len(numbers) >= 11
+    for name in numbers:
+        with pytest.raises(SettingsError) as caught:
+            environment({name: "-1000000000"})
+        assert rows[name].endswith(f". {str(caught.value).partition(' from ')[2]}"), name
 
 
 def test_every_parameter_is_in_one_of_the_two_documents() -> None:

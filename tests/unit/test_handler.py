@@ -48,7 +48,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     monkeypatch.setattr(observability, "_hidden", set())
     yield stream
     logger.logger_handler.setStream(before)  # type: ignore[attr-defined]
-    logger.remove_keys(["request_id"])
+    logger.remove_keys(["cold_start", "function_request_id"])
 
 
 def lines(log: io.StringIO) -> list[dict[str, Any]]:
@@ -165,8 +165,20 @@ def test_a_failure_of_ours_goes_on_as_it_is(log: io.StringIO) -> None:
     (line,) = lines(log)
     assert (line["level"], line["message"]) == ("ERROR", "12 data points are lost")
     assert line["error"] == "NotDelivered"
-    assert line["request_id"] == "request-1"
     assert "exception" not in line
+
+
+def test_a_line_has_the_keys_that_powertools_own_queries_look_for(log: io.StringIO) -> None:
+    def work(runtime: Runtime, event: Any, seconds: float) -> dict[str, Any]:
+        logger.info("told")
+        return {}
+
+    handler = Handler(work)
+    for _ in range(2):
+        handler({}, Context())
+    first, second = lines(log)
+    assert first["function_request_id"] == second["function_request_id"] == "request-1"
+    assert (first["cold_start"], second["cold_start"]) == (True, False)
 
 
 def test_a_failure_shows_neither_secret_nor_what_caused_it(log: io.StringIO) -> None:

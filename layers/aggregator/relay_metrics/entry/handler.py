@@ -36,6 +36,7 @@ class Handler:
         self._work = work
         self._unset = unset
         self._warm: Runtime | None = None
+        self._cold = True
 
     def __call__(self, event: Any, context: Context | None) -> dict[str, Any]:
         """The answer to an event.
@@ -44,8 +45,11 @@ class Handler:
             RelayMetricsError: the work failed; its text is what Lambda shows, without a traceback
                 of libraries, whose exceptions can hold what they were sent.
         """
+        # As Powertools itself calls them: its standard queries look for these keys.
+        logger.append_keys(cold_start=self._cold)
+        self._cold = False
         if context is not None:
-            logger.append_keys(request_id=getattr(context, "aws_request_id", None))
+            logger.append_keys(function_request_id=getattr(context, "aws_request_id", None))
         try:
             if self._warm is None:
                 try:
