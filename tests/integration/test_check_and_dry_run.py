@@ -112,7 +112,7 @@ def test_a_credential_in_the_clear(system: System, monkeypatch: pytest.MonkeyPat
     system.receiver()
     system.put_secret()
     # no other host than this one is asked in a test: this one is called another
-    monkeypatch.setattr(check_module, "_unprotected", lambda url: url.startswith("http://127."))
+    monkeypatch.setattr(check_module, "_unprotected", lambda url, _: url.startswith("http://127."))
     answer = system.collect(CHECK).answer
     clear = [one for one in answer["findings"] if "plain http" in one["message"]]
     assert [one["target"] for one in clear] == ["relay claude", "destination default"]
@@ -132,7 +132,14 @@ def test_a_credential_in_the_clear(system: System, monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_what_is_in_the_clear(url: str, unprotected: bool) -> None:
-    assert check_module._unprotected(url) is unprotected
+    assert check_module._unprotected(url, frozenset()) is unprotected
+
+
+@pytest.mark.parametrize("host", ["host.docker.internal", "172.17.0.1"])
+def test_under_sam_local_the_engine_s_host_is_no_other_one(host: str) -> None:
+    url = f"http://{host}:3000"
+    assert check_module._unprotected(url, frozenset())
+    assert not check_module._unprotected(url, check_module._DOCKERS_HOST)
 
 
 def test_a_dry_run_shows_what_a_run_pushes_and_pushes_nothing(system: System) -> None:

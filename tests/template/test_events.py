@@ -11,9 +11,10 @@ import pytest
 
 from relay_metrics.deliver.spool import Message
 from relay_metrics.entry.event import CHECK, COLLECT, DRY_RUN, Event
-from tests.template.deployed import ROOT
-from tests.template.test_functions import CONTRACT
+from relay_metrics.settings import environment, settings
+from tests.template.deployed import ROOT, source
 
+DECLARED = source()["Globals"]["Function"]["Environment"]["Variables"]
 EVENTS = sorted((ROOT / "events").glob("*.json"))
 
 
@@ -59,9 +60,33 @@ def test_the_redriver_understands_its_event() -> None:
     assert int(record["attributes"]["ApproximateReceiveCount"]) == 1
 
 
-def test_the_environment_for_sam_local_is_the_contracts() -> None:
+def test_sam_local_heeds_every_variable_of_its_file() -> None:
+    """It ignores, without a word, what the template does not declare."""
     assert read("env").keys() == {"Parameters"}
-    assert read("env")["Parameters"].keys() <= CONTRACT.keys()
+    assert read("env")["Parameters"].keys() <= DECLARED.keys()
+
+
+def test_the_file_has_every_variable_that_sam_local_cannot_resolve() -> None:
+    """It passes on the logical id of a resource, or the name of a parameter without default."""
+    of_stack = {name for name, value in DECLARED.items() if _unresolved(value)}
+    assert {"SECRET_ID", "SPOOL_QUEUE_URL", "RELAY_BASE_URL", "OTEL_EXPORT_URL"} <= of_stack
+    assert of_stack <= read("env")["Parameters"].keys()
+
+
+def _unresolved(value: Any) -> bool:
+    if isinstance(value, dict) and "Fn::If" in value:
+        return any(_unresolved(one) for one in value["Fn::If"][1:])
+    name = value.get("Ref") if isinstance(value, dict) else None
+    return name is not None and "Default" not in source()["Parameters"].get(name, {})
+
+
+def test_the_file_s_variables_are_settings_that_name_the_relay_of_the_events() -> None:
+    variables = read("env")["Parameters"]
+    read_settings = settings(environment(variables), '{"relay_api_id": "it"}')
+    assert [relay.name for relay in read_settings.relays] == read("relays")["relays"]
+    [record] = read("redrive")["Records"]
+    assert read_settings.destination(Message.load(record["body"]).destination)
+    assert read_settings.environment.spool_queue_url
 
 
 @pytest.mark.parametrize("path", EVENTS, ids=lambda path: path.stem)

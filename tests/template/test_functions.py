@@ -78,7 +78,7 @@ class Asked(dict[str, str]):
 def test_the_functions_read_the_contracts_variables_and_no_others() -> None:
     asked = Asked({})
     environment(asked)
-    assert asked.names == CONTRACT.keys()
+    assert asked.names == CONTRACT.keys() | {"AWS_SAM_LOCAL"}
 
 
 def test_the_defaults_are_those_of_a_function_without_any() -> None:

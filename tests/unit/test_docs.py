@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,15 @@ def test_a_command_names_only_what_exists(words: list[str]) -> None:
         name = word.removeprefix("file://")
         if name.endswith((".json", ".yaml", ".py")) and name not in MADE_BY_THE_READER:
             assert (ROOT / name).exists()
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "docs/deploying.md"])
+def test_sam_local_s_command_chooses_this_machine_s_processor(path: Path) -> None:
+    [words] = set(re.findall(r'"(Architecture=\S.*?)"', path.read_text("utf-8")))
+    for machine, architecture in (("x86_64", "x86_64"), ("aarch64", "arm64"), ("arm64", "arm64")):
+        script = f'uname() {{ echo {machine}; }}; echo "{words}"'
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+        assert done.stdout == f"Architecture={architecture}\n"
 
 
 def anchors(path: Path) -> set[str]:

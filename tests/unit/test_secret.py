@@ -38,6 +38,13 @@ def denied() -> GetParameterError:
     return error
 
 
+def test_under_sam_local_it_asks_for_region_and_credentials_and_not_for_a_role() -> None:
+    with pytest.raises(SecretError) as caught:
+        Secret("name", 300, Reader(denied()), sam_local=True).text()
+    assert "AWS_DEFAULT_REGION" in str(caught.value)
+    assert "role" not in str(caught.value)
+
+
 def test_a_secret_is_read_by_its_age() -> None:
     reader = Reader("{}")
     secret = Secret("name", 300, reader)

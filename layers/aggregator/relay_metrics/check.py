@@ -73,7 +73,11 @@ def _findings(runtime: Runtime, event: Event, seconds: float) -> Iterator[Findin
     try:
         invocation = Invocation(runtime)
     except SecretError as error:
-        hint = "put the secret's name or ARN into SECRET_ID and let the role read it"
+        hint = (
+            "put the secret's name or ARN into SECRET_ID, and tell sam local its region"
+            if runtime.environment.sam_local
+            else "put the secret's name or ARN into SECRET_ID and let the role read it"
+        )
         yield Finding("secret", False, str(error), hint)
         return
     except SettingsError as error:
@@ -166,13 +170,14 @@ def _destination_hint(failure: PushError) -> str:
 
 def _in_the_clear(settings: Settings) -> Iterator[Finding]:
     """Credentials that would travel over plain http to another host."""
+    here = _DOCKERS_HOST if settings.environment.sam_local else frozenset()
     for relay in settings.relays:
-        if (relay.access.credentials or relay.headers) and _unprotected(relay.base_url):
+        if (relay.access.credentials or relay.headers) and _unprotected(relay.base_url, here):
             yield _plain_http(f"relay {relay.name}")
     for destination in settings.destinations:
         named = {name.lower() for name in destination.headers}
         secret = named - {"x-greptime-db-name"}
-        if secret and _unprotected(destination.url):
+        if secret and _unprotected(destination.url, here):
             yield _plain_http(f"destination {destination.name}")
 
 
@@ -181,10 +186,16 @@ def _plain_http(target: str) -> Finding:
     return Finding(target, False, message, "use https, or a private network's own TLS")
 
 
-def _unprotected(url: str) -> bool:
-    """Whether an address is plain http to another machine."""
+_DOCKERS_HOST = frozenset({"host.docker.internal", "host.containers.internal", "172.17.0.1"})
+"""What a container calls the machine that it runs on."""
+
+
+def _unprotected(url: str, here: frozenset[str]) -> bool:
+    """Whether an address is plain http to another machine, `here` being names of this one."""
     parts = urlsplit(url)
     host = parts.hostname or ""
+    if host in here:
+        return False
     if parts.scheme != "http" or host == "localhost" or host.endswith(".localhost"):
         return False
     try:

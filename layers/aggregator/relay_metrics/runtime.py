@@ -47,7 +47,11 @@ class Runtime:
         logger.setLevel(self.environment.log_level)
         secret_id, url = self.environment.secret_id, self.environment.spool_queue_url
         age = self.environment.secret_max_age_s
-        self.secret = None if secret_id is None else Secret(secret_id, age, provider)
+        self.secret = (
+            None
+            if secret_id is None
+            else Secret(secret_id, age, provider, sam_local=self.environment.sam_local)
+        )
         self.spool = None if url is None else Spool(url, sqs)
         self.last_success_ms: dict[str, int] = {}
         self._clients: dict[str | None, Client] = {}

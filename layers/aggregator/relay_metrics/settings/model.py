@@ -10,7 +10,11 @@ from relay_metrics.relays.kinds import Access
 
 
 class Environment(NamedTuple):
-    """The variables of the contract; times in seconds, sizes in bytes."""
+    """The variables of the contract; times in seconds, sizes in bytes.
+
+    Attributes:
+        sam_local: whether this is a container of `sam local` and no Lambda.
+    """
 
     relay_kind: str
     relay_base_url: str | None
@@ -39,6 +43,7 @@ class Environment(NamedTuple):
     usage_lookback_s: int
     key_labels: tuple[str, ...]
     log_level: str
+    sam_local: bool
 
     def __repr__(self) -> str:
         return "Environment()"  # the headers may hold a credential

@@ -12,6 +12,13 @@ from relay_metrics.aws import CONFIG, word_for
 from relay_metrics.errors import SecretError
 from relay_metrics.observability import logger
 
+_ASK = "does SECRET_ID name it, and may the function's role read it?"
+_ASK_SAM_LOCAL = (
+    "does SECRET_ID name it in the region that sam local was told (AWS_DEFAULT_REGION, --region or "
+    "the profile; not AWS_REGION), can AWS be reached from here, and may your own credentials read "
+    "it?"
+)
+
 
 class Provider(Protocol):
     """What reads a secret and keeps it: Powertools' `SecretsProvider`."""
@@ -27,12 +34,21 @@ class Secret:
         secret_id: its name or ARN.
         max_age_s: how long a read copy is trusted.
         provider: reads it; made when it is first needed where it is None.
+        sam_local: whether it is read with the credentials of who runs `sam local`.
     """
 
-    def __init__(self, secret_id: str, max_age_s: int, provider: Provider | None = None) -> None:
+    def __init__(
+        self,
+        secret_id: str,
+        max_age_s: int,
+        provider: Provider | None = None,
+        *,
+        sam_local: bool = False,
+    ) -> None:
         self._secret_id = secret_id
         self._max_age_s = max_age_s
         self._provider = provider
+        self._ask = _ASK_SAM_LOCAL if sam_local else _ASK
         self._last: str | None = None
 
     def text(self, *, anew: bool = False) -> str:
@@ -63,8 +79,7 @@ class Secret:
             # Powertools wraps whatever it was
             cause = (isinstance(error, GetParameterError) and error.__context__) or error
             raise SecretError(
-                f"Secrets Manager did not give the secret ({word_for(cause)}): "
-                "does SECRET_ID name it, and may the function's role read it?"
+                f"Secrets Manager did not give the secret ({word_for(cause)}): {self._ask}"
             ) from None
         if not isinstance(value, str):
             raise SecretError("the secret is binary: it must be one JSON object, as text")

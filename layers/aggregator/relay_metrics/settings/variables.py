@@ -21,6 +21,9 @@ PERIODS = ("daily", "monthly", "alltime")
 SETTINGS = "RELAY_METRICS_SETTINGS"
 """Holds other variables, so that a stack needs no parameter for each of them."""
 
+SAM_LOCAL = "AWS_SAM_LOCAL"
+"""SAM's own variable: `sam local` sets it."""
+
 NOT_IN_SETTINGS = {
     *(SETTINGS, "RELAY_BASE_URL", "OTEL_EXPORT_URL", "SPOOL_QUEUE_URL"),
     *("OTEL_EXPORT_HEADERS", "OTEL_RESOURCE_ATTRIBUTES"),
@@ -37,7 +40,8 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
     Raises:
         SettingsError: a variable has a value that it cannot have.
     """
-    read = _Variables(os.environ if variables is None else variables)
+    variables = os.environ if variables is None else variables
+    read = _Variables(variables)
     kind = read.choice("RELAY_KIND", tuple(kinds.KINDS), kinds.DEFAULT)
     base_url = read.text("RELAY_BASE_URL")
     export_url = read.text("OTEL_EXPORT_URL")
@@ -71,6 +75,7 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
         log_level=read.choice(
             "LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO"
         ),
+        sam_local=variables.get(SAM_LOCAL, "").lower() == "true",
     )
     read.refuse_unknown()
     return typed
