@@ -89,8 +89,7 @@ def _family(number: int) -> Iterator[str]:
 def main(samples: int) -> None:
     """Convert one, and print what it took."""
     sys.path.insert(0, str(ROOT / "layers" / "aggregator"))
-    from relay_metrics.convert import convert
-    from relay_metrics.deliver.push import Encoded
+    from relay_metrics.deliver.pieces import Piece
     from relay_metrics.relays.prometheus.exposition import read
     from relay_metrics.relays.prometheus.families import assemble
     from relay_metrics.snapshot import Snapshot
@@ -100,13 +99,15 @@ def main(samples: int) -> None:
     families = assemble(read(text, "text/plain"), TIME_MS)
     resource = {"service.name": "bench", "service.instance.id": "127.0.0.1:8081"}
     snapshot = Snapshot("wyolet-relay", "bench", TIME_MS, resource, families=families)
-    encoded = Encoded.of(convert(snapshot))
+    request = Piece(snapshot).request
     seconds = time.process_time() - began
+    if request is None:
+        raise ValueError("it is more than one request")
     taken = {
         "samples": samples,
-        "points": encoded.points,
+        "points": request.points,
         "size": len(text),
-        "body_bytes": len(encoded.body),
+        "body_bytes": len(request.body),
         "seconds": seconds,
         "peak_bytes": peak_bytes(),
     }

@@ -7,6 +7,7 @@ What the text does not say, and why; nothing else of a request is left out:
   in tests/unit/test_exposition.py;
 - the scope's name, which is asserted to be the same everywhere;
 - schema URLs, flags, exemplars, min and max, which are asserted not to be set;
+- whether a resource is told of once or in several places;
 - the order of resources, metrics, points and attributes, which has no meaning in OTLP.
 """
 
@@ -19,8 +20,16 @@ from typing import Any
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from relay_metrics.convert import convert
+from relay_metrics.snapshot import Snapshot
+
 UNSTABLE = frozenset({"relay_scrape_duration_seconds"})
 """The metrics whose values differ from run to run: `?` stands for them."""
+
+
+def request_of(snapshot: Snapshot) -> ExportMetricsServiceRequest:
+    """A snapshot's parts as the one request that they are together."""
+    return ExportMetricsServiceRequest.FromString(b"".join(one.data for one in convert(snapshot)))
 
 
 def told(requests: Iterable[ExportMetricsServiceRequest]) -> str:
@@ -30,8 +39,14 @@ def told(requests: Iterable[ExportMetricsServiceRequest]) -> str:
     ATTRIBUTES VALUE and, where they have one, their start, and their time. A whole number is one
     that was sent as such; a float has a point.
     """
-    resources = [_resource(one) for request in requests for one in request.resource_metrics]
-    return "\n".join(sorted(resources))
+    resources: dict[str, list[str]] = {}
+    for resource in (one for request in requests for one in request.resource_metrics):
+        head, metrics = _resource(resource)
+        resources.setdefault(head, []).extend(metrics)
+    return "\n".join(
+        "\n".join([head, *sorted(metrics, key=lambda text: text.split(" ")[1:]), ""])
+        for head, metrics in sorted(resources.items())
+    )
 
 
 def points(requests: Iterable[ExportMetricsServiceRequest]) -> list[str]:
@@ -55,7 +70,7 @@ def attributes_of(encoded: Iterable[Any]) -> dict[str, str]:
     return found
 
 
-def _resource(resource: Any) -> str:
+def _resource(resource: Any) -> tuple[str, list[str]]:
     assert not resource.schema_url
     lines = ["resource"]
     attributes = attributes_of(resource.resource.attributes)
@@ -65,7 +80,7 @@ def _resource(resource: Any) -> str:
     assert scope.scope.name == "relay_metrics"
     assert scope.metrics
     metrics = ["\n".join(_metric(metric)) for metric in scope.metrics]
-    return "\n".join([*lines, *sorted(metrics, key=lambda text: text.split(" ")[1:]), ""])
+    return "\n".join(lines), metrics
 
 
 def _metric(metric: Any) -> Iterator[str]:

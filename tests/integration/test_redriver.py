@@ -11,6 +11,7 @@ import pytest
 
 from local.http_server import Fault
 from local.relay import ClaudeRelay, Key, Limits, many_keys
+from relay_metrics.deliver.pieces import Piece
 from relay_metrics.deliver.spool import MAX_MESSAGE_BYTES, Message
 from relay_metrics.errors import SecretError, SettingsError
 from relay_metrics.snapshot import Snapshot
@@ -195,7 +196,7 @@ def test_a_snapshot_of_a_newer_release(system: System) -> None:
     system.claude()
     system.receiver()
     system.put_secret()
-    message = Message("default", Snapshot("claude-relay", "r", 0, {}))
+    message = Message("default", Piece(Snapshot("claude-relay", "r", 0, {})))
     newer = message.snapshot.dump().replace(b'"schema":1', b'"schema":2')
     body = json.loads(str(message.dump()))
     body["snapshot"] = packed(newer)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from opentelemetry.sdk.metrics.export import Gauge, Histogram, Metric, Sum
-
-from relay_metrics.convert import convert
 from relay_metrics.relays.prometheus.exposition import read
 from relay_metrics.relays.prometheus.families import assemble
 from relay_metrics.snapshot import Snapshot
+from tests.otlp import attributes_of, request_of
 
 TIME_MS = 1_800_000_000_000
 TEXT = "text/plain"
@@ -42,43 +40,38 @@ def left_out(
     return snapshot_of(exposition, media_type, exclude)[1]
 
 
-def metrics_of(snapshot: Snapshot) -> list[Metric]:
-    resources = convert(snapshot).resource_metrics
-    assert len(resources) <= 1
+def metrics_of(snapshot: Snapshot) -> list[Any]:
+    resources = request_of(snapshot).resource_metrics
     return [metric for one in resources for scope in one.scope_metrics for metric in scope.metrics]
 
 
-def _lines(metric: Metric) -> Iterator[str]:
-    data = metric.data
-    assert isinstance(data, Gauge | Sum | Histogram)
-    kind = type(data).__name__
-    if isinstance(data, Sum):
-        kind = "Counter" if data.is_monotonic else "Sum"
-    for point in data.data_points:
+def _lines(metric: Any) -> Iterator[str]:
+    sort = metric.WhichOneof("data")
+    kind = "Counter" if sort == "sum" and metric.sum.is_monotonic else sort.capitalize()
+    for point in getattr(metric, sort).data_points:
         when = f" from {_ms(point.start_time_unix_nano)}" if point.start_time_unix_nano else ""
         if point.time_unix_nano != TIME_MS * 10**6:
             when += f" at {_ms(point.time_unix_nano)}"
-        yield f"{kind} {metric.name}{_labels(point.attributes)} {_said(point)}{when}"
+        yield f"{kind} {metric.name}{_labels(attributes_of(point.attributes))} {_said(point)}{when}"
 
 
-def _ms(nanoseconds: int | None) -> int:
-    assert nanoseconds is not None
+def _ms(nanoseconds: int) -> int:
     ms, rest = divmod(nanoseconds, 10**6)
     assert rest == 0
     return ms
 
 
-def _labels(attributes: Mapping[str, Any] | None) -> str:
-    pairs = [f'{name}="{value}"' for name, value in sorted((attributes or {}).items())]
+def _labels(attributes: Mapping[str, str]) -> str:
+    pairs = [f'{name}="{value}"' for name, value in sorted(attributes.items())]
     return f"{{{','.join(pairs)}}}" if pairs else ""
 
 
 def _said(point: Any) -> str:
     if not hasattr(point, "bucket_counts"):
-        assert isinstance(point.value, float)
-        return f"{point.value:g}"
+        assert point.WhichOneof("value") == "as_double"
+        return f"{point.as_double:g}"
     bounds = [f"{bound:g}" for bound in point.explicit_bounds] + ["inf"]
     buckets = zip(bounds, point.bucket_counts, strict=True)
     assert point.count == sum(point.bucket_counts)
-    total = "" if point.sum is None else f" sum {point.sum:g}"
+    total = f" sum {point.sum:g}" if point.HasField("sum") else ""
     return " ".join(f"{bound}:{count}" for bound, count in buckets) + total

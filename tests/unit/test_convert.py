@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import ast
+import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
-from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 
 from relay_metrics import convert as package
 from relay_metrics.catalogue import ATTRIBUTES, METRICS, rows
-from relay_metrics.convert import convert
-from relay_metrics.deliver.push import Encoded
-from relay_metrics.snapshot import Failure, Reading, Scope, Scrape, Snapshot
-from tests.otlp import points
+from relay_metrics.convert import convert, record_points
+from relay_metrics.snapshot import (
+    Failure,
+    Family,
+    FamilyType,
+    Reading,
+    Scope,
+    Scrape,
+    Series,
+    Snapshot,
+)
+from tests.otlp import points, request_of
 from tests.unit.snapshots import TIME_MS, snapshots
 
 AT = "at 2027-01-15T08:00:00.000Z"
@@ -24,7 +31,7 @@ AT = "at 2027-01-15T08:00:00.000Z"
 def told(*readings: Reading, scrape: Scrape | None = None) -> list[str]:
     """The data points of a relay's readings."""
     snapshot = Snapshot("claude-relay", "main", TIME_MS, {"relay.name": "main"}, scrape, readings)
-    return points([encode_metrics(convert(snapshot))])
+    return points([request_of(snapshot)])
 
 
 # -- readings
@@ -111,15 +118,10 @@ def test_staleness_is_the_time_since_the_latest_success() -> None:
 
 def test_the_duration_is_what_was_measured() -> None:
     snapshot = Snapshot("claude-relay", "main", TIME_MS, {"a": "b"}, Scrape(True, 0.25))
-    ((metrics,),) = [
-        [scope.metrics for scope in one.scope_metrics] for one in convert(snapshot).resource_metrics
-    ]
-    (duration,) = [one for one in metrics if one.name == "relay_scrape_duration_seconds"]
-    assert [point.value for point in _points(duration)] == [0.25]
-
-
-def _points(metric: Any) -> Any:
-    return metric.data.data_points
+    (resource,) = request_of(snapshot).resource_metrics
+    (scope,) = resource.scope_metrics
+    (duration,) = [one for one in scope.metrics if one.name == "relay_scrape_duration_seconds"]
+    assert [point.as_double for point in duration.gauge.data_points] == [0.25]
 
 
 def test_a_shard_that_is_not_the_first_says_nothing_of_the_run() -> None:
@@ -133,22 +135,72 @@ def test_a_shard_that_is_not_the_first_says_nothing_of_the_run() -> None:
 
 @given(snapshots)
 def test_nothing_is_lost_on_the_way_to_a_request(snapshot: Snapshot) -> None:
-    encoded = Encoded.of(convert(snapshot))
-    of_the_run = points([encode_metrics(convert(_without_answers(snapshot)))])
-    assert encoded.points == snapshot.samples + len(of_the_run)
+    parts = list(convert(snapshot))
+    told = snapshot.samples + record_points(snapshot)
+    assert sum(part.points for part in parts) == told
+    assert len(points([request_of(snapshot)])) == told
+    assert sum(part.things for part in parts) == len(snapshot)
 
 
-def _without_answers(snapshot: Snapshot) -> Snapshot:
-    return Snapshot(
-        snapshot.kind, snapshot.relay, snapshot.time_ms, snapshot.resource, snapshot.scrape
+@given(snapshots)
+def test_what_is_carried_is_told_and_not_counted(snapshot: Snapshot) -> None:
+    rest = snapshot.part(1, len(snapshot)) if len(snapshot) > 1 else snapshot.only(())
+    parts = list(convert(rest))
+    assert sum(part.points for part in parts) == rest.samples
+    lines = points([request_of(rest)])
+    assert len(lines) == rest.samples + (snapshot.scrape is not None)
+    of_the_run = [line for line in lines if "gauge relay_up {flag}" in line]
+    assert (of_the_run != []) == (snapshot.scrape is not None)
+
+
+def test_no_part_holds_more_readings_than_are_encoded_at_once() -> None:
+    readings = [
+        Reading(Scope.KEY, {"usage.total.requests": at}, {}, {"relay.key.id": str(at)})
+        for at in range(450)
+    ]
+    snapshot = Snapshot("claude-relay", "main", TIME_MS, {}, Scrape(True, 0.25), readings)
+    assert [part.things for part in convert(snapshot)] == [200, 200, 50]
+    assert [part.points for part in convert(snapshot)] == [203, 200, 50]
+
+
+def histogram(name: str, series: int) -> Family:
+    buckets = ((1.0, 1), (math.inf, 2))
+    return Family(
+        name,
+        FamilyType.HISTOGRAM,
+        "",
+        tuple(
+            Series({"n": str(at)}, buckets=buckets, sum=1.5, count=2, time_ms=at + 1)
+            for at in range(series)
+        ),
     )
+
+
+def test_a_histogram_stays_together_and_two_of_one_table_never_do() -> None:
+    families = [
+        histogram("a", 1500),
+        histogram("b", 1500),
+        histogram("a:c", 1),
+        histogram("a_c", 1),
+    ]
+    parts = list(convert(Snapshot("wyolet-relay", "w", TIME_MS, {}, families=families)))
+    assert [(part.things, sorted(part.histograms)) for part in parts] == [
+        (1500, ["a"]),
+        (1501, ["a_c", "b"]),
+        (1, ["a_c"]),
+    ]
+
+
+def test_a_histogram_larger_than_a_part_is_in_several_that_say_so() -> None:
+    families = [histogram("a", 4500)]
+    parts = list(convert(Snapshot("wyolet-relay", "w", TIME_MS, {}, families=families)))
+    assert [part.things for part in parts] == [2000, 2000, 500]
+    assert {part.histograms for part in parts} == {frozenset({"a"})}
 
 
 @given(snapshots)
 def test_the_same_snapshot_gives_the_same_bytes(snapshot: Snapshot) -> None:
-    once = encode_metrics(convert(snapshot)).SerializeToString()
-    again = encode_metrics(convert(Snapshot.load(snapshot.dump()))).SerializeToString()
-    assert once == again
+    assert list(convert(snapshot)) == list(convert(Snapshot.load(snapshot.dump())))
 
 
 def test_it_knows_neither_clock_nor_network_nor_environment() -> None:
@@ -167,5 +219,7 @@ def test_it_knows_neither_clock_nor_network_nor_environment() -> None:
         }
         assert not foreign & {name.partition(".")[0] for name in imported}, path.name
         ours = {name for name in imported if name.startswith("relay_metrics")}
-        known = ("relay_metrics.convert", "relay_metrics.snapshot", "relay_metrics.catalogue")
+        known = tuple(
+            f"relay_metrics.{name}" for name in ("convert", "snapshot", "catalogue", "errors")
+        )
         assert all(name.startswith(known) or name == "relay_metrics" for name in ours), path.name

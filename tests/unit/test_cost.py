@@ -15,8 +15,7 @@ import pytest
 from bench.collector import Process, collect
 from bench.exposition import exposition
 from bench.servers import Counts, Servers
-from relay_metrics.convert import convert
-from relay_metrics.deliver.push import Encoded
+from relay_metrics.deliver.pieces import Piece
 from relay_metrics.relays.prometheus.exposition import read
 from relay_metrics.relays.prometheus.families import assemble
 from relay_metrics.snapshot import Reading, Scope, Snapshot
@@ -117,7 +116,7 @@ def test_what_the_layer_ships_is_small() -> None:
 def text_to_bytes(samples: int) -> None:
     text = "".join(exposition(samples)).encode()
     families = assemble(read(text, "text/plain"), 1)
-    Encoded.of(convert(Snapshot("wyolet-relay", "a", 1, {}, families=families)))
+    assert Piece(Snapshot("wyolet-relay", "a", 1, {}, families=families)).request
 
 
 def keys_to_bytes(samples: int) -> None:
@@ -125,7 +124,7 @@ def keys_to_bytes(samples: int) -> None:
     readings = [
         Reading(Scope.KEY, fields, {}, {"relay.key.id": str(key)}) for key in range(samples // 2)
     ]
-    Encoded.of(convert(Snapshot("claude-relay", "a", 1, {}, readings=readings)))
+    assert Piece(Snapshot("claude-relay", "a", 1, {}, readings=readings)).request
 
 
 def snapshot_to_bytes_and_back(samples: int) -> None:

@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+from relay_metrics.deliver.pieces import Piece
 from relay_metrics.deliver.spool import Message
 from relay_metrics.net.http import _FAILURES
 from relay_metrics.snapshot import Snapshot
@@ -31,7 +32,7 @@ def test_every_type_of_failure_is_in_the_document() -> None:
 
 def test_a_message_is_unfolded_as_the_document_says() -> None:
     assert "| jq -r .snapshot | base64 -d | gunzip | jq\n" in DOCUMENT
-    body = Message("default", Snapshot("claude-relay", "tëam", 1, {"a": "b"})).dump()
+    body = Message("default", Piece(Snapshot("claude-relay", "tëam", 1, {"a": "b"}))).dump()
     packed = json.loads(str(body))["snapshot"]
     unfolded = subprocess.run(
         "base64 -d | gunzip", shell=True, input=packed.encode(), capture_output=True, check=True

@@ -9,8 +9,8 @@ from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metr
 from opentelemetry.sdk.metrics.export import MetricsData
 
 from relay_metrics.catalogue import Metric
+from relay_metrics.convert.parts import encoded
 from relay_metrics.convert.points import GAUGE, HISTOGRAM, RUNNING, SUM, Points
-from relay_metrics.deliver.push import Encoded
 from relay_metrics.errors import EncodingError
 from relay_metrics.snapshot import Scope
 from tests.otlp import points
@@ -79,7 +79,7 @@ def test_the_encoder_keeps_the_last_of_two_equal_resources_only() -> None:
     twice = [*_limit_of(1).resource_metrics, *_limit_of(2).resource_metrics]
     assert len(points([encode_metrics(MetricsData(twice))])) == 1
     with pytest.raises(EncodingError, match=r"^2 points were given and 1 encoded$"):
-        Encoded.of(MetricsData(twice))
+        encoded(MetricsData(twice), things=2)
 
 
 def _limit_of(value: int) -> MetricsData:
@@ -194,6 +194,8 @@ def test_the_points_encoded_are_the_points_given(
             of_resource.histogram(name, attributes, bounds=[], counts=[abs(value)], sum=None)
         else:
             of_resource.number(kind, name, value, attributes)
-    assert Encoded.of(made.data()).points == len(given_points)
+    part = encoded(made.data(), things=1)
+    assert part
+    assert part.points == len(given_points)
     resources = [one.resource for one in made.data().resource_metrics]
     assert len({frozenset(one.attributes.items()) for one in resources}) == len(resources)

@@ -8,6 +8,7 @@ import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
@@ -19,144 +20,61 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
-from opentelemetry.sdk.metrics.export import (
-    AggregationTemporality,
-    Gauge,
-    Histogram,
-    HistogramDataPoint,
-    Metric,
-    MetricsData,
-    NumberDataPoint,
-    ResourceMetrics,
-    ScopeMetrics,
-    Sum,
-)
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from local.http_server import HttpServer, Request, Response
 from relay_metrics import observability
 from relay_metrics.deadline import Deadline
-from relay_metrics.deliver.push import Encoded, Outcome, push
-from relay_metrics.errors import EncodingError, Impossible, PushError, Refused, Unavailable
+from relay_metrics.deliver import pieces
+from relay_metrics.deliver import push as deliver
+from relay_metrics.deliver.delivery import MOST_REFUSALS, Outcome, push
+from relay_metrics.deliver.pieces import Piece
+from relay_metrics.deliver.push import Sender
+from relay_metrics.errors import Impossible, PushError, Refused, Unavailable
 from relay_metrics.net.http import Client
 from relay_metrics.settings import Destination
-
-DELTA, CUMULATIVE = AggregationTemporality.DELTA, AggregationTemporality.CUMULATIVE
-PROTOBUF = "application/x-protobuf"
-
-# -- metrics of any shape -------------------------------------------------------------------------
-
-
-def number(value: float, at: int) -> NumberDataPoint:
-    return NumberDataPoint({"n": at}, None, at, value)  # type: ignore[arg-type]  # unset is allowed
-
-
-def histogram(at: int) -> HistogramDataPoint:
-    return HistogramDataPoint({"n": at}, 0, at, 3, 1.5, [1, 2], [1.0], 0.0, 0.0)
-
-
-def metric(name: str, kind: str, points: int) -> Metric:
-    if kind == "histogram":
-        data: Any = Histogram([histogram(at) for at in range(points)], CUMULATIVE)
-    elif kind == "sum":
-        data = Sum([number(at, at) for at in range(points)], CUMULATIVE, is_monotonic=True)
-    else:
-        data = Gauge([number(at / 2, at) for at in range(points)])
-    return Metric(name, "", "", data)
-
-
-def metrics_of(shape: list[list[tuple[str, int]]]) -> MetricsData:
-    """A resource a list, a metric a (kind, number of points)."""
-    return MetricsData(
-        [
-            ResourceMetrics(
-                Resource({"relay.key.id": str(number)}),
-                [
-                    ScopeMetrics(
-                        InstrumentationScope("test"),
-                        [metric(f"m{at}", kind, points) for at, (kind, points) in enumerate(one)],
-                        "",
-                    )
-                ],
-                "",
-            )
-            for number, one in enumerate(shape)
-        ]
-    )
-
-
-def encoded(points: int = 3) -> Encoded:
-    return Encoded.of(metrics_of([[("gauge", points)]]))
-
-
-def sent(body: bytes) -> Counter[tuple[str, str, str]]:
-    """The points of a request, each by its resource, metric and attribute."""
-    request = ExportMetricsServiceRequest.FromString(gzip.decompress(body))
-    found: Counter[tuple[str, str, str]] = Counter()
-    for resource in request.resource_metrics:
-        for scope in resource.scope_metrics:
-            assert scope.metrics, "no empty scope"
-            for one in scope.metrics:
-                kind = one.WhichOneof("data")
-                assert kind
-                points = getattr(one, kind).data_points
-                assert points, "no empty metric"
-                key = resource.resource.attributes[0].value.string_value
-                found.update((key, one.name, str(point.attributes)) for point in points)
-    return found
-
-
-SHAPES = st.lists(
-    st.lists(
-        st.tuples(st.sampled_from(["gauge", "sum", "histogram"]), st.integers(1, 4)),
-        min_size=1,
-        max_size=4,
-    ),
-    max_size=4,
+from relay_metrics.snapshot import (
+    Family,
+    FamilyType,
+    Reading,
+    Scope,
+    Scrape,
+    Series,
+    Snapshot,
 )
+from tests.otlp import attributes_of, points
+
+PROTOBUF = "application/x-protobuf"
+TIME_MS = 1_800_000_000_000
 
 
-@given(SHAPES)
-@hypothesis_settings(deadline=None)
-def test_two_halves_have_each_point_once(shape: list[list[tuple[str, int]]]) -> None:
-    whole = Encoded.of(metrics_of(shape))
-    assert whole.points == sum(points for one in shape for _, points in one)
-    first, second = whole.halves()
-    assert first.points == whole.points // 2
-    assert first.points + second.points == whole.points
-    assert sent(first.body) + sent(second.body) == sent(whole.body)
+def piece(points: int = 3, scrape: Scrape | None = None, **families: int) -> Piece:
+    """So many readings of a data point each, and families of so many series."""
+    readings = [
+        Reading(Scope.KEY, {"usage.total.requests": at}, {}, {"relay.key.id": str(at)})
+        for at in range(points)
+    ]
+    told = [
+        Family(name, FamilyType.GAUGE, "", tuple(Series({"n": str(at)}, at) for at in range(count)))
+        for name, count in families.items()
+    ]
+    return Piece(Snapshot("claude-relay", "main", TIME_MS, {}, scrape, readings, told))
 
 
-def test_the_same_metrics_are_the_same_bytes() -> None:
-    assert encoded().body == encoded().body
+def sent(body: bytes) -> Counter[str]:
+    """The points of a request, a line each."""
+    return Counter(points([ExportMetricsServiceRequest.FromString(gzip.decompress(body))]))
 
 
-def test_what_the_encoder_refuses_is_an_error_of_ours() -> None:
-    huge = metrics_of([])
-    huge.resource_metrics.append(  # type: ignore[attr-defined]  # it is a list
-        ResourceMetrics(
-            Resource({}),
-            [
-                ScopeMetrics(
-                    InstrumentationScope("test"),
-                    [Metric("m", "", "", Gauge([number(2**70, 1)]))],
-                    "",
-                )
-            ],
-            "",
-        )
+def names(body: bytes) -> Counter[str]:
+    """How many points of each metric there are in a request."""
+    request = ExportMetricsServiceRequest.FromString(gzip.decompress(body))
+    return Counter(
+        metric.name
+        for resource in request.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        for _ in getattr(metric, str(metric.WhichOneof("data"))).data_points
     )
-    with pytest.raises(EncodingError, match="cannot be encoded"):
-        Encoded.of(huge)
-
-
-def test_points_that_the_encoder_leaves_out_are_an_error() -> None:
-    """It keeps only the last of two equal resources."""
-    one = metrics_of([[("gauge", 2)]])
-    twice = MetricsData([*one.resource_metrics, *one.resource_metrics])
-    with pytest.raises(EncodingError, match="4 points were given and 2 encoded"):
-        Encoded.of(twice)
 
 
 # -- a destination --------------------------------------------------------------------------------
@@ -180,7 +98,7 @@ class Receiver:
 
     def push(
         self,
-        what: Encoded | None = None,
+        what: Piece | None = None,
         renew: Callable[[], Destination | None] = lambda: None,
         seconds: float = 5,
         slept: list[float] | None = None,
@@ -188,14 +106,8 @@ class Receiver:
     ) -> Outcome:
         destination = Destination(**{**vars(self.destination), **changes})
         pauses = [] if slept is None else slept
-        return push(
-            what or encoded(),
-            destination,
-            Client(),
-            Deadline.after(seconds),
-            renew,
-            sleep=pauses.append,
-        )
+        sender = Sender(destination, Client(), Deadline.after(seconds), renew, sleep=pauses.append)
+        return push(what or piece(), sender)
 
 
 @pytest.fixture
@@ -224,31 +136,41 @@ def test_a_request(receiver: Receiver) -> None:
 
 
 @pytest.mark.parametrize(
-    ("configured", "named"),
+    ("configured", "sent"),
     [
-        ({}, "relay.key.id"),
+        ({}, {"x-greptime-otlp-metric-promote-all-resource-attrs": "true"}),
         (
-            {"X-Greptime-OTLP-Metric-Promote-Resource-Attrs": "mine; other"},
-            "mine;other;relay.key.id",
+            {"X-Greptime-OTLP-Metric-Promote-All-Resource-Attrs": "false"},
+            {"x-greptime-otlp-metric-promote-all-resource-attrs": "false"},
         ),
-        ({"x-greptime-otlp-metric-promote-resource-attrs": "relay.key.id"}, "relay.key.id"),
+        (
+            {"X-Greptime-OTLP-Metric-Ignore-Resource-Attrs": "a;b"},
+            {
+                "x-greptime-otlp-metric-promote-all-resource-attrs": "true",
+                "x-greptime-otlp-metric-ignore-resource-attrs": "a;b",
+            },
+        ),
     ],
+    ids=["nothing", "the same", "another"],
 )
-def test_attributes_are_promoted(
-    receiver: Receiver, configured: dict[str, str], named: str
+def test_all_attributes_are_promoted_unless_configuration_says_otherwise(
+    receiver: Receiver, configured: dict[str, str], sent: dict[str, str]
 ) -> None:
     receiver.push(headers=configured)
     [request] = receiver.requests
-    assert request.headers["x-greptime-otlp-metric-promote-resource-attrs"] == named
+    of_greptimedb = {
+        name: text for name, text in request.headers.items() if name.startswith("x-greptime")
+    }
+    assert of_greptimedb == sent
 
 
-def test_what_goes_by_itself_is_not_promoted(receiver: Receiver) -> None:
-    metrics = metrics_of([[("gauge", 1)]])
-    resource = Resource({"service.name": "a", "k8s.pod.name": "b"})
-    [one] = metrics.resource_metrics
-    receiver.push(Encoded.of(MetricsData([ResourceMetrics(resource, one.scope_metrics, "")])))
+@pytest.mark.parametrize("name", ["a;b", "équipe", "k8s.node.name", "a\r\nX-Evil: 1"])
+def test_an_attribute_that_no_header_could_name_is_delivered(receiver: Receiver, name: str) -> None:
+    snapshot = replace(piece().snapshot, resource={name: "alpha"})
+    assert receiver.push(Piece(snapshot)) == Outcome(3)
     [request] = receiver.requests
-    assert "x-greptime-otlp-metric-promote-resource-attrs" not in request.headers
+    told = ExportMetricsServiceRequest.FromString(gzip.decompress(request.body))
+    assert all(name in attributes_of(one.resource.attributes) for one in told.resource_metrics)
 
 
 def test_what_the_body_is_is_not_for_configuration_to_say(receiver: Receiver) -> None:
@@ -291,6 +213,18 @@ def partly(rejected: int, message: str) -> Response:
         (partly(2, "too\nold"), Outcome(1, 2, remark="too old")),
         (partly(99, ""), Outcome(0, 3)),
         (partly(-1, ""), Outcome(3)),
+        # what is no answer of OTLP says nothing of a partial success
+        (Response(200, b"OK", "text/plain"), Outcome(3)),
+        (Response(202, b"Accepted", "text/plain"), Outcome(3)),
+        (Response(200, b"Welcome!", ""), Outcome(3)),
+        (Response(200, b"\xff\xff", PROTOBUF), Outcome(3)),
+        (Response(200, b'"OK"'), Outcome(3)),
+        (Response(200, b"null"), Outcome(3)),
+        (Response(200, b"[]"), Outcome(3)),
+        (Response(200, b'{"partialSuccess":{'), Outcome(3)),
+        (Response(200, b'{"partialSuccess":{"rejectedDataPoints":1e999}}'), Outcome(3)),
+        (Response(200, b"[" * 100_000), Outcome(3)),
+        (Response.of_json({"status": "success", "error": None}), Outcome(3)),
         (
             Response.of_json({"partialSuccess": {"rejectedDataPoints": "1", "errorMessage": "x"}}),
             Outcome(2, 1, remark="x"),
@@ -311,12 +245,11 @@ HTML = "text/html; charset=utf-8"
     [
         (Response(200, b"<html>", HTML), Refused, "answered 200 with HTML: is the address"),
         (Response(200, b"\n\x00", HTML), Refused, "answered 200 with HTML"),
-        (Response(200, b"Welcome!", "text/plain"), Refused, "with no answer of an OTLP receiver"),
-        (Response(200, b"["), Refused, "with no answer of an OTLP receiver"),
-        (Response(200, b"[]"), Refused, "with no answer of an OTLP receiver"),
-        (Response(200, b'{"partialSuccess":{"rejectedDataPoints":1e999}}'), Refused, "no answer"),
-        (Response(200, b"[" * 100_000), Refused, "with no answer of an OTLP receiver"),
+        (Response(200, b"  <!DOCTYPE html><p>", "text/plain"), Refused, "answered 200 with HTML"),
+        (Response(200, b"<HTML>", ""), Refused, "answered 200 with HTML"),
         (Response.of_json({"success": False}), Refused, "answered 200"),
+        (Response.of_json({"status": "error"}), Refused, "answered 200"),
+        (Response.of_json({"errors": ["full"]}), Refused, 'answered 200 (["full"])'),
         (Response.of_json({"error": "full"}), Refused, "answered 200 (full)"),
         (Response(301), Refused, "answered 301"),
         (Response(302, headers={"Location": "http://127.0.0.1:1/"}), Refused, "answered 302"),
@@ -350,6 +283,7 @@ def test_a_refusal_is_not_repeated(
     assert str(outcome.error).startswith("destination there: ")
     assert says in str(outcome.error)
     assert (outcome.pushed, len(receiver.requests)) == (0, 1)
+    assert [left.points for left in outcome.left] == [3]
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 599])
@@ -372,15 +306,18 @@ def test_a_pause_doubles_up_to_a_bound_and_the_last_is_not_begun(receiver: Recei
             receiver.answer = lambda request: Response()
 
     destination = receiver.destination
-    outcome = push(encoded(), destination, Client(), Deadline.after(30), lambda: None, sleep=sleep)
-    assert outcome == Outcome(3)
+    sender = Sender(destination, Client(), Deadline.after(30), lambda: None, sleep=sleep)
+    assert push(piece(), sender) == Outcome(3)
     assert max(slept) <= 6
     assert slept[-1] >= 5
 
 
-def test_there_is_no_time_for_a_further_attempt(receiver: Receiver) -> None:
+def test_there_is_no_time_for_a_further_attempt(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "_FIRST_PAUSE_S", 100)
     receiver.answer = lambda request: Response.of_json({"error": "busy"}, 503)
-    outcome = receiver.push(seconds=0.19)
+    outcome = receiver.push()
     assert isinstance(outcome.error, Unavailable)
     assert str(outcome.error) == "destination there: answered 503 (busy)"
     assert len(receiver.requests) == 1
@@ -466,6 +403,51 @@ def test_a_renewal_that_takes_all_the_time(receiver: Receiver) -> None:
     assert outcome.error.status == 401
 
 
+def test_a_credential_is_read_anew_once_for_all_parts(receiver: Receiver) -> None:
+    renewals: list[int] = []
+
+    def renew() -> Destination:
+        renewals.append(1)
+        return receiver.destination
+
+    def answer(request: Request) -> Response:
+        return Response(413 if len(receiver.requests) == 2 else 401)
+
+    receiver.answer = answer
+    receiver.push(renew=renew)
+    assert len(renewals) == 1
+
+
+# -- what it cost ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "cost"),
+    [
+        ('{"greptime_exec_write_cost":17}', 17),
+        ('{"greptime_cloud_wcu":0.5,"other":1}', 0.5),
+        ("{}", None),
+        ("[]", None),
+        ("", None),
+        ("much", None),
+        ('{"greptime_exec_write_cost":"17"}', None),
+        ('{"greptime_exec_write_cost":true}', None),
+        ('{"greptime_exec_write_cost":NaN}', None),
+    ],
+)
+def test_what_a_write_cost(receiver: Receiver, said: str, cost: float | None) -> None:
+    receiver.answer = lambda request: Response(headers={"X-Greptime-Metrics": said})
+    assert receiver.push() == Outcome(3, write_cost=cost)
+
+
+def test_the_cost_of_parts_is_added_up(receiver: Receiver) -> None:
+    taken = Response(headers={"x-greptime-metrics": '{"greptime_exec_write_cost":2}'})
+    receiver.answer = answering(Response(413), taken, Response(), taken)
+    assert receiver.push(piece(4)).write_cost == 2
+    receiver.answer = answering(Response(413), taken)
+    assert receiver.push(piece(4)).write_cost == 4
+
+
 # -- what is too large ----------------------------------------------------------------------------
 
 
@@ -477,27 +459,164 @@ def at_most(points: int) -> Callable[[Request], Response]:
 
 
 @pytest.mark.parametrize(("given", "taken"), [(1, 1), (7, 2), (64, 1), (5, 5)])
-def test_what_is_too_large_is_cut(receiver: Receiver, given: int, taken: int) -> None:
+def test_what_is_too_large_is_split(receiver: Receiver, given: int, taken: int) -> None:
     receiver.answer = at_most(taken)
-    whole = encoded(given)
+    whole = piece(given)
     assert receiver.push(whole) == Outcome(given)
     arrived = [sent(one.body) for one in receiver.requests]
-    assert sum((one for one in arrived if one.total() <= taken), Counter()) == sent(whole.body)
+    assert whole.request
+    taken_all = sum((one for one in arrived if one.total() <= taken), Counter())
+    assert taken_all == sent(whole.request.body)
 
 
-def test_a_single_point_that_is_too_large(receiver: Receiver) -> None:
+def test_parts_carry_the_run_s_relay_up(receiver: Receiver) -> None:
+    receiver.answer = at_most(4)
+    assert receiver.push(piece(7, Scrape(True, 0.5))) == Outcome(10)
+    taken = [names(one.body) for one in receiver.requests if sent(one.body).total() <= 4]
+    assert all(one["relay_up"] == 1 for one in taken)
+    assert sum(taken, Counter())["relay_scrape_samples"] == 1
+
+
+def test_nothing_is_taken_whatever_its_size(receiver: Receiver) -> None:
     receiver.answer = lambda request: Response(413)
-    outcome = receiver.push(encoded(64))
+    whole = piece(500)
+    outcome = receiver.push(whole)
     assert isinstance(outcome.error, Impossible)
-    assert "413 for a single data point" in str(outcome.error)
-    assert len(receiver.requests) <= 8
+    assert "413 for what cannot be split further" in str(outcome.error)
+    assert [one.piece for one in outcome.left] == [whole], "as it was"
+    assert len(receiver.requests) < 40, "what is as large as a refused one is not tried"
+
+
+def test_what_cannot_be_split_is_left_alone(receiver: Receiver) -> None:
+    def answer(request: Request) -> Response:
+        return Response(413 if names(request.body)["huge"] else 200)
+
+    receiver.answer = answer
+    outcome = receiver.push(piece(20, huge=1))
+    assert outcome.pushed == 20
+    [left] = outcome.left
+    assert (left.points, left.piece.snapshot.metrics) == (1, (("", "huge"),))
+
+
+def test_what_cannot_be_encoded_is_left_alone(receiver: Receiver) -> None:
+    bad = Series({}, buckets=((float("inf"), 2**65),), count=2**65)
+    whole = piece(5, good=3).snapshot
+    family = Family("bad", FamilyType.HISTOGRAM, "", (bad,))
+    outcome = receiver.push(Piece(replace(whole, families=[*whole.families, family])))
+    assert outcome.pushed == 8
+    [left] = outcome.left
+    assert "cannot be encoded" in str(left.error)
+    assert (left.points, left.piece.snapshot.metrics) == (1, (("", "bad"),))
 
 
 def test_one_half_is_taken_and_the_other_fails(receiver: Receiver) -> None:
     receiver.answer = answering(Response(413), Response(200), Response(404))
-    outcome = receiver.push(encoded(4))
+    outcome = receiver.push(piece(4))
     assert outcome.pushed == 2
-    assert isinstance(outcome.error, Refused)
+    [left] = outcome.left
+    assert (type(left.error), left.points) == (Refused, 2)
+
+
+def test_after_a_failure_no_further_part_is_tried(receiver: Receiver) -> None:
+    receiver.answer = answering(Response(413), Response(413), Response(200), Response(403))
+    outcome = receiver.push(piece(8))
+    assert (outcome.pushed, [left.points for left in outcome.left]) == (2, [2, 4])
+    assert len(receiver.requests) == 4
+
+
+@pytest.mark.parametrize("status", [408, 504])
+def test_what_takes_too_long_is_split_where_it_is_large(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    receiver.answer = answering(Response(status), Response())
+    assert receiver.push(piece(8)) == Outcome(8)
+    assert [sent(one.body).total() for one in receiver.requests] == [8, 8]
+    monkeypatch.setattr(pieces, "LARGE_BYTES", 100)
+    receiver.requests.clear()
+    receiver.answer = answering(Response(status), Response())
+    assert receiver.push(piece(8)) == Outcome(8)
+    assert [sent(one.body).total() for one in receiver.requests] == [8, 4, 4]
+
+
+def test_a_large_push_whose_time_is_over_is_left_in_halves(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.server.latency_s = 0.3
+    outcome = receiver.push(piece(8), seconds=0.2)
+    assert [left.points for left in outcome.left] == [8]
+    monkeypatch.setattr(pieces, "LARGE_BYTES", 100)
+    outcome = receiver.push(piece(8), seconds=0.2)
+    assert [left.points for left in outcome.left] == [4, 4]
+    assert all(isinstance(left.error, Unavailable) for left in outcome.left)
+
+
+# -- what is refused ------------------------------------------------------------------------------
+
+FOREIGN = Response.of_json({"error": "OTLP metric input have incompatible existing tables"}, 500)
+
+
+def refusing(*tables: str) -> Callable[[Request], Response]:
+    """GreptimeDB where tables of these names exist that OTLP did not make."""
+
+    def answer(request: Request) -> Response:
+        asked = names(request.body).keys()
+        assert asked - {*tables}, "it would be written in the older way"
+        return FOREIGN if asked & {*tables} else Response()
+
+    return answer
+
+
+@given(st.sets(st.integers(0, 19), max_size=4))
+@hypothesis_settings(deadline=None, max_examples=20)
+def test_foreign_tables_cost_only_themselves(foreign: set[int]) -> None:
+    families = {f"family_{number}": 2 for number in range(20)}
+    whole = piece(3, Scrape(True, 0.5), **families)
+    receiver = Receiver()
+    with receiver.server:
+        receiver.answer = refusing(*(f"family_{number}" for number in foreign))
+        outcome = receiver.push(whole)
+    assert outcome.pushed == whole.points - 2 * len(foreign)
+    left = [metric for one in outcome.left for metric in one.piece.snapshot.metrics]
+    assert sorted(left) == sorted(("", f"family_{number}") for number in foreign)
+    assert len(outcome.left) == bool(foreign), "together: one message"
+    assert len(receiver.requests) <= 2 + 2 * 5 * len(foreign)
+
+
+def test_a_foreign_table_of_a_relay_s_readings_costs_only_its_own_figures(
+    receiver: Receiver,
+) -> None:
+    readings = [
+        Reading(Scope.KEY, {"usage.total.requests": 1, "usage.total.cost": 0.5}, {}, {"id": key})
+        for key in "abc"
+    ]
+    whole = Snapshot("claude-relay", "main", TIME_MS, {}, Scrape(True, 0.5), readings)
+    receiver.answer = refusing("relay_requests_total")
+    outcome = receiver.push(Piece(whole))
+    [left] = outcome.left
+    assert (outcome.pushed, left.points) == (6, 3)
+    assert left.piece.snapshot.metrics == ((Scope.KEY, "usage.total.requests"),)
+    # and it is safe to send it as it is: with the run's relay_up
+    assert receiver.push(left.piece).pushed == 0
+
+
+def test_what_refuses_everything_is_not_asked_for_each_metric(receiver: Receiver) -> None:
+    receiver.answer = lambda request: Response.of_json({"error": "no such database"}, 400)
+    whole = piece(3, Scrape(True, 0.5), **{f"family_{number}": 1 for number in range(300)})
+    outcome = receiver.push(whole)
+    assert [(one.piece, one.points) for one in outcome.left] == [(whole, 306)]
+    assert len(receiver.requests) == MOST_REFUSALS
+
+
+def test_a_region_that_is_being_moved_is_passing(receiver: Receiver) -> None:
+    for words in ("Region 4398046511104(1024, 0) not found", "RegionId 1 not found, try later"):
+        receiver.answer = answering(Response.of_json({"error": words}, 400), Response())
+        assert receiver.push() == Outcome(3)
+    for words in ("Physical region 1(2, 3) not found", "Logical region 1(2, 3) not found"):
+        receiver.answer = answering(Response.of_json({"error": words}, 400), Response())
+        assert receiver.push() == Outcome(3)
+    for words in ("table not found", "column cloud_region not found", "tag cloud.region not found"):
+        receiver.answer = lambda request, words=words: Response.of_json({"error": words}, 400)  # type: ignore[misc]
+        assert isinstance(receiver.push().error, Impossible)
 
 
 # -- what is said ---------------------------------------------------------------------------------
@@ -537,7 +656,8 @@ def test_any_answer_has_one_outcome_and_one_line(body: bytes, status: int) -> No
     with receiver.server:
         receiver.answer = lambda request: Response(status, body, kinds[len(body) % len(kinds)])
         outcome = receiver.push(seconds=0.15)
-    assert (outcome.error is None) == (outcome.pushed + outcome.rejected == 3)
+    assert outcome.pushed + outcome.rejected + sum(left.points for left in outcome.left) == 3
+    assert (outcome.error is None) == (outcome.left == [])
     said = f"{outcome.error} {outcome.remark}"
     assert said.isprintable()
     assert len(said) < 300

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 
-from relay_metrics.convert import convert
 from relay_metrics.errors import SnapshotError
 from relay_metrics.snapshot import (
     SCHEMA,
@@ -25,7 +23,7 @@ from relay_metrics.snapshot import (
     Snapshot,
     mend,
 )
-from tests.otlp import points
+from tests.otlp import points, request_of
 from tests.unit.snapshots import TIME_MS, snapshots
 
 WHOLE = Snapshot(
@@ -58,7 +56,7 @@ WHOLE = Snapshot(
 
 def told(*parts: Snapshot) -> list[str]:
     """The data points of what a snapshot, or its parts, are converted to."""
-    return points(encode_metrics(convert(part)) for part in parts)
+    return points(map(request_of, parts))
 
 
 # -- written and read

@@ -19,7 +19,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from relay_metrics import observability
-from relay_metrics.deliver import spool
+from relay_metrics.deliver import pieces, spool
+from relay_metrics.deliver.pieces import By, Piece
 from relay_metrics.deliver.spool import MAX_MESSAGE_BYTES, Message, Spool
 from relay_metrics.errors import SnapshotError, SpoolError
 from relay_metrics.relays.kinds import KINDS
@@ -154,12 +155,12 @@ def joined(parts: Sequence[Snapshot]) -> Any:
 
 
 def singles(message: Message) -> list[Message]:
-    """A message for each single thing of a snapshot."""
-    if len(message.snapshot) < 2:
+    """A message for each single figure of a snapshot."""
+    if not message.piece.split(By.SIZE):
         return [message]
     return [
         single
-        for half in message.snapshot.split()
+        for half in message.piece.split(By.SIZE)
         for single in singles(Message(message.destination, half))
     ]
 
@@ -167,7 +168,7 @@ def singles(message: Message) -> list[Message]:
 @given(TEXT, SNAPSHOT)
 @hypothesis_settings(deadline=None)
 def test_a_message_is_read_back(destination: str, snapshot: Snapshot) -> None:
-    body = Message(destination, snapshot).dump()
+    body = Message(destination, Piece(snapshot)).dump()
     assert body is not None
     assert body.isascii()
     read = Message.load(body)
@@ -177,7 +178,7 @@ def test_a_message_is_read_back(destination: str, snapshot: Snapshot) -> None:
 
 def test_a_message_tells_people_what_it_is() -> None:
     snapshot = Snapshot("claude-relay", "tëam", 1_700_000_000_123, {})
-    body = json.loads(str(Message("default", snapshot).dump()))
+    body = json.loads(str(Message("default", Piece(snapshot)).dump()))
     assert body.keys() == {"destination", "relay", "time", "snapshot"}
     assert (body["destination"], body["relay"]) == ("default", "tëam")
     assert body["time"] == "2023-11-14T22:13:20.123+00:00"
@@ -192,7 +193,7 @@ def test_any_text_is_a_message_or_an_error_of_ours(text: str) -> None:
         Message.load(text)
 
 
-GOOD = json.loads(str(Message("d", Snapshot("claude-relay", "r", 0, {})).dump()))
+GOOD = json.loads(str(Message("d", Piece(Snapshot("claude-relay", "r", 0, {}))).dump()))
 
 
 def packed(data: bytes) -> str:
@@ -230,9 +231,9 @@ def test_what_is_too_large_is_split_and_says_the_same(snapshot: Snapshot, most: 
         patch.setattr(spool, "MAX_MESSAGE_BYTES", most)
         patch.setattr(spool, "_ROOM_FOR_REASON", 0)
         try:
-            spool_of(queues).put(Message("d", snapshot))
+            spool_of(queues).put(Message("d", Piece(snapshot)))
         except SpoolError:
-            assert any(part.dump() is None for part in singles(Message("d", snapshot)))
+            assert any(part.dump() is None for part in singles(Message("d", Piece(snapshot))))
             return
     parts = [Message.load(body) for _, body, _ in queues.sent]
     assert all(len(body) <= most for _, body, _ in queues.sent)
@@ -253,7 +254,7 @@ def noise(at: int) -> str:
 def test_a_large_snapshot_fits_in_messages_of_their_real_size() -> None:
     snapshot = Snapshot("claude-relay", "r", 0, {}, Scrape(True, 1), readings(12_000, noise))
     queues = Queues()
-    spool_of(queues).put(Message("d", snapshot))
+    spool_of(queues).put(Message("d", Piece(snapshot)))
     assert len(queues.sent) > 1
     assert joined([Message.load(body).snapshot for _, body, _ in queues.sent]) == plain(snapshot)
 
@@ -261,10 +262,10 @@ def test_a_large_snapshot_fits_in_messages_of_their_real_size() -> None:
 def test_what_unfolds_to_more_than_a_reader_takes_is_split(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(spool, "MAX_SNAPSHOT_BYTES", 100_000)
+    monkeypatch.setattr(pieces, "MAX_SNAPSHOT_BYTES", 100_000)
     snapshot = Snapshot("claude-relay", "r", 0, {}, None, readings(5000, lambda _: "x" * 50))
     queues = Queues()
-    spool_of(queues).put(Message("d", snapshot))
+    spool_of(queues).put(Message("d", Piece(snapshot)))
     assert joined([Message.load(body).snapshot for _, body, _ in queues.sent]) == plain(snapshot)
 
 
@@ -272,12 +273,12 @@ def test_a_reading_that_is_larger_than_a_message() -> None:
     huge = "".join(noise(at) for at in range(8000))
     snapshot = Snapshot("claude-relay", "r", 0, {}, None, readings(1, lambda _: huge))
     with pytest.raises(SpoolError, match="a single reading is larger"):
-        spool_of(Queues()).put(Message("d", snapshot))
+        spool_of(Queues()).put(Message("d", Piece(snapshot)))
 
 
 # -- the queues -----------------------------------------------------------------------------------
 
-ANY = Message("d", Snapshot("claude-relay", "r", 0, {}))
+ANY = Message("d", Piece(Snapshot("claude-relay", "r", 0, {})))
 
 
 def test_what_is_buried_has_its_reason() -> None:

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from opentelemetry.sdk.metrics.export import MetricsData
-
 from relay_metrics.deadline import Deadline
-from relay_metrics.deliver.delivery import deliver
-from relay_metrics.deliver.push import Encoded
+from relay_metrics.deliver.delivery import sender
+from relay_metrics.deliver.pieces import NOTHING
 from relay_metrics.entry.event import Event
 from relay_metrics.errors import Impossible, PushError, SecretError, SettingsError, Unavailable
 from relay_metrics.observability import redact
@@ -94,12 +92,17 @@ def _findings(runtime: Runtime, event: Event, seconds: float) -> Iterator[Findin
     scanless = runtime.environment._replace(scans_per_run=0)
     results = scrape_all(runtime, invocation, event, deadline, lambda _: None, environment=scanless)
     yield from map(_of_relay, results)
-    nothing = Encoded.of(MetricsData([]))
+    push_ends = deadline.or_after(runtime.environment.push_timeout_s)
+
+    def failure_of(destination: Destination) -> PushError | None:
+        try:
+            sender(destination, runtime, invocation, push_ends).send(NOTHING)
+        except PushError as error:
+            return error
+        return None
+
     with ThreadPoolExecutor(max_workers=16) as pool:
-        outcomes = pool.map(
-            lambda destination: deliver(nothing, destination, runtime, invocation, deadline).error,
-            settings.destinations,
-        )
+        outcomes = pool.map(failure_of, settings.destinations)
         for destination, failure in zip(settings.destinations, outcomes, strict=True):
             yield _of_destination(destination, failure)
     if any(relay.access.timed for relay in settings.relays):

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from relay_metrics.deadline import Times, ended
-from relay_metrics.deliver.delivery import deliver, encode
-from relay_metrics.deliver.push import Encoded, Outcome
+from relay_metrics.deliver.delivery import Left, Outcome, deliver
+from relay_metrics.deliver.pieces import Piece
 from relay_metrics.deliver.report import DestinationReport, first_of
 from relay_metrics.deliver.spool import Message
 from relay_metrics.deliver.timed import tell
 from relay_metrics.entry.event import Event
-from relay_metrics.errors import Impossible, NotDelivered, PushError, SpoolError, Unavailable
+from relay_metrics.errors import Impossible, NotDelivered, SpoolError, Unavailable
 from relay_metrics.observability import count, logger
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.scrape import ScrapeResult, scrape_all, threads
@@ -30,9 +30,10 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
 
     Returns:
         The report: `{relays: [{name, kind, up, error, samples, duration_ms}],
-        destinations: [{name, pushed, spooled, rejected, error}]}`; the counts are of data points.
-        Those with a time of their own are among a relay's samples; where a destination did not
-        take them, its error says from when to when they are missing.
+        destinations: [{name, pushed, spooled, rejected, dead_lettered, write_cost, error}]}`; the
+        counts are of data points, `write_cost` is what the destination said, or null. Those with a
+        time of their own are among a relay's samples; where a destination did not take them, its
+        error says from when to when they are missing.
 
     Raises:
         SecretError, SettingsError: there is nothing to go by.
@@ -54,27 +55,31 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
     ):
 
         def push_and_spool(result: ScrapeResult) -> None:
-            encoded = encode(result.snapshot)
-            points = encoded.points if isinstance(encoded, Encoded) else result.snapshot.samples
-            samples[result.relay.name] = points + result.timed.samples
-            if points == 0:  # a shard may have no key
-                return
-            outcomes = {name: Outcome(error=Unavailable(name, _NO_END)) for name in reports}
+            piece = Piece(result.snapshot)
+            samples[result.relay.name] = piece.points + result.timed.samples
+            push_ends = times.push.or_after(runtime.environment.push_timeout_s)
+            outcomes = {name: Outcome.failed(piece, Unavailable(name, _NO_END)) for name in reports}
             outcomes |= ended(
                 {
-                    one.name: pushes.submit(deliver, encoded, one, runtime, invocation, times.push)
+                    one.name: pushes.submit(deliver, piece, one, runtime, invocation, push_ends)
                     for one in destinations
                 },
                 times.push,
             )
-            failed = {name: one.error for name, one in outcomes.items() if one.error is not None}
-            kept = dict.fromkeys(failed, "SQS gave no answer within the time") | ended(
-                {
-                    name: spools.submit(_keep, runtime, Message(name, result.snapshot), error)
-                    for name, error in failed.items()
-                },
+            left = {
+                (name, number): one
+                for name, outcome in outcomes.items()
+                for number, one in enumerate(outcome.left)
+            }
+            unkept = dict.fromkeys(left, "SQS gave no answer within the time") | ended(
+                {key: spools.submit(_keep, runtime, key[0], one) for key, one in left.items()},
                 times.spool,
             )
+            failed = {
+                name: outcome.error
+                for name, outcome in outcomes.items()
+                if outcome.error is not None and not outcome.pushed
+            }
             told = tell(
                 result.timed, destinations, runtime, invocation, times.push, tellings, failed
             )
@@ -82,7 +87,8 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
                 result.taken()
             with lock:
                 for name, outcome in outcomes.items():
-                    reports[name].count(result.relay.name, points, outcome, kept.get(name))
+                    of_name = [unkept[name, number] for number in range(len(outcome.left))]
+                    reports[name].count(result.relay.name, outcome, of_name)
                 for one in told:
                     reports[one.destination].count_told(one)
 
@@ -97,25 +103,29 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
         "RelaysDown",
         sum(not result.up and result.snapshot.scrape is not None for result in results),
     )
-    count("PointsRejected", sum(report_of.rejected for report_of in reports.values()))
+    count(
+        "PointsRejected",
+        sum(report_of.rejected + report_of.dead_lettered for report_of in reports.values()),
+    )
     if lost := [sentence for report_of in reports.values() for sentence in report_of.lost]:
         raise NotDelivered(f"{first_of(lost)}. The next run brings new ones")
     return report
 
 
-def _keep(runtime: Runtime, message: Message, error: PushError) -> str | None:
+def _keep(runtime: Runtime, destination: str, left: Left) -> str | None:
     """Spool what was not pushed, or bury it where it never will be; None, or why that failed."""
     try:
         if runtime.spool is None:
             return "SPOOL_QUEUE_URL is not set, so there is no spool"
-        if isinstance(error, Impossible):
-            runtime.spool.bury(message, str(error))
+        message = Message(destination, left.piece)
+        if isinstance(left.error, Impossible):
+            runtime.spool.bury(message, str(left.error))
         else:
             runtime.spool.put(message)
     except SpoolError as failure:
         return str(failure)
     except Exception as fault:  # noqa: BLE001 - a fault of ours must not cost the other relays
-        logger.exception("a fault while spooling", extra={"destination": message.destination})
+        logger.exception("a fault while spooling", extra={"destination": destination})
         return f"a fault of relay-metrics while spooling ({type(fault).__name__}), see the log"
     return None
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, wait
 from typing import NamedTuple, TypeVar
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 _GRACE_S = 0.2
@@ -59,10 +60,10 @@ class Times(NamedTuple):
         return cls(push.earlier(to_push), push, spool)
 
 
-def ended(futures: Mapping[str, Future[T]], deadline: Deadline) -> dict[str, T]:
+def ended(futures: Mapping[K, Future[T]], deadline: Deadline) -> dict[K, T]:
     """What those gave that came to an end before the deadline.
 
     Each ends there by itself, unless it hangs where no time-out reaches.
     """
     wait(futures.values(), timeout=deadline.left + _GRACE_S)
-    return {name: future.result() for name, future in futures.items() if future.done()}
+    return {key: future.result() for key, future in futures.items() if future.done()}

@@ -7,9 +7,10 @@ import math
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
-from opentelemetry.sdk.metrics.export import Gauge, HistogramDataPoint, MetricsData, Sum
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from relay_metrics.convert import convert
 from relay_metrics.deadline import Deadline
@@ -41,13 +42,13 @@ def dry_run(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
     lock = threading.Lock()
 
     def show(result: ScrapeResult) -> None:
-        converted = [convert(result.snapshot), convert(result.timed)]
         with lock:
             samples[result.relay.name] = 0
-            for shown, points in (one for data in converted for one in _shown(data)):
-                metric = metrics.setdefault((shown["name"], shown["kind"]), shown)
-                metric["points"] += points
-                samples[result.relay.name] += len(points)
+            for part in chain(convert(result.snapshot), convert(result.timed)):
+                for shown, points in _shown(part.data):
+                    metric = metrics.setdefault((shown["name"], shown["kind"]), shown)
+                    metric["points"] += points
+                samples[result.relay.name] += part.points
 
     deadline = Deadline.after(max(seconds - _SPOOL_NOTHING_S, seconds / 2))
     results = scrape_all(runtime, invocation, event, deadline, show)
@@ -60,44 +61,44 @@ def dry_run(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
     return _cut(answer)
 
 
-def _shown(data: MetricsData) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    for resource in data.resource_metrics:
-        attributes = dict(resource.resource.attributes)
+def _shown(data: bytes) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    for resource in ExportMetricsServiceRequest.FromString(data).resource_metrics:
+        attributes = _texts(resource.resource.attributes)
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
                 points = [
                     {
                         "resource": attributes,
-                        "attributes": dict(point.attributes or {}),
+                        "attributes": _texts(point.attributes),
                         "value": _value(point),
                         "time": _time(point.time_unix_nano),
                     }
-                    for point in metric.data.data_points
+                    for point in getattr(metric, str(metric.WhichOneof("data"))).data_points
                 ]
-                kind = _kind(metric.data)
                 yield (
-                    {"name": metric.name, "kind": kind, "unit": metric.unit, "points": []},
+                    {"name": metric.name, "kind": _kind(metric), "unit": metric.unit, "points": []},
                     points,
                 )
 
 
-def _kind(data: object) -> str:
-    if isinstance(data, Gauge):
-        return "gauge"
-    if isinstance(data, Sum):
-        return "monotonic sum" if data.is_monotonic else "sum"
-    return "histogram"
+def _texts(attributes: Any) -> dict[str, str]:
+    return {one.key: one.value.string_value for one in attributes}
+
+
+def _kind(metric: Any) -> str:
+    kind = str(metric.WhichOneof("data"))
+    return "monotonic sum" if kind == "sum" and metric.sum.is_monotonic else kind
 
 
 def _value(point: Any) -> Any:
-    if isinstance(point, HistogramDataPoint):
-        return {
-            "count": point.count,
-            "sum": _figure(point.sum),
-            "bounds": [_figure(bound) for bound in point.explicit_bounds],
-            "counts": list(point.bucket_counts),
-        }
-    return _figure(point.value)
+    if not hasattr(point, "bucket_counts"):
+        return _figure(getattr(point, point.WhichOneof("value")))
+    return {
+        "count": point.count,
+        "sum": _figure(point.sum if point.HasField("sum") else None),
+        "bounds": [_figure(bound) for bound in point.explicit_bounds],
+        "counts": list(point.bucket_counts),
+    }
 
 
 def _figure(value: float | None) -> Any:

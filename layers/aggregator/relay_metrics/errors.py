@@ -13,7 +13,8 @@ RelayMetricsError
 ├── PushError               a destination did not take a request
 │   ├── Refused             … until an operator mends something: spooled
 │   ├── Unavailable         … for a passing reason: retried, then spooled
-│   └── Impossible          … and never will: to the dead-letter queue
+│   ├── TooLarge            … because it is too large: split
+│   └── Impossible          … and never will: split, and what is refused to the dead-letter queue
 ├── SpoolError              the queue did not take a snapshot
 └── NotDelivered            a snapshot could be neither pushed nor spooled
 """
@@ -108,6 +109,7 @@ class Unavailable(PushError):
     """A passing failure: 408, 429, 5xx, a reset, a time-out, no connection.
 
     `retry_after_s` is how long the destination asked to be left alone; None where it did not.
+    `timed_out` says that it took too long: a large request is better split than repeated.
     """
 
     def __init__(
@@ -116,9 +118,16 @@ class Unavailable(PushError):
         message: str,
         status: int | None = None,
         retry_after_s: float | None = None,
+        *,
+        timed_out: bool = False,
     ) -> None:
         super().__init__(destination, message, status)
         self.retry_after_s = retry_after_s
+        self.timed_out = timed_out
+
+
+class TooLarge(PushError):
+    """The destination answered 413."""
 
 
 class Impossible(PushError):

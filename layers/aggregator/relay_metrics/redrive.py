@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping
 from typing import Any
 
-from relay_metrics.deadline import Times
-from relay_metrics.deliver.delivery import deliver, encode
+from relay_metrics.deadline import Deadline, Times
+from relay_metrics.deliver.delivery import Left, Outcome, deliver
 from relay_metrics.deliver.spool import Message, Spool
 from relay_metrics.errors import (
     Impossible,
-    PushError,
-    RelayMetricsError,
     SettingsError,
     SnapshotError,
     SpoolError,
@@ -53,7 +52,7 @@ def redrive(runtime: Runtime, event: object, seconds: float) -> dict[str, Any]:
     Raises:
         SettingsError: the event is none of SQS, or the settings are wrong.
         SecretError: the secret cannot be read.
-        In either case all messages come back, and by the same rule.
+        Whatever is raised, all messages come back, and by the same rule.
     """
     records = event.get("Records") if isinstance(event, Mapping) else None
     if not isinstance(records, list):
@@ -63,14 +62,12 @@ def redrive(runtime: Runtime, event: object, seconds: float) -> dict[str, Any]:
     times = Times.of(seconds, runtime.environment.push_timeout_s)
     try:
         invocation = Invocation(runtime, asks_relays=False)
-    except RelayMetricsError:
+        batch = _Batch(runtime, runtime.spool, invocation, times.push, records)
+        failures = batch.failures()
+    except Exception:
         for record in records:
             _postpone(runtime.spool, record)
         raise
-    batch = _Batch(runtime, runtime.spool, invocation, times)
-    failures = [
-        {"itemIdentifier": record["messageId"]} for record in records if not batch.settled(record)
-    ]
     count("PointsRejected", batch.rejected)
     return {"batchItemFailures": failures}
 
@@ -79,41 +76,63 @@ class _Batch:
     """The messages of one event, and which destinations have failed in it."""
 
     def __init__(
-        self, runtime: Runtime, spool: Spool, invocation: Invocation, times: Times
+        self,
+        runtime: Runtime,
+        spool: Spool,
+        invocation: Invocation,
+        deadline: Deadline,
+        records: list[Mapping[str, Any]],
     ) -> None:
         self._warm = runtime
         self._spool = spool
         self._invocation = invocation
-        self._deadline = times.push
+        self._deadline = deadline
+        self._records = records
         self._failed: set[str] = set()
         self.rejected = 0
 
-    def settled(self, record: Mapping[str, Any]) -> bool:
-        """Whether a message is done with: delivered, or in the dead-letter queue."""
+    def failures(self) -> list[dict[str, str]]:
+        """The messages that come back; the others are delivered, or in the dead-letter queue."""
+        destinations = [_destination(record) for record in self._records]
+        return [
+            {"itemIdentifier": record["messageId"]}
+            for number, record in enumerate(self._records)
+            if not self._settled(record, set(destinations[number + 1 :]))
+        ]
+
+    def _settled(self, record: Mapping[str, Any], later: set[str | None]) -> bool:
         try:
             message = Message.load(str(record.get("body", "")))
         except SnapshotError as error:
             return self._buried(record, str(error))
-        if message.destination not in self._failed:
-            failure = self._deliver(message)
-            if failure is None:
-                return True
-            if isinstance(failure, Impossible):
-                self.rejected += message.snapshot.samples
-                return self._buried(record, str(failure))
+        if message.destination in self._failed:
+            _postpone(self._spool, record)
+            return False
+        # as the rest for a destination that fails is not tried, its time is for this message
+        turns = 1 + len(later - self._failed - {message.destination, None})
+        outcome = self._deliver(message, self._deadline.or_after(self._deadline.left / turns))
+        self.rejected += outcome.rejected
+        passing = [one for one in outcome.left if not isinstance(one.error, Impossible)]
+        if passing:
             self._failed.add(message.destination)
-        _postpone(self._spool, record)
-        return False
+        if not outcome.left:
+            return True
+        if [one.piece for one in outcome.left] != [message.piece]:
+            return self._kept(record, message, outcome.left)
+        if passing:
+            _postpone(self._spool, record)
+            return False
+        self.rejected += message.piece.points
+        return self._buried(record, str(outcome.error))
 
-    def _deliver(self, message: Message) -> PushError | None:
+    def _deliver(self, message: Message, deadline: Deadline) -> Outcome:
         destination = self._invocation.settings.destination(message.destination)
         if destination is None:
             destination = self._invocation.renew().destination(message.destination)
         if destination is None:
-            return Impossible(message.destination, "there is no destination of this name any more")
-        encoded = encode(message.snapshot)
-        outcome = deliver(encoded, destination, self._warm, self._invocation, self._deadline)
-        self.rejected += outcome.rejected
+            gone = "there is no destination of this name any more"
+            return Outcome.failed(message.piece, Impossible(message.destination, gone))
+        outcome = deliver(message.piece, destination, self._warm, self._invocation, deadline)
         level = logger.info if outcome.error is None else logger.warning
         level(
             "redriven" if outcome.error is None else "not redriven",
@@ -123,10 +142,33 @@ class _Batch:
                 "time_ms": message.snapshot.time_ms,
                 "pushed": outcome.pushed,
                 "rejected": outcome.rejected,
+                "write_cost": outcome.write_cost,
                 "error": None if outcome.error is None else str(outcome.error),
             },
         )
-        return outcome.error
+        return outcome
+
+    def _kept(self, record: Mapping[str, Any], message: Message, left: list[Left]) -> bool:
+        """Whether what is left of a message that was split waits in messages of its own now."""
+        try:
+            for one in left:
+                part = Message(message.destination, one.piece)
+                if isinstance(one.error, Impossible):
+                    self._spool.bury(part, str(one.error))
+                else:
+                    self._spool.put(part, FIRST_DELAY_S)
+        except SpoolError as error:
+            logger.warning("a message comes back whole", extra={"reason": str(error)})
+            _postpone(self._spool, record)
+            return False
+        for one in left:
+            if isinstance(one.error, Impossible):
+                self.rejected += one.points
+                logger.error(
+                    "a part of a message was moved to the dead-letter queue",
+                    extra={"reason": str(one.error)},
+                )
+        return True
 
     def _buried(self, record: Mapping[str, Any], reason: str) -> bool:
         """Whether a message is, as it was, in the dead-letter queue now."""
@@ -140,6 +182,15 @@ class _Batch:
             return False
         logger.error("a message was moved to the dead-letter queue", extra={"reason": reason})
         return True
+
+
+def _destination(record: Mapping[str, Any]) -> str | None:
+    """Which destination a message is for; None where it does not say."""
+    try:
+        destination = json.loads(str(record.get("body")))["destination"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return destination if isinstance(destination, str) else None
 
 
 def _postpone(spool: Spool, record: Mapping[str, Any]) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -37,6 +38,10 @@ class Scope(StrEnum):
 
 
 Number = int | float
+
+MetricKey = tuple[str, str]
+"""What tells the metrics of a snapshot apart: a reading's scope and the path of its field; nothing
+and the name of a family."""
 
 
 class Reading(NamedTuple):
@@ -126,8 +131,8 @@ class Scrape(NamedTuple):
 
     Attributes:
         up: whether the relay answered and accepted the credential.
-        duration_s: of all its requests together, wall clock.
-        samples: the data points of what it answered, those of this record aside.
+        duration_s: of all its requests together, wall clock; None where only `up` is carried along.
+        samples: the data points of what it answered, those of this record aside; None likewise.
         last_success_ms: the latest run in which it was up, epoch milliseconds; None while unknown.
         keys_failed: how many keys have no user-stats although they were asked for.
         keys_left_out: how many keys stand beyond the bound.
@@ -135,13 +140,26 @@ class Scrape(NamedTuple):
     """
 
     up: bool
-    duration_s: float
-    samples: int = 0
+    duration_s: float | None
+    samples: int | None = 0
     last_success_ms: int | None = None
     failures: tuple[Failure, ...] = ()
     keys_failed: int = 0
     keys_left_out: int = 0
     models_left_out: int = 0
+
+    @property
+    def carried(self) -> bool:
+        """Whether it is only carried along, and told by the first part of its snapshot."""
+        return self.duration_s is None
+
+    def to_carry(self) -> Scrape:
+        """What the further parts of a snapshot have of it: its `relay_up`.
+
+        GreptimeDB judges a request by the tables that exist under its names: one that has none but
+        tables that something else than OTLP made is written in another way, and spoils them.
+        """
+        return Scrape(self.up, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +171,8 @@ class Snapshot:
         relay: its name.
         time_ms: the run's one instant, epoch milliseconds.
         resource: the attributes of everything that is the relay's.
-        scrape: None in all but the first part of a snapshot that was split, and in all shards but
-            the first.
+        scrape: None in all shards but the first; what is carried of it in all but the first part
+            of a snapshot that was split.
         readings: of a relay whose answers are JSON.
         families: of a Prometheus endpoint.
     """
@@ -186,9 +204,10 @@ class Snapshot:
         if len(self) < 2:
             raise SnapshotError("a snapshot of one thing cannot be split")
         middle = len(self) // 2
-        return self._part(0, middle), replace(self._part(middle, len(self)), scrape=None)
+        return self.part(0, middle), self.part(middle, len(self))
 
-    def _part(self, start: int, stop: int) -> Snapshot:
+    def part(self, start: int, stop: int) -> Snapshot:
+        """The things from one number to before another, in the order of `len`."""
         offset = len(self.readings)
         families = []
         for family in self.families:
@@ -196,7 +215,37 @@ class Snapshot:
             if chosen:
                 families.append(family._replace(series=chosen))
             offset += len(family.series)
-        return replace(self, readings=self.readings[start:stop], families=families)
+        scrape = self.scrape.to_carry() if start > 0 and self.scrape is not None else self.scrape
+        return replace(self, readings=self.readings[start:stop], families=families, scrape=scrape)
+
+    @property
+    def metrics(self) -> tuple[MetricKey, ...]:
+        """What its figures are of, each once, in their order; the scrape record's aside."""
+        of_readings = ((one.scope, path) for one in self.readings for path in one.fields)
+        of_families = (("", family.name) for family in self.families)
+        return tuple(dict.fromkeys(chain(of_readings, of_families)))
+
+    def only(self, metrics: Collection[MetricKey]) -> Snapshot:
+        """The part that tells of these metrics. Of the scrape record it has what is carried."""
+        readings = [
+            one._replace(fields=fields)
+            for one in self.readings
+            if (fields := {p: v for p, v in one.fields.items() if (one.scope, p) in metrics})
+        ]
+        families = [family for family in self.families if ("", family.name) in metrics]
+        scrape = None if self.scrape is None else self.scrape.to_carry()
+        return replace(self, readings=readings, families=families, scrape=scrape)
+
+    def joined(self, others: Sequence[Snapshot]) -> Snapshot:
+        """This part of a snapshot and others of the same one."""
+        parts = (self, *others)
+        told = [one.scrape for one in parts if one.scrape is not None and not one.scrape.carried]
+        return replace(
+            self,
+            readings=[reading for one in parts for reading in one.readings],
+            families=[family for one in parts for family in one.families],
+            scrape=told[0] if told else self.scrape,
+        )
 
     def dump(self) -> bytes:
         """The snapshot as JSON that `load` reads back."""
@@ -319,8 +368,8 @@ def _scrape(written: Any) -> Scrape:
         raise TypeError
     return Scrape(
         up=written["up"],
-        duration_s=float(_number(written["duration_s"])),
-        samples=_instant(written["samples"]),
+        duration_s=_maybe(written["duration_s"]),
+        samples=_maybe_instant(written["samples"]),
         last_success_ms=_maybe_instant(written["last_success_ms"]),
         failures=tuple(
             Failure(_text(one["endpoint"]), _text(one["type"]), _instant(one["count"]))

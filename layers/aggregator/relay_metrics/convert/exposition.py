@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
+from relay_metrics.convert.parts import Part, encoded, table
 from relay_metrics.convert.points import GAUGE, RUNNING, SUM, Points, ResourcePoints
-from relay_metrics.snapshot import Family, FamilyType, Series
+from relay_metrics.snapshot import Family, FamilyType, Series, Snapshot
 
 RESERVED = frozenset(("job", "instance", "le", "quantile", "greptime_value", "greptime_timestamp"))
 """Labels that a destination sets itself, from a resource or for its own columns."""
@@ -17,27 +18,58 @@ _RESERVED_PREFIX = "__"
 """Of further such labels: GreptimeDB's `__tsid` and `__table_id`, and all in Prometheus."""
 
 
-def convert(families: Iterable[Family], resource: Mapping[str, str], points: Points) -> None:
+SERIES_AT_ONCE = 2_000
+"""Of a part, and of a histogram within one request."""
+
+
+def convert(snapshot: Snapshot) -> Iterator[Part]:
     """The data points of each series.
 
     A counter is a monotonic cumulative Sum; a histogram a Histogram with the same bounds; a summary
     is a Gauge with `quantile`, and `NAME_sum` and `NAME_count` as cumulative Sums that are not
     monotonic, which keep their names in GreptimeDB; the rest are Gauges.
 
-    Args:
-        resource: the attributes of the endpoint. A label that would stand for one of them, or is
-            reserved, gets `exported_` in front, as in a scrape of Prometheus' own; but `le` is in
-            its place where a gauge is the bucket of a histogram without a type.
+    A label that would stand for an attribute of the endpoint, or is reserved, gets `exported_` in
+    front, as in a scrape of Prometheus' own; but `le` is in its place where a gauge is the bucket
+    of a histogram without a type.
     """
-    of_endpoint = points.of()
-    reserved = {_tag(name) for name in resource} | RESERVED
+    reserved = {_tag(name) for name in snapshot.resource} | RESERVED
     of_any, of_bucket = _Attributes(reserved), _Attributes(reserved - {"le"})
+    for families in _batches(snapshot.families):
+        points = Points(snapshot.resource, snapshot.time_ms)
+        of_endpoint = points.of()
+        for family in families:
+            add = _ADD[family.type]
+            is_bucket = family.type is FamilyType.GAUGE and family.name.endswith("_bucket")
+            attributes = of_bucket if is_bucket else of_any
+            for series in family.series:
+                add(of_endpoint, family, series, attributes.of(series.labels))
+        things = sum(len(family.series) for family in families)
+        if part := encoded(points.data(), things=things):
+            yield part
+
+
+def _batches(families: Iterable[Family]) -> Iterator[list[Family]]:
+    """Families of `SERIES_AT_ONCE` series together, a longer one in several slices.
+
+    A histogram that fits into a batch is not divided, and two that come to one table are in two.
+    """
+    batch: list[Family] = []
+    histograms: set[str] = set()
+    held = 0
     for family in families:
-        add = _ADD[family.type]
-        is_bucket = family.type is FamilyType.GAUGE and family.name.endswith("_bucket")
-        attributes = of_bucket if is_bucket else of_any
-        for series in family.series:
-            add(of_endpoint, family, series, attributes.of(series.labels))
+        for start in range(0, len(family.series), SERIES_AT_ONCE):
+            some = family._replace(series=family.series[start : start + SERIES_AT_ONCE])
+            name = table(family.name) if family.type is FamilyType.HISTOGRAM else None
+            if held + len(some.series) > SERIES_AT_ONCE or name in histograms:
+                yield batch
+                batch, histograms, held = [], set(), 0
+            batch.append(some)
+            held += len(some.series)
+            if name is not None:
+                histograms.add(name)
+    if batch:
+        yield batch
 
 
 def _add_value(

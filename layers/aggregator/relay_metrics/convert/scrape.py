@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from relay_metrics import catalogue
 from relay_metrics.convert.points import Points
-from relay_metrics.snapshot import Number, Scope, Scrape
+from relay_metrics.snapshot import NO_ATTRIBUTES, Number, Scope, Scrape
 
 
 def convert(scrape: Scrape, time_ms: int, points: Points) -> None:
-    """Those of the relay at large; what is not known, and a count of nothing, is left out."""
-    known: dict[str, Number] = {
-        "up": int(scrape.up),
-        "duration_s": scrape.duration_s,
-        "samples": scrape.samples,
-    }
+    """Those of the relay at large."""
+    of_relay = points.of()
+    for metric, value, attributes in points_of(scrape, time_ms):
+        of_relay.add(metric, value, attributes)
+
+
+def points_of(
+    scrape: Scrape, time_ms: int
+) -> Iterator[tuple[catalogue.Metric, Number, Mapping[str, str]]]:
+    """Each metric, value and attributes; what is not known, and a count of nothing, is left out."""
+    known: dict[str, Number] = {"up": int(scrape.up)}
+    if scrape.duration_s is not None:
+        known["duration_s"] = scrape.duration_s
+    if scrape.samples is not None:
+        known["samples"] = scrape.samples
     if scrape.last_success_ms is not None:
         known["last_success_s"] = scrape.last_success_ms / 1000
         known["staleness_s"] = (time_ms - scrape.last_success_ms) / 1000
     for field in ("keys_failed", "keys_left_out", "models_left_out"):
         if count := getattr(scrape, field):
             known[field] = count
-    of_relay = points.of()
     for metric in catalogue.rows(Scope.RUN):
         if metric.field in known:
-            of_relay.add(metric, known[metric.field])
+            yield metric, known[metric.field], NO_ATTRIBUTES
     for metric in catalogue.rows(Scope.FAILURE):
         for failure in scrape.failures:
-            of_relay.add(
-                metric,
-                failure.count,
-                {"endpoint": failure.endpoint, "error.type": failure.type},
-            )
+            attributes = {"endpoint": failure.endpoint, "error.type": failure.type}
+            yield metric, failure.count, attributes

@@ -2,46 +2,193 @@
 
 from __future__ import annotations
 
-from relay_metrics.convert import convert
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
 from relay_metrics.deadline import Deadline
-from relay_metrics.deliver.push import Encoded, Outcome, push
-from relay_metrics.errors import EncodingError, Impossible, Unavailable
+from relay_metrics.deliver.answers import Taken
+from relay_metrics.deliver.pieces import By, Piece, Request, in_parts
+from relay_metrics.deliver.push import Sender
+from relay_metrics.errors import EncodingError, Impossible, PushError, TooLarge, Unavailable
 from relay_metrics.observability import logger
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.settings import Destination
-from relay_metrics.snapshot import Snapshot
+
+MOST_REFUSALS = 16
+"""Where nothing of a snapshot has been taken by then, the destination refuses whatever comes."""
+
+_TOO_LARGE = "answered 413 for what cannot be split further"
 
 
-def encode(snapshot: Snapshot) -> Encoded | EncodingError:
-    """A snapshot as an OTLP request, or why it can be none."""
-    try:
-        return Encoded.of(convert(snapshot))
-    except EncodingError as error:
-        return error
-    except Exception as fault:  # noqa: BLE001 - a fault of ours must not cost the other relays
-        logger.exception("a fault while converting a snapshot", extra={"relay": snapshot.relay})
-        return EncodingError(f"a fault of relay-metrics ({type(fault).__name__}), see the log")
+class Left(NamedTuple):
+    """What was not taken, and why."""
+
+    piece: Piece
+    error: PushError
+    points: int
+
+
+@dataclass
+class Outcome:
+    """What became of the data points of a snapshot; its counts together are all of them.
+
+    Attributes:
+        pushed: taken by the destination.
+        rejected: refused by it while it took the others.
+        left: what it did not take, in as few pieces as there are reasons and sizes.
+        remark: what the destination said of the rejected ones.
+        write_cost: what it said that the writes cost; None where it did not.
+    """
+
+    pushed: int = 0
+    rejected: int = 0
+    left: list[Left] = field(default_factory=list)
+    remark: str = ""
+    write_cost: float | None = None
+
+    @property
+    def error(self) -> PushError | None:
+        """Why something was not taken; None where all was."""
+        return self.left[0].error if self.left else None
+
+    def add(self, other: Outcome) -> None:
+        """The outcome of a further snapshot."""
+        self.pushed += other.pushed
+        self.rejected += other.rejected
+        self.left += other.left
+        self.remark = self.remark or other.remark
+        if other.write_cost is not None:
+            self.write_cost = (self.write_cost or 0) + other.write_cost
+
+    @classmethod
+    def failed(cls, piece: Piece, error: PushError) -> Outcome:
+        """Nothing of it was taken."""
+        return cls(left=[Left(piece, error, piece.points)])
 
 
 def deliver(
-    encoded: Encoded | EncodingError,
+    piece: Piece,
     destination: Destination,
     runtime: Runtime,
     invocation: Invocation,
     deadline: Deadline,
 ) -> Outcome:
-    """Push to a destination within `OTEL_TIMEOUT_MS` and the deadline, and tell the outcome."""
-    if isinstance(encoded, EncodingError):
-        return Outcome(error=Impossible(destination.name, str(encoded)))
+    """Push to a destination before the deadline, split as it must be, and tell the outcome."""
     try:
-        return push(
-            encoded,
-            destination,
-            runtime.client(destination.ca_pem),
-            deadline.or_after(runtime.environment.push_timeout_s),
-            lambda: invocation.renew().destination(destination.name),
-        )
+        return push(piece, sender(destination, runtime, invocation, deadline))
     except Exception as fault:  # noqa: BLE001 - a fault of ours must not cost what was fetched
         logger.exception("a fault while pushing", extra={"destination": destination.name})
         message = f"a fault of relay-metrics ({type(fault).__name__}), see the log"
-        return Outcome(error=Unavailable(destination.name, message))
+        return Outcome.failed(piece, Unavailable(destination.name, message))
+
+
+def sender(
+    destination: Destination, runtime: Runtime, invocation: Invocation, deadline: Deadline
+) -> Sender:
+    """What sends requests to a destination in an invocation."""
+    return Sender(
+        destination,
+        runtime.client(destination.ca_pem),
+        deadline,
+        lambda: invocation.renew().destination(destination.name),
+    )
+
+
+def push(piece: Piece, sender: Sender) -> Outcome:
+    """Push a piece, in as many parts as it takes for what can be taken to be taken.
+
+    What is too large, or takes too long, is split by its size, and what is refused by its metrics.
+    A failure that would meet the other parts as well ends it.
+    """
+    delivery = _Delivery(sender)
+    in_parts(piece, delivery.take)
+    outcome = delivery.outcome
+    if len(outcome.left) != 1 or outcome.pushed + outcome.rejected:
+        return outcome
+    return replace(outcome, left=[Left(piece, outcome.left[0].error, piece.points)])
+
+
+class _Delivery:
+    """A snapshot's way to one destination.
+
+    Args:
+        sender: sends to it.
+    """
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self._outcome = Outcome()
+        self._refusals = 0
+        self._over: PushError | None = None
+        self._too_large: Request | None = None
+
+    def take(self, piece: Piece) -> By | None:
+        """Push a piece, or say how it must be split."""
+        by, error = self._push(piece) if self._over is None else (None, self._over)
+        if by is not None and piece.split(by):
+            return by
+        if error is not None:
+            self._outcome.left.append(Left(piece, error, piece.points))
+        return None
+
+    def _push(self, piece: Piece) -> tuple[By | None, PushError | None]:
+        """How a piece must be split, and why it is left where it cannot be."""
+        name = self._sender.name
+        try:
+            request = piece.request
+        except EncodingError as error:
+            return By.SIZE, Impossible(name, str(error))
+        if request is None:
+            return By.SIZE, None
+        if request.points == 0:  # it has nothing but what is carried along
+            return None, None
+        if self._known_too_large(request):
+            return By.SIZE, Impossible(name, _TOO_LARGE, 413)
+        try:
+            self._count(request, self._sender.send(request))
+        except TooLarge:
+            self._too_large = request
+            return By.SIZE, Impossible(name, _TOO_LARGE, 413)
+        except Impossible as error:
+            self._refusals += 1
+            if self._outcome.pushed == 0 and self._refusals == MOST_REFUSALS:
+                self._over = error
+            return By.METRIC, error
+        except PushError as error:
+            slow = isinstance(error, Unavailable) and error.timed_out and request.large
+            if not slow or error.status is None:  # its own time is over, not a proxy's
+                self._over = error
+            return By.SIZE if slow else None, error
+        return None, None
+
+    def _count(self, request: Request, taken: Taken) -> None:
+        rejected = min(taken.rejected, request.points)
+        pushed = request.points - rejected
+        self._outcome.add(Outcome(pushed, rejected, [], taken.remark, taken.write_cost))
+
+    @property
+    def outcome(self) -> Outcome:
+        """What became of all pieces. Those that can never succeed are together by their reason."""
+        left: list[Left] = []
+        never: dict[str, list[Left]] = {}
+        for one in self._outcome.left:
+            if isinstance(one.error, Impossible):
+                never.setdefault(str(one.error), []).append(one)
+            else:
+                left.append(one)
+        return replace(self._outcome, left=[*left, *map(_together, never.values())])
+
+    def _known_too_large(self, request: Request) -> bool:
+        """Whether it is as large as one that was too large, packed and unpacked."""
+        known = self._too_large
+        if known is None:
+            return False
+        return len(request.body) >= len(known.body) and request.size >= known.size
+
+
+def _together(left: list[Left]) -> Left:
+    first, *others = left
+    if not others:
+        return first
+    joined = first.piece.snapshot.joined([one.piece.snapshot for one in others])
+    return Left(Piece(joined), first.error, sum(one.points for one in left))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay_metrics.deliver.push import Outcome
+from relay_metrics.deliver.delivery import Left, Outcome
 from relay_metrics.deliver.timed import Told
 from relay_metrics.errors import Impossible
 from relay_metrics.observability import redact
@@ -18,6 +18,7 @@ class DestinationReport:
 
     Attributes:
         name: of the destination.
+        write_cost: what it said that the writes cost; None where it did not.
         errors: sentences on what failed.
         lost: sentences on what could be neither pushed nor spooled.
     """
@@ -26,6 +27,8 @@ class DestinationReport:
     pushed: int = 0
     spooled: int = 0
     rejected: int = 0
+    dead_lettered: int = 0
+    write_cost: float | None = None
     errors: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
@@ -36,29 +39,33 @@ class DestinationReport:
             "pushed": self.pushed,
             "spooled": self.spooled,
             "rejected": self.rejected,
+            "dead_lettered": self.dead_lettered,
+            "write_cost": self.write_cost,
             "error": first_of(self.errors),
         }
 
-    def count(self, relay: str, points: int, outcome: Outcome, unkept: str | None) -> None:
+    def count(self, relay: str, outcome: Outcome, unkept: Sequence[str | None]) -> None:
         """Count the points of one relay.
 
         Args:
-            points: all that there were.
             outcome: of their push.
-            unkept: why the queue did not take those of a failed push; None where it did.
+            unkept: of each piece that was left, why the queue did not take it; None where it did.
         """
-        if outcome.error is None:
-            self._count_taken(outcome)
-            return
-        reason = str(outcome.error)
+        self._count_taken(outcome)
+        for left, why in zip(outcome.left, unkept, strict=True):
+            self._count_left(relay, left, why)
+
+    def _count_left(self, relay: str, left: Left, unkept: str | None) -> None:
+        reason = str(left.error)
         if unkept is not None:
             self.errors.append(f"{reason}; {unkept}")
-            self.lost.append(f"{points} data points of relay {relay} are lost: {reason}; {unkept}")
-        elif isinstance(outcome.error, Impossible):
-            self.rejected += points
+            lost = f"{left.points} data points of relay {relay} are lost"
+            self.lost.append(f"{lost}: {reason}; {unkept}")
+        elif isinstance(left.error, Impossible):
+            self.dead_lettered += left.points
             self.errors.append(f"{reason}; they are in the dead-letter queue")
         else:
-            self.spooled += points
+            self.spooled += left.points
             self.errors.append(reason)
 
     def count_told(self, told: Told) -> None:
@@ -70,6 +77,8 @@ class DestinationReport:
     def _count_taken(self, outcome: Outcome) -> None:
         self.pushed += outcome.pushed
         self.rejected += outcome.rejected
+        if outcome.write_cost is not None:
+            self.write_cost = (self.write_cost or 0) + outcome.write_cost
         if outcome.rejected:
             said = f"{outcome.rejected} data points were rejected"
             self.errors.append(f"destination {self.name}: {said} ({outcome.remark or 'no reason'})")

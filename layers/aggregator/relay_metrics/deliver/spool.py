@@ -7,11 +7,10 @@ the reason as its attribute `reason`.
 
 from __future__ import annotations
 
-import gzip
 import json
 import threading
 import zlib
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +18,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from relay_metrics.aws import CONFIG, word_for
+from relay_metrics.deliver.pieces import MAX_SNAPSHOT_BYTES, By, Piece, in_parts
 from relay_metrics.errors import SnapshotError, SpoolError
 from relay_metrics.observability import redact
 from relay_metrics.snapshot import Snapshot
@@ -30,22 +30,24 @@ if TYPE_CHECKING:
 MAX_MESSAGE_BYTES = 1 << 20
 """SQS takes no larger message, its attributes included."""
 
-MAX_SNAPSHOT_BYTES = 64 << 20
-"""No message unfolds to more, so that a reader knows what memory it needs."""
-
 _ROOM_FOR_REASON = 4096
 
 
 class Message(NamedTuple):
-    """A snapshot on its way to one destination."""
+    """A snapshot, or a part of one, on its way to one destination."""
 
     destination: str
-    snapshot: Snapshot
+    piece: Piece
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What it tells."""
+        return self.piece.snapshot
 
     def dump(self) -> str | None:
         """The body of the message; None where it is more than a message can be."""
-        written = self.snapshot.dump()
-        if len(written) > MAX_SNAPSHOT_BYTES:
+        packed = self.piece.packed
+        if packed is None:
             return None
         time = datetime.fromtimestamp(self.snapshot.time_ms / 1000, UTC)
         body = json.dumps(
@@ -53,7 +55,7 @@ class Message(NamedTuple):
                 "destination": self.destination,
                 "relay": self.snapshot.relay,
                 "time": time.isoformat(timespec="milliseconds"),
-                "snapshot": b64encode(gzip.compress(written, 6, mtime=0)).decode(),
+                "snapshot": packed,
             }
         )
         return body if len(body) <= MAX_MESSAGE_BYTES - _ROOM_FOR_REASON else None
@@ -75,7 +77,7 @@ class Message(NamedTuple):
             raise SnapshotError("the message is none of ours, or damaged") from None
         if not isinstance(destination, str) or not inflate.eof:
             raise SnapshotError("the message is none of ours, or damaged")
-        return cls(destination, Snapshot.load(unfolded))
+        return cls(destination, Piece(Snapshot.load(unfolded)))
 
 
 class Spool:
@@ -101,13 +103,16 @@ class Spool:
                 self._client = boto3.client("sqs", config=CONFIG)
             return self._client
 
-    def put(self, message: Message) -> None:
+    def put(self, message: Message, delay_s: int = 0) -> None:
         """Keep a snapshot until the redriver delivers it; in several messages where it must be.
+
+        Args:
+            delay_s: how long the redriver does not see it, at most 900.
 
         Raises:
             SpoolError: the queue did not take it.
         """
-        self._put(message, None)
+        self._put(message, None, delay_s)
 
     def bury(self, message: Message, reason: str) -> None:
         """Put a snapshot that can never be delivered into the dead-letter queue, with the reason.
@@ -125,19 +130,19 @@ class Spool:
         """
         self._send(body, reason)
 
-    def _put(self, message: Message, reason: str | None) -> None:
-        body = message.dump()
-        if body is not None:
-            self._send(body, reason)
-            return
-        try:
-            halves = message.snapshot.split()
-        except SnapshotError:
-            raise SpoolError("a single reading is larger than a message of the queue") from None
-        for half in halves:
-            self._put(Message(message.destination, half), reason)
+    def _put(self, message: Message, reason: str | None, delay_s: int = 0) -> None:
+        def take(piece: Piece) -> By | None:
+            body = Message(message.destination, piece).dump()
+            if body is not None:
+                self._send(body, reason, delay_s)
+                return None
+            if not piece.split(By.SIZE):
+                raise SpoolError("a single figure is larger than a message of the queue")
+            return By.SIZE
 
-    def _send(self, body: str, reason: str | None) -> None:
+        in_parts(message.piece, take)
+
+    def _send(self, body: str, reason: str | None, delay_s: int = 0) -> None:
         attributes: dict[str, MessageAttributeValueTypeDef] = {}
         try:
             url = self._url
@@ -146,7 +151,10 @@ class Spool:
                 if text := _reason(reason, body):
                     attributes["reason"] = {"DataType": "String", "StringValue": text}
             receipt = self.client.send_message(
-                QueueUrl=url, MessageBody=body, MessageAttributes=attributes
+                QueueUrl=url,
+                MessageBody=body,
+                MessageAttributes=attributes,
+                DelaySeconds=delay_s,
             )
         except (ClientError, BotoCoreError) as error:
             raise SpoolError(f"SQS did not take a message ({word_for(error)})") from None

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from relay_metrics.deadline import Deadline, ended
-from relay_metrics.deliver.delivery import deliver, encode
-from relay_metrics.deliver.push import Outcome
+from relay_metrics.deliver.delivery import Left, Outcome, deliver
+from relay_metrics.deliver.pieces import Piece
 from relay_metrics.errors import PushError, Unavailable
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.settings import Destination
@@ -79,21 +79,20 @@ def tell(
         (reading.time_ms or snapshot.time_ms, at) for at, reading in enumerate(snapshot.readings)
     )
     for name in told.keys() & failed.keys() if times else ():
-        told[name] = Told(
-            name, snapshot.relay, Outcome(error=failed[name]), (times[0][0], times[-1][0])
-        )
+        untried = Outcome(left=[Left(Piece(snapshot), failed[name], snapshot.samples)])
+        told[name] = Told(name, snapshot.relay, untried, (times[0][0], times[-1][0]))
     for start in range(0, len(times), _READINGS):
         chosen = [snapshot.readings[at] for _, at in times[start : start + _READINGS]]
         taking = [one for name, one in keepers.items() if told[name].missing is None]
         if not taking:
             break
-        encoded = encode(replace(snapshot, readings=chosen))
+        piece = Piece(replace(snapshot, readings=chosen))
+        ends = deadline.or_after(runtime.environment.push_timeout_s)
         pushes = {
-            one.name: pool.submit(deliver, encoded, one, runtime, invocation, deadline)
-            for one in taking
+            one.name: pool.submit(deliver, piece, one, runtime, invocation, ends) for one in taking
         }
         late = {
-            one.name: Outcome(error=Unavailable(one.name, "no end within the time"))
+            one.name: Outcome.failed(piece, Unavailable(one.name, "no end within the time"))
             for one in taking
         }
         for name, outcome in (late | ended(pushes, deadline)).items():

@@ -1,0 +1,80 @@
+"""Parts of a request: bytes that are one `ExportMetricsServiceRequest` when put together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.sdk.metrics.export import MetricsData
+
+from relay_metrics.errors import EncodingError
+
+
+class Part(NamedTuple):
+    """Some of a snapshot's data points.
+
+    Attributes:
+        data: an `ExportMetricsServiceRequest`, serialised, not compressed. Protobuf reads several
+            of them, one after the other, as one.
+        points: how many data points it has, without those that are only carried along.
+        things: how many of the snapshot's things (`len`) it is made of.
+        histograms: the tables that its histograms come to in GreptimeDB, which keeps only the last
+            histogram of a table in a request: two parts that share one go into two requests.
+    """
+
+    data: bytes
+    points: int
+    things: int
+    histograms: frozenset[str] = frozenset()
+
+
+def encoded(metrics: MetricsData, *, things: int, carried: int = 0) -> Part | None:
+    """Metrics as the SDK's encoder writes them; None where there are none, and no things.
+
+    Args:
+        carried: how many of the points are not to be counted.
+
+    Raises:
+        EncodingError: the encoder refused them, or encoded other than all of their points.
+    """
+    given = sum(
+        len(metric.data.data_points)
+        for resource in metrics.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    )
+    if not given and not things:
+        return None
+    try:
+        request = encode_metrics(metrics)
+        data = request.SerializeToString()
+    # the encoder wraps whatever went wrong into a bare Exception
+    except Exception as error:  # noqa: BLE001
+        raise EncodingError(f"cannot be encoded ({type(error).__name__})") from None
+    points, histograms = 0, set()
+    for metric in _metrics(request):
+        sort = metric.WhichOneof("data")
+        points += len(getattr(metric, sort).data_points) if sort else 0
+        if sort == "histogram":
+            histograms.add(table(metric.name))
+    if points != given:
+        raise EncodingError(f"{given} points were given and {points} encoded")
+    return Part(data, points - carried, things, frozenset(histograms))
+
+
+def table(name: str) -> str:
+    """The table that a metric without a unit comes to in GreptimeDB.
+
+    >>> table("a:b__c"), table("_a")
+    ('a_b_c', 'a')
+    """
+    return "_".join(re.findall("[a-zA-Z0-9]+", name))
+
+
+def _metrics(request: ExportMetricsServiceRequest) -> Iterator[Any]:
+    for resource in request.resource_metrics:
+        for scope in resource.scope_metrics:
+            yield from scope.metrics

@@ -1,0 +1,138 @@
+"""A snapshot in requests and in parts: together they tell what it tells, and each stands alone."""
+
+from __future__ import annotations
+
+import gzip
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+from relay_metrics.convert import record_points
+from relay_metrics.deliver import pieces
+from relay_metrics.deliver.pieces import By, Piece, Request, in_parts
+from relay_metrics.errors import EncodingError
+from relay_metrics.snapshot import Family, FamilyType, Series, Snapshot
+from tests.otlp import points, request_of
+from tests.unit.snapshots import TIME_MS, snapshots
+
+MOST = 600
+"""Bytes of a request, in place of 32 MiB."""
+
+
+def requests_of(snapshot: Snapshot) -> list[Request]:
+    """All that would be pushed of it."""
+    found: list[Request] = []
+
+    def take(piece: Piece) -> By | None:
+        request = piece.request
+        if request is None:
+            return By.SIZE
+        found.append(request)
+        return None
+
+    in_parts(Piece(snapshot), take)
+    return found
+
+
+def opened(request: Request) -> ExportMetricsServiceRequest:
+    return ExportMetricsServiceRequest.FromString(gzip.decompress(request.body))
+
+
+def told(*snapshots: Snapshot) -> Counter[str]:
+    return Counter(points(map(request_of, snapshots)))
+
+
+@given(snapshots)
+@hypothesis_settings(deadline=None)
+def test_its_requests_tell_all_of_a_snapshot(snapshot: Snapshot) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "MAX_REQUEST_BYTES", MOST)
+        patch.setattr("relay_metrics.convert.READINGS_AT_ONCE", 1)
+        patch.setattr("relay_metrics.convert.exposition.SERIES_AT_ONCE", 1)
+        made = requests_of(snapshot)
+    everything = told(snapshot)
+    lines = [Counter(points([opened(one)])) for one in made]
+    carried = Counter(line for line in everything if "gauge relay_up {flag}" in line)
+    again = Counter({line: count * (len(made) - 1) for line, count in carried.items()})
+    assert sum(lines, Counter()) == everything + again
+    assert all(carried <= one for one in lines), "each says of the run whether it was up"
+    assert sum(one.points for one in made) == snapshot.samples + record_points(snapshot)
+    assert Piece(snapshot).points == snapshot.samples + record_points(snapshot)
+    for request in made:
+        assert request.size == len(gzip.decompress(request.body))
+        histograms = [
+            metric.name
+            for resource in opened(request).resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.WhichOneof("data") == "histogram"
+        ]
+        assert len(set(histograms)) == len(histograms), "the last would overwrite the others"
+
+
+@given(snapshots, st.sampled_from(By))
+@hypothesis_settings(deadline=None)
+def test_the_parts_of_a_split_tell_all_of_it_once(snapshot: Snapshot, by: By) -> None:
+    parts = [part.snapshot for part in Piece(snapshot).split(by)]
+    if not parts:
+        return
+    carried = Counter(line for line in told(snapshot) if "gauge relay_up {flag}" in line)
+    again = Counter({line: count * (len(parts) - 1) for line, count in carried.items()})
+    assert told(*parts) == told(snapshot) + again
+    assert sum(Piece(one).points for one in parts) == Piece(snapshot).points
+    joined = parts[-1].joined(parts[:-1])
+    assert told(joined) == told(snapshot)
+
+
+@given(snapshots)
+@hypothesis_settings(deadline=None)
+def test_it_is_split_down_to_single_metrics(snapshot: Snapshot) -> None:
+    smallest: list[Snapshot] = []
+
+    def take(piece: Piece) -> By | None:
+        if piece.split(By.METRIC):
+            return By.METRIC
+        smallest.append(piece.snapshot)
+        return None
+
+    in_parts(Piece(snapshot), take)
+    assert all(len(one.metrics) <= 1 for one in smallest)
+    assert sorted(m for one in smallest for m in one.metrics) == sorted(snapshot.metrics)
+
+
+def test_a_request_is_cut_at_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "MAX_REQUEST_BYTES", 300_000)
+    series = tuple(Series({"n": str(at)}, at) for at in range(20_000))
+    families = [Family("a", FamilyType.GAUGE, "", series)]
+    made = requests_of(Snapshot("wyolet-relay", "w", TIME_MS, {}, families=families))
+    assert len(made) > 2
+    assert all(one.size <= 300_000 for one in made)
+    assert sum(one.points for one in made) == 20_000
+
+
+def test_requests_and_parts_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    series = tuple(Series({"n": str(at)}, at) for at in range(4))
+    families = [Family("a", FamilyType.GAUGE, "", series)]
+    piece = Piece(Snapshot("wyolet-relay", "w", TIME_MS, {}, families=families))
+    assert piece.request is piece.request
+    assert piece.packed is piece.packed
+    assert piece.split(By.SIZE) is piece.split(By.SIZE)
+
+
+def test_a_figure_that_cannot_be_encoded_is_counted_all_the_same() -> None:
+    good = Series({}, buckets=((float("inf"), 2),), count=2)
+    bad = Series({"n": "1"}, buckets=((float("inf"), 2**65),), count=2**65)
+    families = [Family("a", FamilyType.HISTOGRAM, "", (good, bad))]
+    piece = Piece(Snapshot("wyolet-relay", "w", TIME_MS, {}, families=families))
+    with pytest.raises(EncodingError):
+        _ = piece.request
+    assert piece.points == 2
+    well, ill = piece.split(By.SIZE)
+    assert well.request
+    assert well.request.points == 1
+    with pytest.raises(EncodingError):
+        _ = ill.request
