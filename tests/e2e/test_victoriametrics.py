@@ -298,7 +298,15 @@ def _collect(relay: str, destination: str) -> None:
     assert report["relays"][0]["error"] is None
     samples = report["relays"][0]["samples"]
     assert report["destinations"] == [
-        {"name": "default", "pushed": samples, "spooled": 0, "rejected": 0, "error": None}
+        {
+            "name": "default",
+            "pushed": samples,
+            "spooled": 0,
+            "rejected": 0,
+            "dead_lettered": 0,
+            "write_cost": None,
+            "error": None,
+        }
     ]
 
 

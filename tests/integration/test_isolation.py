@@ -16,7 +16,7 @@ import pytest
 from local.http_server import Fault
 from local.relay import ClaudeRelay, Key
 from relay_metrics.convert import convert
-from relay_metrics.deliver import delivery
+from relay_metrics.deliver import delivery, pieces
 from relay_metrics.deliver.spool import Message, Spool
 from relay_metrics.snapshot import Snapshot
 from tests.integration.conftest import System
@@ -132,7 +132,7 @@ def test_a_snapshot_that_cannot_be_converted_costs_only_itself(
     there = system.receiver()
     system.put_secret()
     with monkeypatch.context() as patch:
-        patch.setattr(delivery, "convert", fails_for("odd", convert))
+        patch.setattr(pieces, "convert", fails_for("odd", convert))
         ended = system.collect()
     assert ended.error is None
     assert "relay_requests_total" in there.of(relay_name="plain")

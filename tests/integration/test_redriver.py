@@ -108,7 +108,7 @@ def test_a_message_waits_by_its_receive_count(system: System) -> None:
     [
         (Fault(status=400, body=b'{"error":"no database"}'), "answered 400 (no database)"),
         (Fault(status=500, body=b'{"error":"incompatible existing tables"}'), "incompatible"),
-        (Fault(status=413), "413 for a single data point"),
+        (Fault(status=413), "413 for what cannot be split further"),
     ],
 )
 def test_what_can_never_succeed_goes_to_the_dead_letter_queue(

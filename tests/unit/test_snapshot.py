@@ -189,14 +189,17 @@ def parts(snapshot: Snapshot) -> list[Snapshot]:
 @given(snapshots)
 def test_its_parts_make_the_same_series(snapshot: Snapshot) -> None:
     split = parts(snapshot)
-    assert told(*split) == told(snapshot)
+    carried = [line for line in told(snapshot) if "gauge relay_up {flag}" in line]
+    assert told(*split) == sorted(told(snapshot) + carried * (len(split) - 1))
     assert sum(part.samples for part in split) == snapshot.samples
 
 
-def test_only_the_first_part_tells_of_the_run() -> None:
+def test_only_the_first_part_tells_of_the_run_and_the_others_whether_it_was_up() -> None:
     first, second = WHOLE.split()
+    assert WHOLE.scrape
     assert first.scrape == WHOLE.scrape
-    assert second.scrape is None
+    assert second.scrape == Scrape(WHOLE.scrape.up, None, None)
+    assert Snapshot.load(second.dump()).scrape == second.scrape
 
 
 @pytest.mark.parametrize("count", [0, 1])

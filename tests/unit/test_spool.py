@@ -7,8 +7,8 @@ import json
 import random
 import threading
 from base64 import b64decode, b64encode
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -141,17 +141,23 @@ def plain(snapshot: Snapshot) -> Any:
     return json.loads(snapshot.dump())
 
 
-def joined(parts: Sequence[Snapshot]) -> Any:
-    """What several snapshots say together; a family that was cut is put together again."""
-    families: list[Family] = []
-    for one in (one for part in parts for one in part.families):
-        last = families[-1] if families else None
-        if last and (last.name, last.type, last.help) == (one.name, one.type, one.help):
-            families[-1] = Family(one.name, one.type, one.help, (*last.series, *one.series))
-        else:
-            families.append(one)
-    readings = [reading for part in parts for reading in part.readings]
-    return plain(replace(parts[0], readings=readings, families=families))
+def figures(parts: Sequence[Snapshot]) -> Counter[str]:
+    """Every figure that several snapshots tell, with all that it is told with."""
+    parts = [Snapshot.load(part.dump()) for part in parts]
+    return Counter(
+        [
+            repr((one._replace(fields={path: value}), part.time_ms, part.resource))
+            for part in parts
+            for one in part.readings
+            for path, value in one.fields.items()
+        ]
+        + [
+            repr((family._replace(series=(one,)), part.time_ms, part.resource))
+            for part in parts
+            for family in part.families
+            for one in family.series
+        ]
+    )
 
 
 def singles(message: Message) -> list[Message]:
@@ -238,8 +244,9 @@ def test_what_is_too_large_is_split_and_says_the_same(snapshot: Snapshot, most: 
     parts = [Message.load(body) for _, body, _ in queues.sent]
     assert all(len(body) <= most for _, body, _ in queues.sent)
     assert all(part.snapshot.time_ms == snapshot.time_ms for part in parts)
-    assert [part.snapshot.scrape for part in parts[1:]] == [None] * (len(parts) - 1)
-    assert joined([part.snapshot for part in parts]) == joined([snapshot])
+    carried = None if snapshot.scrape is None else snapshot.scrape.to_carry()
+    assert [part.snapshot.scrape for part in parts[1:]] == [carried] * (len(parts) - 1)
+    assert figures([part.snapshot for part in parts]) == figures([snapshot])
 
 
 def readings(count: int, text: Callable[[int], str]) -> tuple[Reading, ...]:
@@ -256,7 +263,9 @@ def test_a_large_snapshot_fits_in_messages_of_their_real_size() -> None:
     queues = Queues()
     spool_of(queues).put(Message("d", Piece(snapshot)))
     assert len(queues.sent) > 1
-    assert joined([Message.load(body).snapshot for _, body, _ in queues.sent]) == plain(snapshot)
+    assert figures([Message.load(body).snapshot for _, body, _ in queues.sent]) == figures(
+        [snapshot]
+    )
 
 
 def test_what_unfolds_to_more_than_a_reader_takes_is_split(
@@ -266,13 +275,15 @@ def test_what_unfolds_to_more_than_a_reader_takes_is_split(
     snapshot = Snapshot("claude-relay", "r", 0, {}, None, readings(5000, lambda _: "x" * 50))
     queues = Queues()
     spool_of(queues).put(Message("d", Piece(snapshot)))
-    assert joined([Message.load(body).snapshot for _, body, _ in queues.sent]) == plain(snapshot)
+    assert figures([Message.load(body).snapshot for _, body, _ in queues.sent]) == figures(
+        [snapshot]
+    )
 
 
 def test_a_reading_that_is_larger_than_a_message() -> None:
     huge = "".join(noise(at) for at in range(8000))
     snapshot = Snapshot("claude-relay", "r", 0, {}, None, readings(1, lambda _: huge))
-    with pytest.raises(SpoolError, match="a single reading is larger"):
+    with pytest.raises(SpoolError, match="a single figure is larger"):
         spool_of(Queues()).put(Message("d", Piece(snapshot)))
 
 

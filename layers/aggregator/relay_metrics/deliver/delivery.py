@@ -137,7 +137,7 @@ class _Delivery:
         try:
             request = piece.request
         except EncodingError as error:
-            return By.SIZE, Impossible(name, str(error))
+            return self._refused(By.SIZE, Impossible(name, str(error)))
         if request is None:
             return By.SIZE, None
         if request.points == 0:  # it has nothing but what is carried along
@@ -150,16 +150,19 @@ class _Delivery:
             self._too_large = request
             return By.SIZE, Impossible(name, _TOO_LARGE, 413)
         except Impossible as error:
-            self._refusals += 1
-            if self._outcome.pushed == 0 and self._refusals == MOST_REFUSALS:
-                self._over = error
-            return By.METRIC, error
+            return self._refused(By.METRIC, error)
         except PushError as error:
             slow = isinstance(error, Unavailable) and error.timed_out and request.large
             if not slow or error.status is None:  # its own time is over, not a proxy's
                 self._over = error
             return By.SIZE if slow else None, error
         return None, None
+
+    def _refused(self, by: By, error: Impossible) -> tuple[By, Impossible]:
+        self._refusals += 1
+        if self._outcome.pushed == 0 and self._refusals == MOST_REFUSALS:
+            self._over = error
+        return by, error
 
     def _count(self, request: Request, taken: Taken) -> None:
         rejected = min(taken.rejected, request.points)

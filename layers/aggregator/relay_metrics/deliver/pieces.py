@@ -62,10 +62,14 @@ class Piece:
     Args:
         snapshot: what it tells.
         request: what was made of it; it is made when it is first needed where this is None.
+        quiet: whether a fault of ours in it was logged already, of what it is a part of.
     """
 
-    def __init__(self, snapshot: Snapshot, request: Request | None = None) -> None:
+    def __init__(
+        self, snapshot: Snapshot, request: Request | None = None, *, quiet: bool = False
+    ) -> None:
         self.snapshot = snapshot
+        self._quiet = quiet
         self._lock = threading.RLock()
         self._requests: list[Piece] | None = None
         self._request = request
@@ -116,7 +120,8 @@ class Piece:
                     self._split[by] = tuple(self._requests)
                 else:
                     parts = _halves(self.snapshot) if by is By.SIZE else _metrics(self.snapshot)
-                    self._split[by] = tuple(map(Piece, parts))
+                    quiet = self._error is not None
+                    self._split[by] = tuple(Piece(part, quiet=quiet) for part in parts)
             return self._split[by]
 
     def _encode(self) -> None:
@@ -127,9 +132,9 @@ class Piece:
         except EncodingError as error:
             self._error = error
         except Exception as fault:  # noqa: BLE001 - a fault of ours must not cost the other relays
-            logger.exception(
-                "a fault while converting a snapshot", extra={"relay": self.snapshot.relay}
-            )
+            if not self._quiet:
+                relay = self.snapshot.relay
+                logger.exception("a fault while converting a snapshot", extra={"relay": relay})
             name = type(fault).__name__
             self._error = EncodingError(f"a fault of relay-metrics ({name}), see the log")
         else:
