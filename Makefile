@@ -6,7 +6,9 @@ SHELL := /bin/sh
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 # The compiled requirements are complete: nothing is left for pip to work out.
-PIP_INSTALL := -m pip install --disable-pip-version-check --quiet --require-hashes --no-deps
+# A user's pip.conf may say where else to install: not here.
+PIP_INSTALL := -m pip install --disable-pip-version-check --quiet --require-hashes --no-deps \
+	--no-user --prefix=
 # SAM would report each use of it.
 export SAM_CLI_TELEMETRY := 0
 
@@ -21,7 +23,7 @@ CHECKOV := .venv-checkov/.stamp
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
 demo: $(LOCAL) ## The whole way on this machine, from a demo relay into a store
@@ -77,6 +79,10 @@ cost: $(DEV) ## Measure what the bill is made of, and write the tables of docs/c
 build: $(DEPLOY) ## sam build: the functions, and the layer for either processor
 	PYTHON="$(CURDIR)/.venv-deploy/bin/python" .venv-deploy/bin/sam build $(ARGS)
 
+.PHONY: package
+package: build $(LOCAL) ## The template, a zip for each artefact and their checksums, into dist/
+	@.venv/bin/python -m scripts.package $(if $(BUCKET),--bucket "$(BUCKET)" --prefix "$(PREFIX)")
+
 .PHONY: validate
 validate: $(DEPLOY) $(CHECKOV) ## sam validate --lint, cfn-lint with its information rules, checkov
 	.venv-deploy/bin/sam validate --lint
@@ -98,7 +104,7 @@ lock: $(DEPLOY) ## Pin the requirements anew, and write NOTICE after them
 
 .PHONY: clean
 clean: ## Remove what was made here, the environments included
-	rm -rf .venv .venv-deploy .venv-checkov .aws-sam .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-deploy .venv-checkov .aws-sam dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .PHONY: .venv
 .venv: $(DEV)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samtranslator.yaml_helper import yaml_parse
 
 from local.stack import CREDENTIALS, PASSED_ON
 from relay_metrics import settings as settings_package
@@ -28,7 +29,8 @@ OF_THE_STACK = {"SECRET_ID", "SPOOL_QUEUE_URL"}
 """Variables whose value the stack itself gives."""
 
 PROGRAMS = {"make", "sam", "aws", "cat", "rm", "git"}
-MADE_BY_THE_READER = {"secret.json"}
+MADE = {"secret.json", "dist/template.yaml"}
+"""By the reader, or by a command before."""
 
 
 def section(text: str, heading: str) -> str:
@@ -163,7 +165,29 @@ def commands() -> Iterator[Any]:
                     yield pytest.param(shlex.split(command), id=f"{path.name}: {command.strip()}")
 
 
-@pytest.mark.parametrize("words", [*commands()])
+def of_the_workflow() -> Iterator[Any]:
+    """The commands of the sample of a GitHub Actions workflow."""
+    workflow = yaml_parse((ROOT / "docs/examples/deploy.yml").read_text("utf-8"))
+    for step in workflow["jobs"]["deploy"]["steps"]:
+        if "run" in step:
+            command = re.sub(r"\$\{\{.*?\}\}", "…", step["run"])
+            yield pytest.param(shlex.split(command), id=f"deploy.yml: {command}")
+
+
+def test_the_workflow_builds_validates_and_deploys_with_a_role_that_it_assumes() -> None:
+    workflow = yaml_parse((ROOT / "docs/examples/deploy.yml").read_text("utf-8"))
+    assert workflow["permissions"]["id-token"] == "write"
+    commands = [words.values[0] for words in of_the_workflow()]
+    assert [words[:2] for words in commands[:3]] == [
+        ["sam", "build"],
+        ["sam", "validate"],
+        ["sam", "deploy"],
+    ]
+    role = [step for step in workflow["jobs"]["deploy"]["steps"] if "with" in step][-1]["with"]
+    assert role.keys() == {"role-to-assume", "aws-region"}
+
+
+@pytest.mark.parametrize("words", [*commands(), *of_the_workflow()])
 def test_a_command_names_only_what_exists(words: list[str]) -> None:
     set_before = [word for word in words if re.match(r"[A-Z_]+=", word)]
     program, *arguments = [word for word in words if word not in set_before]
@@ -173,7 +197,7 @@ def test_a_command_names_only_what_exists(words: list[str]) -> None:
         assert {word.partition("=")[0] for word in set_before} <= {
             *CREDENTIALS,
             *PASSED_ON,
-            "ARGS",
+            *("ARGS", "BUCKET", "PREFIX"),
         }
     if program == "sam":
         if "invoke" in arguments:
@@ -182,7 +206,7 @@ def test_a_command_names_only_what_exists(words: list[str]) -> None:
         assert set(overridden) <= TEMPLATE["Parameters"].keys()
     for word in words:
         name = word.removeprefix("file://")
-        if name.endswith((".json", ".yaml", ".py")) and name not in MADE_BY_THE_READER:
+        if name.endswith((".json", ".yaml", ".py")) and name not in MADE:
             assert (ROOT / name).exists()
 
 
