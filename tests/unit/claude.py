@@ -62,6 +62,10 @@ class Run:
             found[name] = reading
         return found
 
+    def whole(self) -> set[str]:
+        """The names of the keys of which more is told than their running totals."""
+        return set(self.figures("day_resets_s"))
+
     def figures(self, field: str) -> dict[str, Number]:
         """A field of each key that has it, by the key's name."""
         keys = self.keys().items()

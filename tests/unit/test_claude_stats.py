@@ -12,7 +12,7 @@ from local.http_server import Fault, Request, Response
 from local.relay import ClaudeRelay, Key
 from local.relay.demo import demo_keys, many_keys
 from relay_metrics.relays.claude import keys as claude_keys
-from relay_metrics.relays.claude.keys import Memory, instance_id
+from relay_metrics.relays.claude.keys import Known, Memory, instance_id
 from relay_metrics.snapshot import Scope
 from tests.unit.claude import BATCH, MODELS, NOW, STATS, Asker, Clock, used
 
@@ -95,7 +95,7 @@ def test_few_keys_are_asked_everything_and_many_in_turn() -> None:
     with a_relay(*many_keys(40)) as relay, Asker(relay, ids(relay)) as asker:
         run = asker.run()
         assert run.scans == 10
-        assert run.calls[BATCH] == 2
+        assert run.calls[BATCH] == 2 + 4, "four of them by themselves, for their cost of 0"
         assert 36 <= run.calls[STATS] <= 40, "those that were used, and those whose turn it is"
         assert run.fetched.up
         assert len(run.figures("usage.total.requests")) == 40, "unused ones by their batch"
@@ -212,11 +212,13 @@ def test_keys_that_idled_this_month_are_asked_every_run() -> None:
         used(relay, keys)
         assert isinstance(relay.clock, Clock)
         relay.clock.now += 40 * 86_400
-        run = asker.run()
-    assert run.failures == {}
-    assert run.calls == {BATCH: 2, STATS: 40}
-    assert run.scans == 0
-    assert len(run.figures("usage.total.cost")) == len(run.figures("limits.tokenLimit")) == 40
+        runs = [asker.run(), asker.run()]
+    for run, alone in zip(runs, (40, 0), strict=True):
+        # that a cost of before this month is none is asked, and then known
+        assert run.calls == {BATCH: 2 + alone, STATS: 40}
+        assert run.failures == {}
+        assert run.scans == 0
+        assert len(run.figures("usage.total.cost")) == len(run.figures("limits.tokenLimit")) == 40
 
 
 @pytest.mark.parametrize("budget", [0, 1, 4, 9])
@@ -228,10 +230,10 @@ def test_keys_that_no_scan_is_left_for_are_counted(budget: int) -> None:
     ):
         run = asker.run()
         told = set(run.keys())
-        # without a scan, one of them tells whether the relay is up
-        asked = max(budget, 1)
-        assert run.calls[STATS] == asked
-        assert run.failures["user-stats", "no_scan_left"] == 20 - asked
+        assert run.fetched.up
+        assert run.calls[STATS] == budget
+        assert run.calls["/health"] == (budget == 0), "which tells whether the relay is up"
+        assert run.failures["user-stats", "no_scan_left"] == 20 - budget
         for _ in range(40 if budget else 0):
             run = asker.run()
             assert run.scans <= budget
@@ -307,10 +309,7 @@ def test_what_is_remembered_of_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(claude_keys, "MOST_REMEMBERED", 2)
     memory = Memory()
     for key_id in "abac":
-        memory.keep("http://relay.test", claude_keys.Key(key_id, key_id, created_ms=1))
-    recalled = [claude_keys.Key(key_id, key_id) for key_id in "abc"]
-    for key in recalled:
-        memory.recall("http://another.test", key)
-        assert key.created_ms is None
-        memory.recall("http://relay.test", key)
-    assert [key.created_ms for key in recalled] == [1, None, 1], "the longest unseen one is gone"
+        memory.keep("http://relay.test", key_id, Known("", 1, None, None))
+    assert [memory.recall("http://another.test", key_id) for key_id in "abc"] == [None] * 3
+    recalled = [memory.recall("http://relay.test", key_id) is not None for key_id in "abc"]
+    assert recalled == [True, False, True], "the longest unseen one is gone"

@@ -42,6 +42,8 @@ class Metric(NamedTuple):
         null: what null means there; None where null is no value and is left out.
         running: a total that only grows: a monotonic cumulative Sum. All others are Gauges.
         fresh: how old its value can be.
+        also: other endpoints that tell the same figure.
+        spent_of: the field of the limit that it is spent of.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Metric(NamedTuple):
     null: Number | None = None
     running: bool = False
     fresh: str = EVERY_RUN
+    also: tuple[str, ...] = ()
+    spent_of: str = ""
 
 
 ATTRIBUTES: Mapping[Scope, tuple[str, ...]] = MappingProxyType(
@@ -88,6 +92,7 @@ _MODELS = "user-model-stats"
 _BATCH = "batch-stats"
 _CALENDAR = "the relay's calendar"
 _KEYS = "admin/api-keys"
+_USAGE = "admin/usage-stats"
 _DASHBOARD = "admin/dashboard"
 _CONCURRENCY = "admin/concurrency"
 _HEALTH = "health"
@@ -101,7 +106,9 @@ _OF_PROVIDER = "as of the relay's latest look at the provider; left out when tha
 
 def _total(name: str, unit: str, description: str, field: str, running: bool = True) -> Metric:
     path = f"usage.total.{field}"
-    return Metric(name, Scope.KEY, unit, description, path, _STATS, running=running)
+    # what is in individual of a batch has no cost
+    also = (_USAGE,) if field == "cost" else (_USAGE, _BATCH)
+    return Metric(name, Scope.KEY, unit, description, path, _STATS, running=running, also=also)
 
 
 def _limit(
@@ -109,11 +116,26 @@ def _limit(
     unit: str,
     description: str,
     field: str,
+    *,
     null: Number | None = 0,
     fresh: str = _OF_USED,
+    spent_of: str = "",
 ) -> Metric:
-    path = f"limits.{field}"
-    return Metric(name, Scope.KEY, unit, description, path, _STATS, null, fresh=fresh)
+    path, spent_of = f"limits.{field}", spent_of and f"limits.{spent_of}"
+    # the list has the limits, and not what is spent of them
+    also = () if spent_of else (_KEYS,)
+    return Metric(
+        name,
+        Scope.KEY,
+        unit,
+        description,
+        path,
+        _STATS,
+        null,
+        fresh=fresh,
+        also=also,
+        spent_of=spent_of,
+    )
 
 
 def _period(name: str, unit: str, description: str, field: str) -> Metric:
@@ -263,24 +285,28 @@ METRICS: tuple[Metric, ...] = (
         REQUESTS,
         "Requests counted in the active rate-limit window",
         "currentWindowRequests",
+        spent_of="rateLimitWindow",
     ),
     _limit(
         "relay_current_window_tokens",
         TOKENS,
         "Tokens counted in the active rate-limit window",
         "currentWindowTokens",
+        spent_of="rateLimitWindow",
     ),
     _limit(
         "relay_current_window_cost_usd",
         USD,
         "USD cost accumulated in the active rate-limit window",
         "currentWindowCost",
+        spent_of="rateLimitCost",
     ),
     _limit(
         "relay_current_window_seconds_remaining",
         SECONDS,
         "Seconds remaining in the active rate-limit window",
         "windowRemainingSeconds",
+        spent_of="rateLimitWindow",
     ),
     _limit(
         "relay_rate_limit_requests_limit",
@@ -305,6 +331,7 @@ METRICS: tuple[Metric, ...] = (
         USD,
         "USD cost incurred during the current day",
         "currentDailyCost",
+        spent_of="dailyCostLimit",
         null=None,
         fresh=EVERY_RUN,
     ),
@@ -325,6 +352,7 @@ METRICS: tuple[Metric, ...] = (
         USD,
         "USD spent on Opus tier usage in the current week",
         "weeklyOpusCost",
+        spent_of="weeklyOpusCostLimit",
         null=None,
         fresh=_OF_USED + "; with one, of used keys only where they have a weekly limit",
     ),
@@ -614,3 +642,9 @@ def rows(scope: Scope, source: str | None = None) -> tuple[Metric, ...]:
     return tuple(
         metric for metric in METRICS if metric.scope is scope and source in (None, metric.source)
     )
+
+
+@cache
+def told_by(scope: Scope, endpoint: str) -> tuple[Metric, ...]:
+    """The metrics of one kind of thing whose figure an endpoint tells, as its own or as well."""
+    return tuple(metric for metric in rows(scope) if endpoint in (metric.source, *metric.also))

@@ -1,23 +1,22 @@
-"""The requests of one run to one relay: bounded, side by side, each failure typed and counted."""
+"""The requests of one run to one relay: bounded, each failure typed and counted."""
 
 from __future__ import annotations
 
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor, wait
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any
 
 from relay_metrics.deadline import Deadline
 from relay_metrics.errors import ExchangeError, InvalidAnswer, RelayError, Unauthorised
 from relay_metrics.net.http import Answer, Client
 from relay_metrics.relays.limiter import Limiter
+from relay_metrics.relays.phases import Course, Phase, Request
 from relay_metrics.settings import Environment, Relay
 from relay_metrics.snapshot import Failure
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,20 +30,6 @@ class Shard:
     def first(self) -> bool:
         """Whether it is the one that speaks for the relay at large."""
         return self.index == 1
-
-
-class Request(NamedTuple, Generic[T]):
-    """A request to make beside others.
-
-    Attributes:
-        endpoint: what it is counted as, should it have no turn.
-        ask: makes it, in a thread of the pool; may raise a RelayError.
-        take: is given what `ask` gave.
-    """
-
-    endpoint: str
-    ask: Callable[[], T]
-    take: Callable[[T], None]
 
 
 class RelayClient:
@@ -88,7 +73,7 @@ class RelayClient:
         self._deadline = deadline
         self._renew = renew
         self._failures: Counter[tuple[str, str]] = Counter()
-        self._sentences: dict[str, None] = {}
+        self._sentences: dict[str, tuple[int, int]] = {}
         self._lock = threading.Lock()
 
     # -- one request
@@ -180,35 +165,34 @@ class RelayClient:
     # -- many requests
 
     def together(self, requests: Iterable[Request[Any]]) -> None:
-        """Make requests side by side, and take what they give, in their order, in this thread.
+        """Make requests side by side, and take each answer in this thread as soon as it is there.
 
         One that fails is counted, and so is one for which there is no time left.
         """
-        started = [(request, self._pool.submit(request.ask)) for request in requests]
-        # a request ends by itself at the deadline
-        ends = Deadline.after(self._deadline.left + 0.1)
-        for request, future in started:
-            # one after the other: what has come is taken while the others are under way
-            wait([future], timeout=ends.left)
-            if not future.done():
-                future.cancel()
-                message = "the run's time ran out"
-                self.failed(RelayError(self.relay.name, request.endpoint, "timeout", message))
-                continue
-            try:
-                given = future.result()
-            except RelayError as error:
-                self.failed(error)
-            else:
-                request.take(given)
+        self.in_phases([Phase("", (), lambda: [requests])])
+
+    def in_phases(self, phases: Sequence[Phase]) -> None:
+        """Make the requests of phases, as `together`: each begins when those it needs have ended.
+
+        A phase that needs one that is not among them never begins.
+        """
+        Course(phases, self._pool, self._deadline, self.failed, self.timed_out).run()
+
+    def timed_out(self, endpoint: str) -> RelayError:
+        """An error for a request that had no turn, or no end."""
+        return RelayError(self.relay.name, endpoint, "timeout", "the run's time ran out")
 
     # -- what went wrong
 
-    def failed(self, error: RelayError) -> None:
-        """Count a request that failed."""
+    def failed(self, error: RelayError, place: tuple[int, int] = (0, 0)) -> None:
+        """Count a request that failed.
+
+        Args:
+            place: of the request among all: `error` is of the first, whichever failed first.
+        """
         with self._lock:
             self._failures[error.endpoint, error.type] += 1
-            self._sentences[str(error)] = None
+            self._sentences[str(error)] = min(place, self._sentences.get(str(error), place))
 
     def left_out(self, endpoint: str, type: str, count: int = 1) -> None:
         """Count values of an answer that are left out."""
@@ -226,7 +210,7 @@ class RelayClient:
     def error(self) -> str | None:
         """A sentence on the requests that failed; None where none did."""
         with self._lock:
-            sentences = list(self._sentences)
+            sentences = sorted(self._sentences, key=self._sentences.__getitem__)
         if not sentences:
             return None
         more = f" (and {len(sentences) - 1} more)" if len(sentences) > 1 else ""

@@ -3,131 +3,116 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from relay_metrics import catalogue
 from relay_metrics.errors import RelayError
-from relay_metrics.relays.claude.accounts import PLATFORMS, account
+from relay_metrics.relays.claude.accounts import account
 from relay_metrics.relays.claude.admin import Administrator
 from relay_metrics.relays.claude.stats import counter
-from relay_metrics.relays.client import RelayClient, Request
+from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.values import dig, figures, number, text
-from relay_metrics.snapshot import Reading, Scope
+from relay_metrics.snapshot import Number, Reading, Scope
 
 DASHBOARD = "admin/dashboard"
 CONCURRENCY = "admin/concurrency"
 HEALTH = "health"
 
-Answer = Mapping[str, Any] | None
-"""An endpoint's answer; None where an older relay has no such endpoint."""
 
-
-class AtLarge:
-    """Gathers what the relay at large says in a run.
+class Dashboard(NamedTuple):
+    """What the dashboard says.
 
     Attributes:
-        readings: of the relay, of its accounts by state, and of each account.
-        utc_offset_hours: of its clock; None while it has not said.
+        utc_offset_hours: of the relay's clock; None where it does not say.
+        states: how many accounts there are, by platform and the relay's name of their state.
     """
 
-    def __init__(self, client: RelayClient, administrator: Administrator) -> None:
-        self.readings: list[Reading] = []
-        self.utc_offset_hours: float | None = None
-        self._client = client
-        self._administrator = administrator
-        self._without_accounts: set[str] = set()
+    figures: Mapping[str, Number]
+    utc_offset_hours: float | None
+    states: Mapping[str, Mapping[str, Number]]
 
-    def dashboard(self) -> Request[Answer]:
-        """Its accounts by state, what all its keys ever used, its clock. Three scans."""
+    @property
+    def empty(self) -> frozenset[str]:
+        """The platforms that have no account."""
+        return frozenset(name for name, states in self.states.items() if states.get("total") == 0)
 
-        def take(answer: Answer) -> None:
-            data = self._data(DASHBOARD, answer)
-            if data is None:
-                return
-            offset = number(data.get("systemTimezone"))
-            if offset is not None and abs(offset) <= 14:
-                self.utc_offset_hours = offset
-            platforms = dig(data, "overview.accountsByPlatform")
-            self._of_relay(DASHBOARD, data)
-            if isinstance(platforms, dict):
-                self.readings += _accounts_by_state(platforms)
-                self._without_accounts = {
-                    platform for platform, states in platforms.items() if dig(states, "total") == 0
-                }
+    def readings(self) -> Iterable[Reading]:
+        """Of the relay, and of its accounts by state."""
+        if self.figures:
+            yield Reading(Scope.RELAY, self.figures)
+        for platform, states in self.states.items():
+            for name, state in catalogue.ACCOUNT_STATES.items():
+                if name in states:
+                    attributes = {"platform": platform, "state": state}
+                    yield Reading(Scope.ACCOUNT_STATE, {"accounts": states[name]}, attributes)
 
-        ask = self._administrator.ask_if_there
-        return Request(DASHBOARD, lambda: ask(f"/{DASHBOARD}"), take)
 
-    def concurrency(self) -> Request[Answer]:
-        """The requests under way and waiting. One scan."""
+def dashboard(client: RelayClient, administrator: Administrator) -> Dashboard | None:
+    """Accounts by state, what all keys ever used, the relay's clock. Three scans.
 
-        def take(answer: Answer) -> None:
-            if answer is not None:
-                self._of_relay(CONCURRENCY, answer)
+    Returns:
+        None where an older relay has no such endpoint; so do those below.
 
-        ask = self._administrator.ask_if_there
-        return Request(CONCURRENCY, lambda: ask(f"/{CONCURRENCY}"), take)
-
-    def health(self) -> Request[Answer]:
-        """How long it has been up. Its own `status` is healthy even where its database is not."""
-
-        def ask() -> Answer:
-            try:
-                return self._client.ask_json("GET", f"/{HEALTH}", says_success=False)
-            except RelayError as error:
-                if error.status == 404:
-                    return None
-                raise
-
-        def take(answer: Answer) -> None:
-            if answer is not None:
-                self._of_relay(HEALTH, answer)
-
-        return Request(HEALTH, ask, take)
-
-    def accounts(self) -> Iterable[Request[list[Reading]]]:
-        """Each account of each platform but those that the dashboard calls empty. No scan."""
-        for platform in PLATFORMS:
-            if platform not in self._without_accounts:
-                yield self._accounts(platform)
-
-    def _accounts(self, platform: str) -> Request[list[Reading]]:
-        endpoint = f"admin/{platform}-accounts"
-
-        def ask() -> list[Reading]:
-            answer = self._administrator.ask_if_there(f"/{endpoint}")
-            if answer is None:
-                return []
-            rows = answer.get("data")
-            if not isinstance(rows, list):
-                message = "answered without a list of accounts"
-                raise self._client.invalid(endpoint, "incomplete", message)
-            left_out = counter(self._client, endpoint)
-            made = (account(platform, row, self._client.time_ms, left_out) for row in rows)
-            return [reading for reading in made if reading is not None]
-
-        return Request(endpoint, ask, self.readings.extend)
-
-    def _data(self, endpoint: str, answer: Answer) -> Mapping[str, Any] | None:
-        if answer is None:
-            return None
-        data = answer.get("data")
-        if isinstance(data, dict):
-            return data
-        self._client.failed(self._client.invalid(endpoint, "incomplete", "answered without data"))
+    Raises:
+        RelayError: the relay gives no answer.
+    """
+    answer = administrator.ask_if_there(f"/{DASHBOARD}")
+    if answer is None:
         return None
+    data = answer.get("data")
+    if not isinstance(data, dict):
+        raise client.invalid(DASHBOARD, "incomplete", "answered without data")
+    offset = number(data.get("systemTimezone"))
+    platforms = dig(data, "overview.accountsByPlatform")
+    return Dashboard(
+        figures(catalogue.rows(Scope.RELAY, DASHBOARD), data, counter(client, DASHBOARD)),
+        offset if offset is not None and abs(offset) <= 14 else None,
+        {
+            text(platform): {
+                name: count
+                for name in ("total", *catalogue.ACCOUNT_STATES)
+                if (count := number(dig(states, name))) is not None
+            }
+            for platform, states in (platforms.items() if isinstance(platforms, dict) else ())
+        },
+    )
 
-    def _of_relay(self, endpoint: str, answer: Mapping[str, Any]) -> None:
-        rows = catalogue.rows(Scope.RELAY, endpoint)
-        fields = figures(rows, answer, counter(self._client, endpoint))
-        if fields:
-            self.readings.append(Reading(Scope.RELAY, fields))
+
+def concurrency(client: RelayClient, administrator: Administrator) -> Mapping[str, Number] | None:
+    """The requests under way and waiting. One scan."""
+    return _of_relay(client, CONCURRENCY, administrator.ask_if_there(f"/{CONCURRENCY}"))
 
 
-def _accounts_by_state(platforms: Mapping[str, Any]) -> Iterable[Reading]:
-    for platform, states in platforms.items():
-        for name, state in catalogue.ACCOUNT_STATES.items():
-            count = number(dig(states, name))
-            if count is not None:
-                attributes = {"platform": text(platform), "state": state}
-                yield Reading(Scope.ACCOUNT_STATE, {"accounts": count}, attributes)
+def health(client: RelayClient) -> Mapping[str, Number] | None:
+    """How long it has been up. Its own `status` is healthy even where its database is not."""
+    try:
+        answer = client.ask_json("GET", f"/{HEALTH}", says_success=False)
+    except RelayError as error:
+        if error.status == 404:
+            return None
+        raise
+    return _of_relay(client, HEALTH, answer)
+
+
+def accounts(
+    client: RelayClient, administrator: Administrator, platform: str
+) -> list[Reading] | None:
+    """Each account of a platform."""
+    endpoint = f"admin/{platform}-accounts"
+    answer = administrator.ask_if_there(f"/{endpoint}")
+    if answer is None:
+        return None
+    rows = answer.get("data")
+    if not isinstance(rows, list):
+        raise client.invalid(endpoint, "incomplete", "answered without a list of accounts")
+    left_out = counter(client, endpoint)
+    made = (account(platform, row, client.time_ms, left_out) for row in rows)
+    return [reading for reading in made if reading is not None]
+
+
+def _of_relay(
+    client: RelayClient, endpoint: str, answer: Mapping[str, Any] | None
+) -> Mapping[str, Number] | None:
+    if answer is None:
+        return None
+    return figures(catalogue.rows(Scope.RELAY, endpoint), answer, counter(client, endpoint))

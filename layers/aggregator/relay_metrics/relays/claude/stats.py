@@ -5,16 +5,19 @@ What each answers, and what it costs the relay, is in `docs/relays.md`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from relay_metrics import catalogue
 from relay_metrics.errors import RelayError, Unauthorised
-from relay_metrics.relays.claude.keys import API, STATS, TOTALS, Key, KeyIds, renewed, with_id
+from relay_metrics.relays.claude.keys import API, Identity, KeyIds, renewed, with_id
+from relay_metrics.relays.claude.record import STATS, Batched, Described, Models, Stats
 from relay_metrics.relays.claude.settings import access
-from relay_metrics.relays.client import RelayClient, Request
-from relay_metrics.relays.values import dig, figures, number, text
-from relay_metrics.snapshot import Reading, Scope
+from relay_metrics.relays.client import RelayClient
+from relay_metrics.relays.values import dig, figures, instant_ms, number, text
+from relay_metrics.snapshot import Number, Scope
+
+USER_STATS, USER_MODELS, BATCH = "user-stats", "user-model-stats", "batch-stats"
 
 BATCH_SIZE = 30
 """The relay refuses more ids in one batch."""
@@ -22,81 +25,93 @@ BATCH_SIZE = 30
 REFUSALS = (400, 401, 403, 404)
 """What the relay answers for a key that it does not know, or that may not be read."""
 
-# a batch has no total cost of a key
-_BATCH_TOTALS = tuple(row for row in TOTALS if row.field != "usage.total.cost")
+_BATCH_TOTALS = tuple(
+    row for row in catalogue.told_by(Scope.KEY, BATCH) if row.field.startswith("usage.total.")
+)
+_BATCH_FIGURES = catalogue.rows(Scope.KEY, BATCH)
+_MODEL = catalogue.rows(Scope.MODEL)
 
 
-def ask_stats(client: RelayClient, key_ids: KeyIds, key: Key) -> Request[Mapping[str, Any]]:
-    """Its totals, limits and window."""
-    endpoint = "user-stats"
+def user_stats(client: RelayClient, key_ids: KeyIds, key: Identity) -> Stats:
+    """The totals, limits and window of a key. A scan where it never cost anything.
 
-    def ask() -> Mapping[str, Any]:
-        try:
-            data = _ask_by_id(client, key_ids, key, endpoint, {}).get("data")
-        except RelayError as error:
-            key.refused = error.status in REFUSALS
-            raise
-        if not isinstance(data, dict):
-            raise client.invalid(endpoint, "incomplete", "answered without data")
-        for path in ("usage.total", "limits"):
-            if not isinstance(dig(data, path), dict):
-                raise client.invalid(endpoint, "incomplete", f"answered without {path}")
-        return data
-
-    def take(data: Mapping[str, Any]) -> None:
-        key.told = True
-        key.describe(data, data["limits"])
-        told = figures(STATS, data, counter(client, endpoint))
-        key.fields.update(told)
-        key.count({row.field: told[row.field] for row in TOTALS if row.field in told})
-
-    return Request(endpoint, ask, take)
+    Raises:
+        RelayError: the relay refuses the key, or gives no answer.
+    """
+    key, answer = _ask_by_id(client, key_ids, key, USER_STATS, {})
+    data = answer.get("data")
+    if not isinstance(data, dict):
+        raise client.invalid(USER_STATS, "incomplete", "answered without data")
+    for path in ("usage.total", "limits"):
+        if not isinstance(dig(data, path), dict):
+            raise client.invalid(USER_STATS, "incomplete", f"answered without {path}")
+    told = figures(STATS, data, counter(client, USER_STATS))
+    return Stats(key, described(data, data["limits"]), told)
 
 
-def ask_models(client: RelayClient, key_ids: KeyIds, key: Key) -> Request[Sequence[Any]]:
-    """Its use of each model in the configured period. The relay scans for it."""
-    endpoint = "user-model-stats"
+def described(data: Mapping[str, Any], limits: Mapping[str, Any]) -> Described:
+    """What user-stats and the administrator's list tell alike.
+
+    Args:
+        limits: where the day and hour of its week are; they may be text.
+    """
+    day, hour = number(limits.get("weeklyResetDay")), number(limits.get("weeklyResetHour"))
+    known = day in range(1, 8) and hour in range(24)
+    return Described(
+        name=text(data.get("name")),
+        created_ms=instant_ms(data.get("createdAt")),
+        expires_ms=instant_ms(data.get("expiresAt")),
+        week=(int(day or 0), int(hour or 0)) if known else None,
+    )
+
+
+def user_models(client: RelayClient, key_ids: KeyIds, key: Identity) -> Models:
+    """The use that a key made of each model in the configured period. A scan.
+
+    Raises:
+        RelayError: as `user_stats`.
+    """
     period = client.environment.period
+    key, answer = _ask_by_id(client, key_ids, key, USER_MODELS, {"period": period})
+    rows = answer.get("data")
+    if not isinstance(rows, list):
+        raise client.invalid(USER_MODELS, "incomplete", "answered without a list of models")
+    # a relay before 1.1.263, whose rows have no isLegacy, answers alltime with the month's
+    old = any(isinstance(row, dict) and "isLegacy" not in row for row in rows)
+    told = "monthly" if period == "alltime" and old else period
+    return models(client, USER_MODELS, key, [_with_true_costs(row) for row in rows], told)
 
-    def ask() -> Sequence[Any]:
-        answer = _ask_by_id(client, key_ids, key, endpoint, {"period": period})
-        rows = answer.get("data")
-        if not isinstance(rows, list):
-            raise client.invalid(endpoint, "incomplete", "answered without a list of models")
-        return rows
 
-    def take(rows: Sequence[Any]) -> None:
-        left_out = counter(client, endpoint)
-        named = {text(row.get("model")): row for row in rows if isinstance(row, dict)}
-        if unnamed := len(rows) - len(named) + ("" in named):
-            client.left_out(endpoint, "invalid_row", unnamed)
-        named.pop("", None)
-        # a relay before 1.1.263, whose rows have no isLegacy, answers alltime with the month's
-        old = any("isLegacy" not in row for row in named.values())
-        told = "monthly" if period == "alltime" and old else period
-        most = client.environment.max_models_per_key
-        ranked = sorted(named, key=lambda model: -(number(named[model].get("allTokens")) or 0))
-        kept = set(ranked[:most])
-        key.models_left_out = len(named) - len(kept)
-        key.models = [
-            Reading(
-                Scope.MODEL,
-                figures(catalogue.rows(Scope.MODEL), _with_true_costs(row), left_out),
-                {"model": model, "period": told},
-            )
+def models(
+    client: RelayClient, endpoint: str, key: Identity, rows: Sequence[Any], period: str
+) -> Models:
+    """A key's rows of models, the most used ones where there are too many."""
+    left_out = counter(client, endpoint)
+    named = {text(row.get("model")): row for row in rows if isinstance(row, dict)}
+    if unnamed := len(rows) - len(named) + ("" in named):
+        client.left_out(endpoint, "invalid_row", unnamed)
+    named.pop("", None)
+    ranked = sorted(named, key=lambda model: -(number(named[model].get("allTokens")) or 0))
+    kept = set(ranked[: client.environment.max_models_per_key])
+    return Models(
+        key,
+        [
+            (figures(_MODEL, row, left_out), {"model": model, "period": period})
             for model, row in named.items()
             if model in kept
-        ]
+        ],
+        len(named) - len(kept),
+    )
 
-    return Request(endpoint, ask, take)
 
-
-def _with_true_costs(row: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_true_costs(row: Any) -> Any:
     """A model row whose `costs.total` is real, as it is everywhere but where billing is hidden.
 
     A relay with HIDE_CUSTOMER_BILLING_DETAILS answers with nothing but the rated cost, and calls it
     the total. It is known by a row that is not legacy and yet has neither `costs.real` nor prices.
     """
+    if not isinstance(row, dict):
+        return row
     costs = row.get("costs")
     hidden = row.get("isLegacy") is False and "pricing" not in row
     if hidden and isinstance(costs, dict) and "real" not in costs:
@@ -104,56 +119,50 @@ def _with_true_costs(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return row
 
 
-def ask_batches(client: RelayClient, keys: Sequence[Key]) -> Iterable[Request[Any]]:
-    """The day's and the month's usage of keys, and whether each was ever used. No scan."""
-    for start in range(0, len(keys), BATCH_SIZE):
-        yield _ask_batch(client, keys[start : start + BATCH_SIZE])
+class Batch(NamedTuple):
+    """An answer of batch-stats.
+
+    Attributes:
+        keys: those that may be read, by id.
+        cost: all that they ever cost together; None where it was not sent.
+    """
+
+    keys: Mapping[str, Batched]
+    cost: Number | None
 
 
-def _ask_batch(client: RelayClient, keys: Sequence[Key]) -> Request[Sequence[Any] | None]:
-    endpoint = "batch-stats"
+def batch_stats(client: RelayClient, ids: Sequence[str]) -> Batch | None:
+    """What at most `BATCH_SIZE` keys used ever, this month and today. No scan.
 
-    def ask() -> Sequence[Any] | None:
-        body = {"apiIds": [key.id for key in keys]}
-        try:
-            answer = client.ask_json("POST", API + endpoint, endpoint=endpoint, body=body)
-        except RelayError as error:
-            if error.status == 404:  # a relay before 1.1.126 has no such endpoint
-                return None
-            raise
-        individual = dig(answer, "data.individual")
-        if not isinstance(individual, list):
-            raise client.invalid(endpoint, "incomplete", "answered without individual")
-        return individual
+    Returns:
+        None where the relay is older than 1.1.126 and has no such endpoint.
 
-    def take(individual: Sequence[Any] | None) -> None:
-        if individual is None:
-            return
-        by_id = {text(one.get("apiId")): one for one in individual if isinstance(one, dict)}
-        left_out = counter(client, endpoint)
-        for key in keys:
-            one = by_id.get(key.id)
-            key.batched = one is not None
-            if one is not None:
-                _take_batched(key, one, left_out)
-
-    return Request(endpoint, ask, take)
+    Raises:
+        RelayError: the relay gives no answer.
+    """
+    try:
+        answer = client.ask_json("POST", API + BATCH, endpoint=BATCH, body={"apiIds": list(ids)})
+    except RelayError as error:
+        if error.status == 404:
+            return None
+        raise
+    individual = dig(answer, "data.individual")
+    if not isinstance(individual, list):
+        raise client.invalid(BATCH, "incomplete", "answered without individual")
+    by_id = {text(one.get("apiId")): one for one in individual if isinstance(one, dict)}
+    left_out = counter(client, BATCH)
+    keys = {key_id: _batched(by_id[key_id], left_out) for key_id in ids if key_id in by_id}
+    return Batch(keys, number(dig(answer, "data.aggregated.usage.cost")))
 
 
-def _take_batched(key: Key, one: Mapping[str, Any], left_out: Callable[[str], None]) -> None:
-    key.name = key.name or text(one.get("name"))
-    key.fields.update(figures(catalogue.rows(Scope.KEY, "batch-stats"), one, left_out))
-    totals = figures(_BATCH_TOTALS, {"usage": {"total": one.get("usage")}}, left_out)
-    key.count(totals)
-    today, month = number(dig(one, "dailyUsage.cost")), number(dig(one, "monthlyUsage.cost"))
-    if today is not None:
-        # rated like user-stats' own, which is the later word where it comes as well
-        key.fields.setdefault("limits.currentDailyCost", today)
-    # one that was used this month for nothing may never have been used for more
-    free = month == 0 and key.fields.get("monthlyUsage.requests", 0) > 0
-    cost = (today or 0) > 0 or (month or 0) > 0
-    if key.priced is None and (cost or (any(totals.values()) and not free)):
-        key.priced = True
+def _batched(one: Mapping[str, Any], left_out: Callable[[str], None]) -> Batched:
+    return Batched(
+        name=text(one.get("name")),
+        totals=figures(_BATCH_TOTALS, {"usage": {"total": one.get("usage")}}, left_out),
+        figures=figures(_BATCH_FIGURES, one, left_out),
+        day_cost=number(dig(one, "dailyUsage.cost")),
+        month_cost=number(dig(one, "monthlyUsage.cost")),
+    )
 
 
 def counter(client: RelayClient, endpoint: str) -> Callable[[str], None]:
@@ -164,18 +173,22 @@ def counter(client: RelayClient, endpoint: str) -> Callable[[str], None]:
 def _ask_by_id(
     client: RelayClient,
     key_ids: KeyIds,
-    key: Key,
+    key: Identity,
     endpoint: str,
     more: Mapping[str, str],
-) -> dict[str, Any]:
-    """Ask by the key's id; once more where the relay refuses it and there may be another one."""
+) -> tuple[Identity, dict[str, Any]]:
+    """Ask by the key's id; once more where the relay refuses it and there may be another one.
 
-    def ask() -> dict[str, Any]:
+    Returns:
+        Who the key is by now, and the answer.
+    """
+
+    def ask(key: Identity) -> tuple[Identity, dict[str, Any]]:
         body = {"apiId": key.id, **more}
-        return client.ask_json("POST", API + endpoint, endpoint=endpoint, body=body)
+        return key, client.ask_json("POST", API + endpoint, endpoint=endpoint, body=body)
 
     try:
-        return ask()
+        return ask(key)
     except Unauthorised:
         credential = renewed(client, key.place)
         if credential is None:
@@ -188,6 +201,4 @@ def _ask_by_id(
             raise
         # the id that the key was exchanged for may be of a key that was made anew since
         key_ids.forget(client, credential.api_key)
-    fresh = with_id(client, key_ids, key.place or 0, credential)
-    key.id, key.instance = fresh.id, fresh.instance
-    return ask()
+    return ask(with_id(client, key_ids, key.place or 0, credential))

@@ -1,0 +1,394 @@
+"""A whole relay by an administrator's login, or many configured keys: phase after phase.
+
+What the endpoints answer, and what each costs the relay, is in `docs/relays.md`. A request that
+scans the relay's database is made only while `RELAY_SCANS_PER_RUN` has room for it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from relay_metrics import catalogue
+from relay_metrics.relays import Fetched
+from relay_metrics.relays.claude import at_large, discovery
+from relay_metrics.relays.claude.accounts import PLATFORMS
+from relay_metrics.relays.claude.keys import Identity, in_shard
+from relay_metrics.relays.claude.record import Listed, Record, Usage, most_used
+from relay_metrics.relays.claude.records import Records, State
+from relay_metrics.relays.client import RelayClient
+from relay_metrics.relays.phases import Phase, Request
+from relay_metrics.relays.rotation import in_turn
+from relay_metrics.snapshot import Number, Reading, Scope
+
+if TYPE_CHECKING:
+    from relay_metrics.relays.claude.admin import Administrator
+
+Round = Iterable[Request[Any]]
+
+
+class Whole:
+    """One run.
+
+    Args:
+        keys: the configured ones of this shard.
+        administrator: who is logged in; None where nobody is.
+
+    Attributes:
+        scans: how many more of them the run may cause.
+    """
+
+    def __init__(
+        self,
+        client: RelayClient,
+        kept: State,
+        keys: Sequence[Identity],
+        administrator: Administrator | None,
+    ) -> None:
+        self.scans = client.environment.scans_per_run
+        self._client = client
+        self._kept = kept
+        self._administrator = administrator
+        self._configured = {key.id: key for key in keys}
+        self._records = Records(client, kept)
+        self._pages: dict[int, discovery.Page] = {}
+        self._usage: Mapping[str, Usage] | None = None
+        self._dashboard: at_large.Dashboard | None = None
+        self._of_relay: dict[str, Mapping[str, Number] | None] = {}
+        self._accounts: dict[str, list[Reading] | None] = {}
+        self._keys_left_out = 0
+
+    # -- the phases
+
+    def run(self) -> Fetched:
+        """Ask for everything, and tell what came of it."""
+        steps = [step for step in STEPS if self._administrator or not step.of_administrator]
+        names = {step.name for step in steps}
+        self._client.in_phases(
+            [
+                Phase(step.name, tuple(names.intersection(step.needs)), self._rounds(step))
+                for step in steps
+            ]
+        )
+        return self._fetched()
+
+    def _rounds(self, step: Step) -> Callable[[], Iterable[Round]]:
+        def rounds() -> Iterator[Round]:
+            if step.wanted(self) and step.scans <= self.scans:
+                self.scans -= step.scans
+                yield from step.rounds(self)
+
+        return rounds
+
+    def speaks_for_all(self) -> bool:
+        """Whether this is the shard that tells of the relay at large."""
+        return self._client.shard.first
+
+    def wants_clock(self) -> bool:
+        """Whether this shard asks for the relay's clock, which the dashboard tells."""
+        known = self._client.relay.base_url in self._kept.utc_offset_hours
+        return self.speaks_for_all() or not known
+
+    # -- what needs no other answer
+
+    def first_page(self) -> Iterator[Round]:
+        """The newest keys, and how many there are."""
+        yield [self._page(1)]
+
+    def totals(self) -> Iterator[Round]:
+        """Totals with cost of all keys."""
+
+        def take(usage: Mapping[str, Usage] | None) -> None:
+            self._usage = usage
+
+        yield [self._ask(discovery.USAGE, discovery.usage_stats, take)]
+
+    def dashboard(self) -> Iterator[Round]:
+        """Accounts by state, what all keys ever used; of another shard the clock alone, once."""
+        base_url = self._client.relay.base_url
+
+        def take(dashboard: at_large.Dashboard | None) -> None:
+            self._dashboard = dashboard
+            if dashboard is not None and dashboard.utc_offset_hours is not None:
+                self._kept.utc_offset_hours[base_url] = dashboard.utc_offset_hours
+
+        yield [self._ask(at_large.DASHBOARD, at_large.dashboard, take)]
+
+    def concurrency(self) -> Iterator[Round]:
+        """Requests under way and waiting."""
+        yield [self._relays_own(at_large.CONCURRENCY, at_large.concurrency)]
+
+    def health(self) -> Iterator[Round]:
+        """How long the relay has been up."""
+        yield [self._relays_own(at_large.HEALTH, lambda client, _: at_large.health(client))]
+
+    # -- what goes by the answers before
+
+    def pages(self) -> Iterator[Round]:
+        """The pages behind the first."""
+        if 1 in self._pages:
+            yield [self._page(number) for number in range(2, self._pages[1].pages + 1)]
+
+    def accounts(self) -> Iterator[Round]:
+        """Each account of each platform but those that the dashboard calls empty."""
+        empty = self._dashboard.empty if self._dashboard else frozenset()
+        yield [self._list(platform) for platform in PLATFORMS if platform not in empty]
+
+    def usage(self) -> Iterator[Round]:
+        """Batches of all keys, and user-stats where it is known to be wanted and not to scan."""
+        self._settle()
+        if self._usage is not None:
+            self._keep_most_used()
+        records = self._records
+        ids = [
+            key_id
+            for key_id, one in records.of.items()
+            if one.identity.place is not None or one.listed is None or one.listed.readable
+        ]
+        # without a scan to spare nothing is believed that an earlier run was told
+        sure = self.scans > 0
+        yield [
+            *records.batches(ids),
+            *(records.stats(key_id) for key_id in ids if sure and records.of[key_id].spends),
+        ]
+        self._keep_most_used()
+
+    def costs(self) -> Iterator[Round]:
+        """The total cost of keys of which nothing else tells it: a batch of each alone."""
+        records = self._records
+        yield [
+            records.batch([key_id], for_cost=True)
+            for key_id, record in records.of.items()
+            if record.costs is None and record.batched is not None
+        ]
+
+    def stats(self) -> Iterator[Round]:
+        """User-stats where other answers lack something, and which scan nothing.
+
+        Where nothing tells whether they do, because an older relay has no batch or it failed, as
+        many at once as scans are left for, until none is: the answer of a key that cost something
+        took none, so that the next one can have it.
+        """
+        records = self._records
+        self._take_scanned(records.asked)
+        wanting = sorted(
+            key_id
+            for key_id, one in records.of.items()
+            if key_id not in records.asked and self._may_be_asked(one) and one.lacks_stats
+        )
+        sure = [key_id for key_id in wanting if not records.of[key_id].may_scan]
+        yield [records.stats(key_id) for key_id in sure]
+        self._take_scanned(sure)
+        unknown = [
+            key_id
+            for key_id in wanting
+            if key_id not in records.asked and records.of[key_id].costs is None
+        ]
+        first = in_turn(unknown, self.scans, self._client.scheduled_s)
+        waiting = list(dict.fromkeys([*first, *unknown]))
+        while waiting and self.scans > 0:
+            asked, waiting = waiting[: self.scans], waiting[self.scans :]
+            yield [records.stats(key_id) for key_id in asked]
+            self._take_scanned(asked)
+        if waiting:
+            self._client.left_out("user-stats", "no_scan_left", len(waiting))
+            if not records.asked and not records.accepted and self._administrator is None:
+                # without a scan too, the relay is up or it is not
+                yield [self._relays_own(at_large.HEALTH, lambda one, _: at_large.health(one))]
+
+    def turn(self) -> Iterator[Round]:
+        """What scans in turn: model rows, and user-stats of keys that never cost anything."""
+        records = self._records
+        scanning = [
+            (key_id, models)
+            for key_id in sorted(records.of)
+            for models in (False, True)
+            if (self._wants_models(key_id) if models else self._wants_free_stats(key_id))
+        ]
+        turn = in_turn(scanning, self.scans, self._client.scheduled_s)
+        yield [
+            *(records.stats(key_id) for key_id, models in turn if not models),
+            *(records.models(key_id) for key_id, models in turn if models),
+        ]
+
+    # -- what the phases ask
+
+    def _ask(
+        self,
+        endpoint: str,
+        ask: Callable[[RelayClient, Administrator], Any],
+        take: Callable[[Any], None],
+    ) -> Request[Any]:
+        administrator: Any = self._administrator
+        return Request(endpoint, lambda: ask(self._client, administrator), take)
+
+    def _page(self, number: int) -> Request[Any]:
+        return self._ask(
+            discovery.KEYS,
+            lambda client, administrator: discovery.page_of_keys(client, administrator, number),
+            lambda page: self._pages.__setitem__(number, page),
+        )
+
+    def _relays_own(
+        self, endpoint: str, ask: Callable[[RelayClient, Administrator], Any]
+    ) -> Request[Any]:
+        return self._ask(endpoint, ask, lambda told: self._of_relay.__setitem__(endpoint, told))
+
+    def _list(self, platform: str) -> Request[Any]:
+        return self._ask(
+            f"admin/{platform}-accounts",
+            lambda client, administrator: at_large.accounts(client, administrator, platform),
+            lambda accounts: self._accounts.__setitem__(platform, accounts),
+        )
+
+    # -- keys
+
+    def _settle(self) -> None:
+        """Have a record of each key: those of the list, of usage-stats, and configured ones."""
+        listed = self._listed
+        usage = self._usage or {}
+        unlisted = () if self._whole(listed) else (one for one in usage if one not in listed)
+        shard = self._client.shard
+        for key_id in (*listed, *unlisted):
+            if key_id in self._configured or in_shard(key_id, shard):
+                identity = self._configured.get(key_id) or Identity.discovered(key_id)
+                told = listed.get(key_id)
+                self._records.add(Record(identity, listed=told, usage=usage.get(key_id)))
+        for key_id, identity in self._configured.items():
+            if key_id not in self._records.of:
+                self._records.add(Record(identity, usage=usage.get(key_id)))
+
+    @property
+    def _listed(self) -> dict[str, Listed]:
+        """Every key that was listed, in whichever shard, page by page."""
+        listed: dict[str, Listed] = {}
+        for number in sorted(self._pages):
+            for key_id, one in self._pages[number].keys.items():
+                listed.setdefault(key_id, one)
+        return listed
+
+    @property
+    def _total(self) -> int:
+        """How many keys the relay has, by its own count."""
+        return max((page.total for page in self._pages.values()), default=0)
+
+    def _whole(self, listed: Mapping[str, Listed]) -> bool:
+        """Whether every key is listed; not where a page failed, or keys went while it was read."""
+        return bool(self._pages) and len(listed) >= self._total
+
+    def _may_be_asked(self, record: Record) -> bool:
+        """Whether a key's user-stats may be asked for.
+
+        That of a key that is configured always is. One that no page had may be disabled or
+        expired: a batch leaves those out.
+        """
+        if record.identity.place is not None:
+            return True
+        return record.batched is not None if record.listed is None else record.listed.readable
+
+    def _wants_free_stats(self, key_id: str) -> bool:
+        record = self._records.of[key_id]
+        return (
+            record.costs is False
+            and record.may_scan
+            and key_id not in self._records.asked
+            and self._may_be_asked(record)
+            and record.lacks_stats
+        )
+
+    def _wants_models(self, key_id: str) -> bool:
+        record = self._records.of[key_id]
+        return record.delivered_whole and record.used_in(self._client.environment.period)
+
+    def _take_scanned(self, asked: Iterable[str]) -> None:
+        """Take what user-stats scanned, or may have scanned, off what is left."""
+        scanned = sum(self._records.of[key_id].may_scan for key_id in asked)
+        self.scans = max(0, self.scans - scanned)
+
+    def _keep_most_used(self) -> None:
+        before = len(self._records.of)
+        most = self._client.environment.max_keys
+        self._records.of = most_used(self._records.of, most)
+        self._keys_left_out += before - len(self._records.of)
+
+    # -- what comes of it
+
+    def _fetched(self) -> Fetched:
+        records = self._records
+        administrator = self._administrator
+        accepted = records.accepted or at_large.HEALTH in self._of_relay
+        return Fetched(
+            up=accepted if administrator is None else administrator.accepted,
+            readings=(*self._at_large(), *records.readings()),
+            keys_failed=records.failed + self._unconfirmed,
+            keys_left_out=self._keys_left_out,
+            models_left_out=records.models_left_out,
+        )
+
+    @property
+    def _unconfirmed(self) -> int:
+        """How many keys there are of which no page told, and no batch."""
+        listed = self._listed
+        if self._administrator is None or not self._administrator.accepted or self._whole(listed):
+            return 0
+        if self._usage is None:
+            return max(self._total - len(listed), 0)
+        return sum(
+            one.listed is None and one.identity.place is None and one.batched is None
+            for one in self._records.of.values()
+        )
+
+    def _at_large(self) -> Iterator[Reading]:
+        """Of the relay and its accounts, which the first shard tells."""
+        if self._administrator is None or not self._client.shard.first:
+            return
+        if self._dashboard is not None:
+            yield from self._dashboard.readings()
+        for endpoint in sorted(self._of_relay):
+            if figures := self._of_relay[endpoint]:
+                yield Reading(Scope.RELAY, figures)
+        for platform in PLATFORMS:
+            yield from self._accounts.get(platform) or ()
+        listed = self._listed
+        if self._whole(listed):
+            states = Counter(one.state for one in listed.values())
+            for state in catalogue.KEY_STATES:
+                yield Reading(Scope.KEY_STATE, {"keys": states[state]}, {"state": state})
+
+
+class Step(NamedTuple):
+    """A phase of a run.
+
+    Attributes:
+        needs: the phases that it goes by. Each begins as soon as those have ended.
+        scans: what it makes the relay scan. It is left out where fewer are left.
+        rounds: its requests.
+        of_administrator: whether it takes a login.
+        wanted: whether this shard makes it.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    scans: int
+    rounds: Callable[[Whole], Iterable[Round]]
+    of_administrator: bool = True
+    wanted: Callable[[Whole], bool] = lambda _: True
+
+
+STEPS = (
+    Step("first page", (), 0, Whole.first_page),
+    Step("totals", (), 1, Whole.totals),
+    Step("dashboard", (), 3, Whole.dashboard, wanted=Whole.wants_clock),
+    Step("concurrency", (), 1, Whole.concurrency, wanted=Whole.speaks_for_all),
+    Step("health", (), 0, Whole.health, wanted=Whole.speaks_for_all),
+    Step("pages", ("first page",), 0, Whole.pages),
+    Step("accounts", ("dashboard",), 0, Whole.accounts, wanted=Whole.speaks_for_all),
+    Step("usage", ("pages", "totals"), 0, Whole.usage, of_administrator=False),
+    Step("costs", ("usage",), 0, Whole.costs, of_administrator=False),
+    # one scan a key that never cost anything
+    Step("stats", ("costs", "accounts"), 0, Whole.stats, of_administrator=False),
+    # one scan each
+    Step("turn", ("stats",), 0, Whole.turn, of_administrator=False),
+)
+"""A run on one page. What scans first has the first call on `RELAY_SCANS_PER_RUN`."""
