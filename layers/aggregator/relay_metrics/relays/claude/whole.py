@@ -155,13 +155,22 @@ class Whole:
         self._keep_most_used()
 
     def costs(self) -> Iterator[Round]:
-        """The total cost of keys of which nothing else tells it: a batch of each alone."""
+        """The total cost of keys of which nothing else tells it.
+
+        In a batch of them together it is 0 for each, or else it is in a batch of each alone.
+        """
         records = self._records
-        yield [
-            records.batch([key_id], for_cost=True)
-            for key_id, record in records.of.items()
-            if record.costs is None and record.batched is not None
-        ]
+
+        def unknown() -> list[str]:
+            return [
+                key_id
+                for key_id, one in records.of.items()
+                if one.costs is None and one.batched is not None
+            ]
+
+        if len(unknown()) > 1:
+            yield records.batches(unknown())
+        yield [records.batch([key_id], for_cost=True) for key_id in unknown()]
 
     def stats(self) -> Iterator[Round]:
         """User-stats where other answers lack something, and which scan nothing.
