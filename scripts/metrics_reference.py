@@ -41,6 +41,12 @@ Below each table is a query of each form that its metrics are asked in, with one
 example: put another one's name in its place.
 """
 
+_A_DAY: Final = (
+    "With an administrator's login, of days that are over, stamped with noon of the relay's day: "
+    "see [backfill.md](backfill.md). Of resource attributes they have `relay.name`, `relay.kind` "
+    "and, of a key, `relay.key.id` alone."
+)
+
 SECTIONS: Final[Mapping[Scope, tuple[str, str]]] = {
     Scope.RUN: ("The run", "Of each relay of each kind, whatever happened."),
     Scope.FAILURE: ("What failed in the run", "Only where there was something."),
@@ -53,9 +59,15 @@ SECTIONS: Final[Mapping[Scope, tuple[str, str]]] = {
     Scope.KEY_STATE: ("Keys by state", "With an administrator's login."),
     Scope.ACCOUNT_STATE: ("Accounts by state", "With an administrator's login."),
     Scope.ACCOUNT: ("An upstream account", "With an administrator's login."),
+    Scope.DAY_KEY: ("A key's day", f"{_A_DAY} Keys that are not deleted."),
+    Scope.DAY_MODEL: ("A key's day with a model", f"{_A_DAY} By a back-fill with `models` alone."),
+    Scope.DAY_ACCOUNT: ("An account's day", f"{_A_DAY} `platform` is the relay's group of it."),
+    Scope.DAY_RELAY: ("A relay's day", _A_DAY),
 }
+OF_DAYS: Final = (Scope.DAY_KEY, Scope.DAY_MODEL, Scope.DAY_ACCOUNT, Scope.DAY_RELAY)
 
 KEY: Final = ("relay_name", "relay_key_id")
+_OF_KEYS: Final = (Scope.KEY, Scope.MODEL, Scope.DAY_KEY, Scope.DAY_MODEL)
 _SHARED: Final = {"relay_requests_total": '{relay_kind="claude-relay"}'}
 """What tells a metric from a Wyolet Relay's of the same name."""
 
@@ -73,7 +85,7 @@ def identity(metric: Metric) -> tuple[str, ...]:
     """The labels that tell what a series is of, whatever it is called by now."""
     names = [label(attribute) for attribute in ATTRIBUTES[metric.scope]]
     unnamed = [name for name in names if not name.endswith("_name")]
-    return (*(KEY if metric.scope in (Scope.KEY, Scope.MODEL) else KEY[:1]), *unnamed)
+    return (*(KEY if metric.scope in _OF_KEYS else KEY[:1]), *unnamed)
 
 
 def promql(metric: Metric) -> str:
@@ -82,6 +94,8 @@ def promql(metric: Metric) -> str:
     by = ", ".join(identity(metric))
     if metric.scope is Scope.FAILURE:
         return f"sum by ({by}) (sum_over_time({selector}[1h]))"
+    if metric.scope in OF_DAYS:
+        return f"sum by ({by}) (sum_over_time({selector}[30d]))"
     if metric.running:
         return f"sum by ({by}) (increase({selector}[1d]))"
     if metric.fresh != EVERY_RUN:
@@ -104,6 +118,12 @@ def sql(metric: Metric) -> str:
         return (
             f"SELECT {by}, sum(greptime_value) AS errors\n"
             f"{where}greptime_timestamp > now() - INTERVAL '1 hour'\n"
+            f"GROUP BY {by}"
+        )
+    if metric.scope in OF_DAYS:
+        return (
+            f"SELECT {by}, sum(greptime_value) AS in_30_days\n"
+            f"{where}greptime_timestamp > now() - INTERVAL '30 days'\n"
             f"GROUP BY {by}"
         )
     if metric.running:

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple, Self
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from local.http_server import HttpServer, Request, Response
-from relay_metrics.collect import collect
-from relay_metrics.entry.event import Event
+from relay_metrics.entry.actions import act
 from relay_metrics.relays.values import instant_ms
 from relay_metrics.runtime import Runtime
 
@@ -59,8 +58,7 @@ class Collector:
         now_ms = instant_ms(instant)
         assert now_ms is not None
         self._now_ms = now_ms
-        asked = Event.of({"time": instant, **(event or {})})
-        report = collect(self._warm, asked, seconds=60)
+        report = act(self._warm, {"time": instant, **(event or {})}, seconds=60)
         pushed, self._pushed = self._pushed, []
         return Run(report, pushed)
 

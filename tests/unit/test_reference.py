@@ -117,6 +117,8 @@ NOT_SHOWN = {
     *(f"relay_model_{kind}_tokens" for kind in ("input", "output", "cache_create", "cache_read")),
     *(metric.name for metric in METRICS if metric.name.startswith("relay_all_keys_")),
     "relay_uptime_seconds",
+    # asked for in docs/queries.md
+    *(metric.name for metric in METRICS if metric.name.startswith("relay_day_")),
 }
 
 

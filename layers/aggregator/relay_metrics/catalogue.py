@@ -69,6 +69,10 @@ ATTRIBUTES: Mapping[Scope, tuple[str, ...]] = MappingProxyType(
         Scope.KEY_STATE: ("state",),
         Scope.ACCOUNT_STATE: ("platform", "state"),
         Scope.ACCOUNT: ("platform", "relay.account.id", "relay.account.name"),
+        Scope.DAY_KEY: (),
+        Scope.DAY_MODEL: ("model",),
+        Scope.DAY_ACCOUNT: ("platform", "relay.account.id"),
+        Scope.DAY_RELAY: (),
     }
 )
 """The attributes that a scope's points have beside those of their resource."""
@@ -98,6 +102,16 @@ _CONCURRENCY = "admin/concurrency"
 _HEALTH = "health"
 _ACCOUNTS = "admin/*-accounts"
 
+_DAYS: Mapping[Scope, str] = MappingProxyType(
+    {
+        Scope.DAY_KEY: "admin/api-keys-usage-trend",
+        Scope.DAY_MODEL: "admin/api-keys/*/model-stats",
+        Scope.DAY_ACCOUNT: "admin/account-usage-trend",
+        Scope.DAY_RELAY: "admin/usage-trend",
+    }
+)
+
+_WHEN_OVER = "when the relay's day is over, and once more before its next noon; or by a back-fill"
 _OF_USED = "every run; without a login in turn while the key was never used"
 _IN_TURN = "in turn, key after key, as far as RELAY_SCANS_PER_RUN goes"
 _SCANS = "every run, where RELAY_SCANS_PER_RUN leaves room for it"
@@ -155,6 +169,10 @@ def _all_keys(name: str, unit: str, description: str, field: str) -> Metric:
     return Metric(
         name, Scope.RELAY, unit, description, path, _DASHBOARD, running=True, fresh=_SCANS
     )
+
+
+def _day(scope: Scope, name: str, unit: str, description: str, field: str) -> Metric:
+    return Metric(name, scope, unit, description, field, _DAYS[scope], fresh=_WHEN_OVER)
 
 
 def _account(name: str, unit: str, description: str, field: str, fresh: str = EVERY_RUN) -> Metric:
@@ -628,6 +646,139 @@ METRICS: tuple[Metric, ...] = (
         SECONDS,
         "Seconds until the account's 7-day limit resets",
         "seven_day_reset_s",
+    ),
+    _day(
+        Scope.DAY_KEY,
+        "relay_day_requests",
+        REQUESTS,
+        "Requests of the API key on a day that is over",
+        "requests",
+    ),
+    _day(
+        Scope.DAY_KEY,
+        "relay_day_tokens",
+        TOKENS,
+        "Tokens of all kinds that the API key used on a day that is over",
+        "tokens",
+    ),
+    _day(
+        Scope.DAY_KEY,
+        "relay_day_cost_usd",
+        USD,
+        "Rated USD cost of the API key on a day that is over",
+        "cost",
+    ),
+    _day(
+        Scope.DAY_MODEL,
+        "relay_day_model_requests",
+        REQUESTS,
+        "Requests of the API key to the model on a day that is over",
+        "requests",
+    ),
+    _day(
+        Scope.DAY_MODEL,
+        "relay_day_model_input_tokens",
+        TOKENS,
+        "Input tokens of the API key with the model on a day that is over",
+        "inputTokens",
+    ),
+    _day(
+        Scope.DAY_MODEL,
+        "relay_day_model_output_tokens",
+        TOKENS,
+        "Output tokens of the API key with the model on a day that is over",
+        "outputTokens",
+    ),
+    _day(
+        Scope.DAY_MODEL,
+        "relay_day_model_cache_create_tokens",
+        TOKENS,
+        "Cache creation tokens of the API key with the model on a day that is over",
+        "cacheCreateTokens",
+    ),
+    _day(
+        Scope.DAY_MODEL,
+        "relay_day_model_cache_read_tokens",
+        TOKENS,
+        "Cache read tokens of the API key with the model on a day that is over",
+        "cacheReadTokens",
+    ),
+    _day(
+        Scope.DAY_MODEL,
+        "relay_day_model_cost_usd",
+        USD,
+        "Real USD cost of the API key with the model on a day that is over",
+        "costs.real",
+    ),
+    _day(
+        Scope.DAY_MODEL,
+        "relay_day_model_rated_cost_usd",
+        USD,
+        "Rated USD cost of the API key with the model on a day that is over",
+        "costs.total",
+    ),
+    _day(
+        Scope.DAY_ACCOUNT,
+        "relay_day_account_requests",
+        REQUESTS,
+        "Requests that the account served on a day that is over",
+        "requests",
+    ),
+    _day(
+        Scope.DAY_ACCOUNT,
+        "relay_day_account_cost_usd",
+        USD,
+        "USD cost of the account at list price on a day that is over",
+        "cost",
+    ),
+    _day(
+        Scope.DAY_RELAY,
+        "relay_day_all_keys_requests",
+        REQUESTS,
+        "Requests of all API keys, deleted ones too, on a day that is over",
+        "requests",
+    ),
+    _day(
+        Scope.DAY_RELAY,
+        "relay_day_all_keys_tokens",
+        TOKENS,
+        "Tokens of all kinds of all API keys, deleted ones too, on a day that is over",
+        "totalTokens",
+    ),
+    _day(
+        Scope.DAY_RELAY,
+        "relay_day_all_keys_input_tokens",
+        TOKENS,
+        "Input tokens of all API keys, deleted ones too, on a day that is over",
+        "inputTokens",
+    ),
+    _day(
+        Scope.DAY_RELAY,
+        "relay_day_all_keys_output_tokens",
+        TOKENS,
+        "Output tokens of all API keys, deleted ones too, on a day that is over",
+        "outputTokens",
+    ),
+    _day(
+        Scope.DAY_RELAY,
+        "relay_day_all_keys_cache_create_tokens",
+        TOKENS,
+        "Cache creation tokens of all API keys, deleted ones too, on a day that is over",
+        "cacheCreateTokens",
+    ),
+    _day(
+        Scope.DAY_RELAY,
+        "relay_day_all_keys_cache_read_tokens",
+        TOKENS,
+        "Cache read tokens of all API keys, deleted ones too, on a day that is over",
+        "cacheReadTokens",
+    ),
+    _day(
+        Scope.DAY_RELAY,
+        "relay_day_all_keys_list_cost_usd",
+        USD,
+        "USD cost of all API keys at list price on a day that is over",
+        "cost",
     ),
 )
 

@@ -7,7 +7,8 @@ RelayMetricsError
 │   └── TimedOut            … because its time ran out
 ├── RelayError              a relay did not give what it was asked for
 │   ├── Unauthorised        … because it did not accept the credential
-│   └── InvalidAnswer       … because what it gave is not what it should be
+│   ├── InvalidAnswer       … because what it gave is not what it should be
+│   └── Declined            … because it was not asked: a back-fill of it takes more than allowed
 ├── SnapshotError           a written snapshot cannot be read
 ├── EncodingError           metrics that no destination could be sent
 ├── PushError               a destination did not take a request
@@ -82,6 +83,13 @@ class Unauthorised(RelayError):
 
 class InvalidAnswer(RelayError):
     """The relay answered with success, but not with what the endpoint promises."""
+
+
+class Declined(RelayError):
+    """A back-fill of the relay was not begun: it cannot be had, or takes more than is allowed."""
+
+    def __init__(self, relay: str, message: str) -> None:
+        super().__init__(relay, "backfill", "declined", message)
 
 
 class SnapshotError(RelayMetricsError):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from relay_metrics.deadline import Deadline
 from relay_metrics.entry.event import Event
@@ -19,6 +19,8 @@ from relay_metrics.relays.limiter import Limiter
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.settings import Environment, Relay
 from relay_metrics.snapshot import Reading, Scrape, Snapshot
+
+T = TypeVar("T")
 
 _RELAYS_AT_ONCE = 32
 _THREADS = 512
@@ -108,6 +110,36 @@ def scrape_all(
     Returns:
         The visits, in the order of the settings.
     """
+    return visit_all(
+        runtime,
+        invocation,
+        event,
+        deadline,
+        lambda client: _scrape(client, runtime),
+        then,
+        environment=environment,
+    )
+
+
+def visit_all(
+    runtime: Runtime,
+    invocation: Invocation,
+    event: Event,
+    deadline: Deadline,
+    visit: Callable[[RelayClient], T],
+    then: Callable[[T], None] = lambda _: None,
+    *,
+    environment: Environment | None = None,
+) -> list[T]:
+    """Visit the relays that an event is for, side by side, each in a thread of its own.
+
+    Args:
+        visit: asks one relay; must not raise.
+        deadline, then, environment: as `scrape_all` has them.
+
+    Returns:
+        What each visit gave, in the order of the settings.
+    """
     time_ms = runtime.clock() // 1_000_000
     relays = chosen(invocation.settings.relays, event)
     bounds = environment or runtime.environment
@@ -115,7 +147,7 @@ def scrape_all(
     own_threads = min(bounds.concurrency, max(_THREADS // at_once, 1))
     limiter = Limiter(bounds.concurrency, [relay.name for relay in relays])
 
-    def one(relay: Relay) -> ScrapeResult:
+    def one(relay: Relay) -> T:
         # threads of its own: those of a relay that hangs must not keep another one waiting
         with threads(own_threads, "request") as requests:
             client = RelayClient(
@@ -130,14 +162,14 @@ def scrape_all(
                 scheduled_s=event.scheduled_s,
                 shard=event.shard,
             )
-            result = _scrape(client, runtime)
+            result = visit(client)
         limiter.leave(relay.name)
         then(result)
         return result
 
-    with threads(at_once, "relay") as scrapers:
+    with threads(at_once, "relay") as visitors:
         # nothing in a visit waits longer than the deadline and what `then` takes
-        return list(scrapers.map(one, relays))
+        return list(visitors.map(one, relays))
 
 
 def _scrape(client: RelayClient, runtime: Runtime) -> ScrapeResult:

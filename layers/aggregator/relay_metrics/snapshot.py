@@ -35,6 +35,10 @@ class Scope(StrEnum):
     ACCOUNT = "account"
     KEY_STATE = "key_state"
     ACCOUNT_STATE = "account_state"
+    DAY_KEY = "day_key"
+    DAY_MODEL = "day_model"
+    DAY_ACCOUNT = "day_account"
+    DAY_RELAY = "day_relay"
 
 
 Number = int | float

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from relay_metrics.collect import collect
-from relay_metrics.entry.event import CHECK, COLLECT, Event
+from relay_metrics.entry.event import BACKFILL, CHECK, COLLECT, Event
 from relay_metrics.errors import SettingsError
 from relay_metrics.runtime import Runtime
 
@@ -27,6 +27,10 @@ def act(runtime: Runtime, event: object, seconds: float) -> dict[str, Any]:
         from relay_metrics.check import check
 
         return check(runtime, asked, seconds)
+    if asked.action == BACKFILL:
+        from relay_metrics.backfill import backfill
+
+        return backfill(runtime, asked, event, seconds)
     from relay_metrics.dry_run import dry_run
 
     return dry_run(runtime, asked, seconds)

@@ -11,7 +11,7 @@ from relay_metrics.relays.client import Shard
 from relay_metrics.relays.values import instant_ms
 from relay_metrics.snapshot import mend
 
-COLLECT, CHECK, DRY_RUN = "collect", "check", "dry-run"
+COLLECT, CHECK, DRY_RUN, BACKFILL = "collect", "check", "dry-run", "backfill"
 MAX_SHARDS = 1000
 
 
@@ -19,7 +19,7 @@ class Event(NamedTuple):
     """The fields of an event that mean something; an event may have others.
 
     Attributes:
-        action: `COLLECT`, `CHECK` or `DRY_RUN`.
+        action: `COLLECT`, `CHECK`, `DRY_RUN` or `BACKFILL`.
         relays: the names of those to ask; None for all.
         shard: the part of the keys to ask for.
         scheduled_s: the instant it was scheduled for, epoch seconds; now where it does not say.
@@ -41,8 +41,10 @@ class Event(NamedTuple):
         if not isinstance(given, dict):
             raise SettingsError("the event must be a JSON object")
         action = given.get("action")
-        if action not in (None, CHECK, DRY_RUN):
-            raise SettingsError(f"action in the event must be {CHECK} or {DRY_RUN}, or absent")
+        if action not in (None, CHECK, DRY_RUN, BACKFILL):
+            raise SettingsError(
+                f"action in the event must be {CHECK}, {DRY_RUN} or {BACKFILL}, or absent"
+            )
         scheduled_ms = instant_ms(given.get("time"))
         return cls(
             action=action or COLLECT,

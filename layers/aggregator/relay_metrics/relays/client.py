@@ -76,6 +76,11 @@ class RelayClient:
         self._sentences: dict[str, tuple[int, int]] = {}
         self._lock = threading.Lock()
 
+    @property
+    def seconds_left(self) -> float:
+        """The seconds until its requests end."""
+        return self._deadline.left
+
     # -- one request
 
     def ask(

@@ -1,18 +1,21 @@
 """The kinds of relay: the only place that lists them. Everything else asks a kind what it needs.
 
 A kind is a package beside this file. Its `KIND` says which keys of the secret are its own and how
-they are read; its module `run` has `State`, which an environment keeps, and `fetch`.
+they are read; its module `run` has `State`, which an environment keeps, and `fetch`; its module
+`past`, where it has one, has `past`, which a back-fill asks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from relay_metrics.relays import Fetched
     from relay_metrics.relays.client import RelayClient
+    from relay_metrics.relays.past import Past, Wanted
     from relay_metrics.settings.secret import Keys
 
 KINDS: Mapping[str, str] = {
@@ -68,6 +71,24 @@ class RelayKind(NamedTuple):
     sharded: bool
 
 
+class TellsPast(Protocol):
+    """The module `past` of a kind, where it has one."""
+
+    def past(self, client: RelayClient, state: Any, wanted: Wanted) -> Past | None:
+        """What the relay can tell of days that are over.
+
+        Args:
+            state: as of `Run.fetch`.
+
+        Returns:
+            None where a request failed, which is counted.
+
+        Raises:
+            Declined: it cannot be told, or takes more than is allowed.
+            RelayError: the relay refused the credential.
+        """
+
+
 class Run(Protocol):
     """The module `run` of a kind."""
 
@@ -90,4 +111,13 @@ def kind(name: str) -> RelayKind:
 def run(name: str) -> Run:
     """How a kind is fetched. Imported with the first relay of the kind: a run may have none."""
     found: Run = import_module(f"{KINDS[name]}.run")
+    return found
+
+
+def past(name: str) -> TellsPast | None:
+    """How a kind tells of its past; None where it does not."""
+    module = f"{KINDS[name]}.past"
+    if find_spec(module) is None:
+        return None
+    found: TellsPast = import_module(module)
     return found

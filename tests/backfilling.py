@@ -1,0 +1,146 @@
+"""Back-filling from a relay as the function does, into a destination that keeps what it takes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+from local.http_server import HttpServer, Request, Response
+from local.relay import ClaudeRelay
+from local.relay.demo import ADMIN
+from relay_metrics.entry.actions import act
+from relay_metrics.errors import SettingsError
+from relay_metrics.runtime import Runtime
+
+LOGIN = {"admin_username": ADMIN[0], "admin_password": ADMIN[1]}
+
+
+class Row(NamedTuple):
+    """A row as a database that keeps the last write has it: series, time and value."""
+
+    name: str
+    at_ms: int
+    labels: tuple[tuple[str, str], ...]
+    value: float
+
+    @classmethod
+    def of(cls, name: str, at_ms: int, value: float, labels: Mapping[str, str]) -> Row:
+        """A row with the labels that tell it from others of its name."""
+        return cls(name, at_ms, tuple(sorted(labels.items())), float(value))
+
+    @property
+    def identity(self) -> tuple[str, int, tuple[tuple[str, str], ...]]:
+        """What the last write of is kept."""
+        return self.name, self.at_ms, self.labels
+
+
+def rows_of(pushed: Iterable[ExportMetricsServiceRequest]) -> set[Row]:
+    """The rows that some requests make, the last of equal ones, without the relay's own labels.
+
+    A day's figures have the relay's name and kind, a key's its id, and no other resource attribute.
+    """
+    rows: dict[Any, Row] = {}
+    for request in pushed:
+        for resource in request.resource_metrics:
+            given = {one.key: one.value.string_value for one in resource.resource.attributes}
+            days = {key: text for key, text in given.items() if key.startswith("relay.")}
+            for scope in resource.scope_metrics:
+                for metric in scope.metrics:
+                    if metric.name.startswith("relay_day_"):
+                        assert given.keys() <= {"relay.name", "relay.kind", "relay.key.id"}
+                    for point in metric.gauge.data_points:
+                        labels = {
+                            **{k: v for k, v in days.items() if k == "relay.key.id"},
+                            **{one.key: one.value.string_value for one in point.attributes},
+                        }
+                        row = Row.of(
+                            metric.name,
+                            point.time_unix_nano // 10**6,
+                            point.as_double or point.as_int,
+                            {key.replace(".", "_"): text for key, text in labels.items()},
+                        )
+                        rows[row.identity] = row
+    return set(rows.values())
+
+
+class Backfiller:
+    """Sends events to the collector in one execution environment, by the relay's own clock.
+
+    Attributes:
+        pushed: what the destination took since the last event.
+        refuse_after: how many requests it takes before it answers 503; None for all.
+    """
+
+    def __init__(
+        self,
+        relay: ClaudeRelay,
+        *,
+        secret: Mapping[str, Any] = LOGIN,
+        overwrites: bool = True,
+        **variables: str,
+    ) -> None:
+        self.pushed: list[ExportMetricsServiceRequest] = []
+        self.refuse_after: int | None = None
+        self._taken = 0
+        self._destination = HttpServer(self._take)
+        url = self._destination.url
+        default = {"OTEL_EXPORT_URL": url} if overwrites else {}
+        document: dict[str, Any] = {
+            "relays": [{"name": "main", "base_url": relay.url, **secret}],
+        }
+        if not overwrites:
+            document["destinations"] = [{"name": "other", "url": f"{url}/v1/metrics"}]
+        self._runtime = Runtime(
+            {"SECRET_ID": "relay-metrics", **default, **variables},
+            _Provider(json.dumps(document)),
+            clock=lambda: round(relay.clock() * 1e9),
+        )
+
+    def run(self, event: Mapping[str, Any], seconds: float = 60) -> dict[str, Any]:
+        """The answer to a back-fill's event."""
+        return self.act({"action": "backfill", **event}, seconds)
+
+    def act(self, event: Mapping[str, Any], seconds: float = 60) -> dict[str, Any]:
+        """The answer to any event."""
+        self.pushed = []
+        self._taken = 0
+        return act(self._runtime, event, seconds)
+
+    def refusal(self, event: Mapping[str, Any]) -> str:
+        """What is said to an event that is wrong."""
+        try:
+            self.run(event)
+        except SettingsError as error:
+            return str(error)
+        raise AssertionError("it was not refused")
+
+    def _take(self, request: Request) -> Response:
+        self._taken += 1
+        if self.refuse_after is not None and self._taken > self.refuse_after:
+            return Response(503)
+        body = gzip.decompress(request.body)
+        self.pushed.append(ExportMetricsServiceRequest.FromString(body))
+        return Response(200, b"", "application/x-protobuf")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._destination.close()
+
+
+class _Provider(NamedTuple):
+    secret: str
+
+    def get(self, name: str, max_age: int, *, force_fetch: bool) -> str:
+        return self.secret
