@@ -37,6 +37,10 @@ demo-serve: $(LOCAL) ## Keep the demo running, and serve a page of what it store
 check: $(LOCAL) ## Does the relay in RELAY_BASE_URL answer, does OTEL_EXPORT_URL accept? Without AWS
 	@.venv/bin/python -m local.check $(ARGS)
 
+.PHONY: backfill
+backfill: $(LOCAL) ## Tell a relay's past: STACK=… FROM=…, or RELAY_BASE_URL=… without AWS
+	@.venv/bin/python -m local.backfill $(ARGS)
+
 .PHONY: test
 test: $(DEV) ## Formatter and linter check, strict types, and all tests but tests/e2e
 	.venv/bin/ruff format --check --quiet

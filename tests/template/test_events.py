@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from relay_metrics.deliver.spool import Message
-from relay_metrics.entry.event import CHECK, COLLECT, DRY_RUN, Event
+from relay_metrics.entry.event import BACKFILL, CHECK, COLLECT, DRY_RUN, Event
 from relay_metrics.settings import environment, settings
 from tests.template.deployed import ROOT, source
 
@@ -29,6 +29,7 @@ def test_there_is_one_for_each_way_to_invoke() -> None:
         "shard",
         "check",
         "dry-run",
+        "backfill",
         "redrive",
         "env",
     }
@@ -42,6 +43,7 @@ def test_there_is_one_for_each_way_to_invoke() -> None:
         ("shard", COLLECT),
         ("check", CHECK),
         ("dry-run", DRY_RUN),
+        ("backfill", BACKFILL),
     ],
 )
 def test_the_collector_understands_its_events(name: str, action: str) -> None:
