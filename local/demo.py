@@ -92,7 +92,11 @@ def _demo(variables: Mapping[str, str], *, show_logs: bool) -> None:
     print("Starting the system on this machine")
     began = time.time_ns() // 1_000_000
     try:
-        stack = Stack(variables, lambda part: print(f"  {part}", flush=True))
+        stack = Stack(
+            variables,
+            lambda part: print(f"  {part}", flush=True),
+            behind_s=60 * MINUTES_A_RUN * RUNS,
+        )
     except (OSError, RuntimeError, ValueError) as error:
         raise DemoError(str(error)) from error
     with stack:

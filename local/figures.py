@@ -137,7 +137,7 @@ def stored(database: Database, since_ms: int, environment: str) -> Stored:
 
 
 def counted(claude: ClaudeRelay, wyolet: WyoletRelay, period: str = "monthly") -> Counted:
-    """What the simulated relays have counted themselves by now.
+    """What the simulated relays have counted themselves by now, of the keys that they let in.
 
     Args:
         period: of the model rows, as `RELAY_METRICS_PERIOD` has it.
@@ -146,6 +146,8 @@ def counted(claude: ClaudeRelay, wyolet: WyoletRelay, period: str = "monthly") -
     figures: dict[tuple[str, ...], float] = {}
     with claude.lock:
         for key in claude.keys:
+            if not key.active or key.expired(claude.clock()):
+                continue
             total = key.usage_in()
             figures["requests", key.id] = total.requests
             figures["tokens", key.id] = total.all_tokens

@@ -1,8 +1,9 @@
 """Keep the demo running, and serve a page of what it stores: `make demo-serve`.
 
-The system is that of `make demo`. The simulated relays are used ten minutes for each run of the
-collector, so that there is something to see; a relay of yours (`RELAY_BASE_URL`, see `python -m
-local.demo --help`) is asked once a minute. Ctrl-C ends everything.
+The system is that of `make demo`. First the last day of the simulated relays is collected, half an
+hour by half an hour, by a clock that is moved; from then on they live by this machine's clock. A
+relay of yours (`RELAY_BASE_URL`, see `python -m local.demo --help`) is asked once a minute. Ctrl-C
+ends everything.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from local.stack import Stack
 PORT: Final = 8010
 SIMULATED_EVERY_S: Final = 5.0
 OTHERS_EVERY_S: Final = 60.0
-MINUTES_A_RUN: Final = 10
+BEHIND_MINUTES: Final = 24 * 60
+REPLAY_MINUTES: Final = 30
+"""From run to run while the day is collected that the simulated relays have behind them."""
 
 
 class Runs:
@@ -39,6 +42,7 @@ class Runs:
         self._history = history
         self._every_s = every_s
         self._count = 0
+        self._left = BEHIND_MINUTES // REPLAY_MINUTES if stack.claude else 0
         self._trouble: str | None = None
 
     def figures(self) -> Mapping[str, Any]:
@@ -46,8 +50,10 @@ class Runs:
         return {
             **self._history.figures(),
             "run": self._count,
+            "replaying": self._left,
+            "simulated": self._stack.claude is not None,
             "every_s": self._every_s,
-            "now": time.time(),
+            "now": self._stack.clock() if self._stack.claude else time.time(),
             "trouble": self._trouble,
         }
 
@@ -55,17 +61,20 @@ class Runs:
         """Run after run, until it is told to stop."""
         while not stop.is_set():
             began = time.monotonic()
-            self._stack.tick(MINUTES_A_RUN)
+            self._stack.tick(REPLAY_MINUTES if self._left else None)
             self._trouble = self._run()
             # Ctrl-C reaches the collector's process as well
             if self._trouble and not stop.is_set():
                 print(f"  {self._trouble}", file=sys.stderr, flush=True)
             self._count += 1
-            stop.wait(max(0.0, began + self._every_s - time.monotonic()))
+            if self._left:
+                self._left -= 1
+            else:
+                stop.wait(max(0.0, began + self._every_s - time.monotonic()))
 
     def _run(self) -> str | None:
         """One run; a sentence on what went wrong with it."""
-        result = self._stack.collect()
+        result = self._stack.replay() if self._left else self._stack.collect()
         if result.error:
             return f"the collector says: {result.error.message}"
         told = [*result.payload["relays"], *result.payload["destinations"]]
@@ -83,9 +92,10 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     print("Starting the system on this machine")
-    began = time.time_ns() // 1_000_000
+    behind_s = 60 * BEHIND_MINUTES
+    began = round(1000 * (time.time() - behind_s))
     try:
-        stack = Stack(os.environ, lambda part: print(f"  {part}", flush=True))
+        stack = Stack(os.environ, lambda part: print(f"  {part}", flush=True), behind_s=behind_s)
     except (OSError, RuntimeError, ValueError) as error:
         return _failed(str(error))
     with stack:

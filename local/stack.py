@@ -1,6 +1,6 @@
 """The whole system on one machine: relays, database, Secrets Manager, SQS, and the collector.
 
-    with Stack(os.environ) as stack:
+    with Stack(os.environ, behind_s=600) as stack:
         stack.tick(minutes=10)
         print(stack.collect().payload)
         print(stack.database.query("SELECT * FROM relay_up"))
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from typing import Any, Final
 from local.aws import Aws
 from local.closing import Closing
 from local.greptimedb import GreptimeDB
-from local.relay import ClaudeRelay, WyoletRelay, for_demo
+from local.relay import ClaudeRelay, WyoletRelay, living_relay
 from local.relay.demo import ADMIN
 from local.runtime_api import Function, Result
 from local.sql import LOOPBACK, Database, place, root_of
@@ -76,6 +77,28 @@ Secret = dict[str, Any]
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
+class Clock:
+    """The simulated relays' clock: it stands still until it is moved.
+
+    So what a relay counts does not change while it is collected and compared.
+
+    Args:
+        behind_s: how far behind this machine's it begins.
+    """
+
+    def __init__(self, behind_s: float = 0) -> None:
+        self._now_s = time.time() - behind_s
+
+    def __call__(self) -> float:
+        """Epoch seconds."""
+        return self._now_s
+
+    def forward(self, seconds: float | None) -> None:
+        """Move it on, but not beyond this machine's; None moves it up to that."""
+        now_s = time.time()
+        self._now_s = now_s if seconds is None else min(now_s, self._now_s + seconds)
+
+
 class Stack(Closing):
     """The system, running from its making until `close`.
 
@@ -84,17 +107,26 @@ class Stack(Closing):
             read in place of the simulated ones, with `OTEL_EXPORT_URL` that database is written to
             in place of the stand-in; `CREDENTIALS` says how their credentials are given.
         tell: is told of each part as it starts.
+        behind_s: how far behind this machine's clock the simulated relays' is, until `tick` has
+            moved it on.
 
     Attributes:
         claude, wyolet: the simulated relays; None where a real one is read.
         greptimedb: the stand-in; None where a real database is written to.
         database: whichever it is, to be asked by SQL; None where it is no GreptimeDB.
         environment: the collector's.
+        clock: of the simulated relays.
     """
 
     def __init__(
-        self, variables: Mapping[str, str], tell: Callable[[str], None] = lambda _: None
+        self,
+        variables: Mapping[str, str],
+        tell: Callable[[str], None] = lambda _: None,
+        *,
+        behind_s: float = 0,
     ) -> None:
+        self.clock = Clock(behind_s)
+        self._ticked_s = self.clock()
         self.claude: ClaudeRelay | None = None
         self.wyolet: WyoletRelay | None = None
         self.greptimedb: GreptimeDB | None = None
@@ -113,29 +145,41 @@ class Stack(Closing):
             self.aws = parts.enter_context(Aws(secret))
             self.environment |= self.aws.environment
             tell(f"AWS        {self.aws.url} is Secrets Manager and SQS (moto)")
-            self.collector = parts.enter_context(
-                Function(
-                    ROOT / "functions" / "collector",
-                    "app.lambda_handler",
-                    self.environment,
-                    layer_path=LAYER,
-                    timeout_s=50,
-                    name="collector",
-                )
-            )
+            self.collector = parts.enter_context(self._function("functions/collector", "app"))
+            self._replay = parts.enter_context(self._function("local", "replay"))
             self._parts = parts.pop_all()
 
-    def tick(self, minutes: int = 1) -> None:
-        """Let the simulated relays be used for so long; nothing where a real one is read."""
-        for _ in range(minutes):
-            for relay in (self.claude, self.wyolet):
-                if relay is not None:
-                    relay.tick()
+    def _function(self, folder: str, module: str) -> Function:
+        return Function(
+            ROOT / folder,
+            f"{module}.lambda_handler",
+            self.environment,
+            layer_path=LAYER,
+            timeout_s=50,
+            name="collector",
+        )
+
+    def tick(self, minutes: float | None = None) -> None:
+        """Move the simulated relays' clock on, by default to now; they are used until then."""
+        self.clock.forward(None if minutes is None else 60 * minutes)
+        if self.claude is not None:
+            self.claude.catch_up()
+        if self.wyolet is not None:
+            for _ in range(int((self.clock() - self._ticked_s) // 60)):
+                self.wyolet.tick()
+                self._ticked_s += 60
 
     def collect(self) -> Result:
         """Invoke the collector once, with the schedule's event; its time is now, as it would be."""
+        return self.collector.invoke(self._event(time.time()))
+
+    def replay(self) -> Result:
+        """The same as of the simulated relays' clock, where that is behind."""
+        return self._replay.invoke(self._event(self.clock()))
+
+    def _event(self, at_s: float) -> Any:
         event = json.loads(SCHEDULE.read_text("utf-8"))
-        return self.collector.invoke({**event, "time": datetime.now(UTC).isoformat()})
+        return {**event, "time": datetime.fromtimestamp(at_s, UTC).isoformat()}
 
     def close(self) -> None:
         """End everything that was started. Safe to call twice."""
@@ -147,8 +191,10 @@ class Stack(Closing):
         if "RELAY_BASE_URL" in self.environment:
             tell(f"relay      {place(self.environment['RELAY_BASE_URL'])}, which is yours")
             return secret
-        self.claude = parts.enter_context(for_demo())
-        self.wyolet = parts.enter_context(WyoletRelay())
+        # so many that each run tells all of this small relay, and can be compared with it
+        self.environment.setdefault("RELAY_SCANS_PER_RUN", "40")
+        self.claude = parts.enter_context(living_relay(clock=self.clock))
+        self.wyolet = parts.enter_context(WyoletRelay(clock=self.clock))
         tell(f"relays     {self.claude.url} is a simulated Claude Relay Service, to be read")
         tell("           by an administrator's login;")
         tell(f"           {self.wyolet.url} is a simulated Wyolet Relay")

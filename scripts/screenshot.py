@@ -18,8 +18,8 @@ from typing import Final
 from scripts.chromium import Chromium, installed
 
 PICTURE: Final = Path(__file__).parents[1] / "docs" / "page.png"
-RUNS: Final = 30
-EVERY_S: Final = 0.7
+RUNS: Final = 50
+EVERY_S: Final = 2.0
 
 
 @contextmanager
@@ -52,11 +52,10 @@ def main() -> int:
         folder = Path(parts.enter_context(tempfile.TemporaryDirectory()))
         url = parts.enter_context(serving(EVERY_S))
         browser = parts.enter_context(Chromium(installed(), folder / "profile"))
-        page = parts.enter_context(browser.page(1200, 1000, dark=False))
+        page = parts.enter_context(browser.page(1440, 1000, dark=False))
         page.open(url)
         page.wait_for(f"Number(document.body?.dataset.run) >= {RUNS}")
-        page.size(1200, int(page.value("document.documentElement.offsetHeight")))
-        page.wait_for("document.querySelectorAll('canvas').length === 3")
+        page.size(1440, int(page.value("document.documentElement.offsetHeight")))
         PICTURE.write_bytes(page.picture())
     return 0
 

@@ -1,4 +1,4 @@
-"""What the store holds of the latest runs, read by SQL run after run, as the page shows it."""
+"""What the store holds of the day so far, read by SQL run after run, as the page shows it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,27 @@ import math
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from local.page import outlook
+from local.page.series import Identity, Series, rates
 from local.relay.exposition import Histogram
 from local.sql import TABLE_NOT_FOUND, Database, Row, SqlError, literal
 
-RUNS: Final = 240
-"""As many of them are shown."""
+RUNS: Final = 300
+"""As many are shown at most, spread over the time."""
+
+SPAN_MS: Final = 86_400_000
+"""For so long."""
 
 TURN_MS: Final = 3_600_000
 """For so long a key's use of a model is shown: with many keys they are asked for it in turn."""
+
+RATE_MS: Final = 600_000
+"""Rates and quantiles are those of the time before a run, as long as this."""
+
+DAYS: Final = 31
 
 TOKENS: Final[Mapping[str, str]] = {
     "input": "relay_input_tokens_total",
@@ -41,13 +51,19 @@ _OF_RUNS: Final[Mapping[str, str]] = {
     "samples": "relay_scrape_samples",
     "seconds": "relay_scrape_duration_seconds",
 }
+_OVERHEAD: Final = "relay_overhead_seconds_bucket"
+_READ: Final = (
+    *(*TOKENS.values(), *_OF_KEYS.values(), *_OF_MODELS.values(), *_OF_RUNS.values()),
+    *(*outlook.OF_KEYS, *outlook.OF_ACCOUNTS, _OVERHEAD),
+)
+_DAY_RESETS: Final = "relay_key_day_reset_timestamp_seconds"
 _QUANTILES: Final[Mapping[str, float]] = {"p50": 0.5, "p99": 0.99}
 
 Figures = dict[str, Any]
 
 
 class History:
-    """The latest runs.
+    """The day so far.
 
     Args:
         database: that the collector pushes to.
@@ -61,12 +77,9 @@ class History:
         self._read_until_ms = since_ms - 1
         self._lock = threading.Lock()
         self._runs: list[int] = []
-        self._spent: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
-        self._tokens: dict[int, dict[str, float]] = {}
-        self._quantiles: dict[int, dict[str, float]] = {}
-        self._buckets: dict[float, float] = {}
-        self._uses: dict[tuple[str, ...], tuple[int, float]] = {}
-        self._latest: Figures = {"keys": [], "models": [], "relays": []}
+        self._series = {metric: Series() for metric in _READ}
+        self._errors: dict[str, float] = {}
+        self._days: Sequence[Row] = ()
 
     def read(self) -> None:
         """Read what has come since the last time.
@@ -74,32 +87,19 @@ class History:
         Raises:
             SqlError: the store does not answer.
         """
-        of_keys = {name: self._rows(metric) for name, metric in _OF_KEYS.items()}
-        of_models = {name: self._rows(metric) for name, metric in _OF_MODELS.items()}
-        of_runs = {name: self._rows(metric) for name, metric in _OF_RUNS.items()}
-        of_tokens = {kind: self._rows(metric) for kind, metric in TOKENS.items()}
+        read = {metric: self._rows(metric) for metric in self._series}
         errors = self._rows("relay_scrape_errors")
-        overhead = self._rows("relay_overhead_seconds_bucket")
-        times = sorted({row["greptime_timestamp"] for row in of_runs["up"]})
+        days = self._told_days()
+        times = sorted({row["greptime_timestamp"] for row in read[_OF_RUNS["up"]]})
         if not times:
             return
         with self._lock:
-            for row in of_keys["today"]:
-                self._spent[_key(row)][row["greptime_timestamp"]] = row["greptime_value"]
-            for time_ms in times:
-                self._tokens[time_ms] = {
-                    kind: sum(row["greptime_value"] for row in _at(rows, time_ms))
-                    for kind, rows in of_tokens.items()
-                }
-                if buckets := _buckets(_at(overhead, time_ms)):
-                    self._quantiles[time_ms] = _quantiles(self._buckets, buckets)
-                    self._buckets = buckets
-            self._take_uses(of_models, times[-1])
-            self._latest = {
-                "keys": _keys(of_keys, times[-1]),
-                "models": _models(self._uses),
-                "relays": _relays(of_runs, errors, times[-1]),
-            }
+            for metric, rows in read.items():
+                self._series[metric].add(rows)
+            self._errors = defaultdict(float)
+            for row in _at(errors, times[-1]):
+                self._errors[row["relay_name"]] += row["greptime_value"]
+            self._days = days
             self._runs += times
             self._read_until_ms = times[-1]
             self._forget()
@@ -107,127 +107,202 @@ class History:
     def figures(self) -> Figures:
         """All that the page shows; times are epoch seconds, what is missing is None."""
         with self._lock:
-            grown = [
-                {kind: _growth(self._tokens, before, after, kind) for kind in TOKENS}
-                for before, after in zip(self._runs, self._runs[1:], strict=False)
-            ]
+            keys = self._keys()
             return {
-                **self._latest,
                 "times": [time_ms / 1000 for time_ms in self._runs],
-                "keys": [
-                    {**key, "spent": [self._spent[_key(key)].get(at) for at in self._runs]}
-                    for key in self._latest["keys"]
-                ],
-                "tokens": {kind: [None, *(one[kind] for one in grown)] for kind in TOKENS},
-                "overhead": {
-                    name: [self._quantiles.get(time_ms, {}).get(name) for time_ms in self._runs]
-                    for name in _QUANTILES
+                "keys": keys,
+                "models": self._models(),
+                "relays": self._relays(),
+                "tokens": {
+                    kind: self._grown(self._series[metric], per_s=60)
+                    for kind, metric in TOKENS.items()
                 },
+                "overhead": self._overhead(),
+                "days": self._by_day(keys),
+                **outlook.told(self._series, self._runs),
             }
 
     def _rows(self, metric: str) -> Sequence[Row]:
         since = datetime.fromtimestamp(self._read_until_ms / 1000, UTC)
-        after = since.isoformat(sep=" ", timespec="milliseconds")
+        return self._asked(
+            f"SELECT * FROM {metric}"  # noqa: S608 - a metric's name, and literals
+            f" WHERE deployment_environment = {literal(self._environment)}"
+            f" AND greptime_timestamp > {_literal(since)}"
+        )
+
+    def _told_days(self) -> Sequence[Row]:
+        return self._asked(
+            "SELECT relay_name, relay_key_id, greptime_timestamp, greptime_value"  # noqa: S608 - an instant
+            f" FROM relay_day_cost_usd WHERE greptime_timestamp > {_literal(_told_since())}"
+        )
+
+    def _asked(self, sql: str) -> Sequence[Row]:
         try:
-            return self._database.query(
-                f"SELECT * FROM {metric}"  # noqa: S608 - a metric's name, and literals
-                f" WHERE deployment_environment = {literal(self._environment)}"
-                f" AND greptime_timestamp > {literal(after)}"
-            )
+            return self._database.query(sql)
         except SqlError as error:
             # a table is there from its first sample on
             if error.code == TABLE_NOT_FOUND:
                 return []
             raise
 
-    def _take_uses(self, of_models: Mapping[str, Sequence[Row]], now_ms: int) -> None:
-        """Keep a key's use of a model until its next turn comes, or would have long come."""
-        for what, rows in of_models.items():
-            for row in sorted(rows, key=lambda row: int(row["greptime_timestamp"])):
-                use = (row["model"], what, *_key(row))
-                self._uses[use] = row["greptime_timestamp"], row["greptime_value"]
-        self._uses = {use: told for use, told in self._uses.items() if told[0] > now_ms - TURN_MS}
-
     def _forget(self) -> None:
-        gone, self._runs = self._runs[:-RUNS], self._runs[-RUNS:]
-        for time_ms in gone:
-            self._tokens.pop(time_ms, None)
-            self._quantiles.pop(time_ms, None)
-            for by_run in self._spent.values():
-                by_run.pop(time_ms, None)
+        """Keep the runs of the span, those aside that have the nearest neighbours."""
+        runs = [run for run in self._runs if run > self._runs[-1] - SPAN_MS]
+        while len(runs) > RUNS:
+            gaps = (after - before for before, after in zip(runs, runs[2:], strict=False))
+            closest = min(enumerate(gaps, start=1), key=lambda gap: gap[1])[0]
+            del runs[closest]
+        if gone := set(self._runs) - set(runs):
+            for series in self._series.values():
+                series.forget(gone, self._runs[-1] - TURN_MS)
+        self._runs = runs
+
+    def _grown(self, series: Series, per_s: float) -> list[float | None]:
+        """How fast the sum of some totals grows, from run to run."""
+        each = [rates(values, self._runs, RATE_MS) for values in series.values()]
+        return [_sum((one[run] for one in each), per_s) for run in range(len(self._runs))]
+
+    def _overhead(self) -> Figures:
+        """Quantiles of the overhead over all sources, in seconds, by run."""
+        grown: list[dict[float, float]] = [defaultdict(float) for _ in self._runs]
+        for (*_, le), values in self._series[_OVERHEAD].items():
+            for run, rate in zip(grown, rates(values, self._runs, RATE_MS), strict=True):
+                if rate is not None:
+                    run[float(le)] += 1000 * rate
+        return {
+            name: [_quantile(run, share) for run in grown] for name, share in _QUANTILES.items()
+        }
+
+    def _keys(self) -> list[Figures]:
+        """Each key's latest figures, the one that has spent most today first."""
+        latest = self._runs[-1] if self._runs else 0
+        spent = self._series[_OF_KEYS["today"]]
+        keys = []
+        for key in dict.fromkeys(key for name in _OF_KEYS.values() for key in self._series[name]):
+            now = {what: self._series[name].at(key, latest) for what, name in _OF_KEYS.items()}
+            if any(value is not None for value in now.values()):
+                by_run = [spent.at(key, time_ms) for time_ms in self._runs]
+                label = spent.label(key, "relay_key_name") or key[1]
+                named = {"relay_name": key[0], "relay_key_id": key[1], "name": label}
+                keys.append({**named, **now, "spent": by_run})
+        return sorted(keys, key=lambda key: -(key["today"] or 0))
+
+    def _models(self) -> list[Figures]:
+        """Each model's figures over all keys, the dearest first; `rate` is USD an hour by run."""
+        models: dict[str, Figures] = {}
+        grown: dict[str, list[list[float | None]]] = defaultdict(list)
+        latest = self._runs[-1] if self._runs else 0
+        for what, metric in _OF_MODELS.items():
+            series = self._series[metric]
+            for use in series:
+                name = use[2]
+                value = series.lately(use, latest, TURN_MS)
+                if value is not None:
+                    figures = models.setdefault(name, {"name": name, **dict.fromkeys(_OF_MODELS)})
+                    figures[what] = (figures[what] or 0) + value
+                if what == "cost":
+                    grown[name].append(rates(series[use], self._runs, RATE_MS))
+        for name, figures in models.items():
+            figures["rate"] = [
+                _sum((one[run] for one in grown[name]), 3600) for run in range(len(self._runs))
+            ]
+        return sorted(models.values(), key=lambda model: -(model["cost"] or 0))
+
+    def _relays(self) -> list[Figures]:
+        latest = self._runs[-1] if self._runs else 0
+        up = self._series[_OF_RUNS["up"]]
+        return [
+            {
+                "name": relay[0],
+                "kind": up.label(relay, "relay_kind"),
+                **{what: self._series[name].at(relay, latest) for what, name in _OF_RUNS.items()},
+                "errors": self._errors.get(relay[0], 0),
+                "took": [self._series[_OF_RUNS["seconds"]].at(relay, run) for run in self._runs],
+            }
+            for relay in sorted(up)
+            if up.at(relay, latest) is not None
+        ]
+
+    def _by_day(self, keys: Sequence[Figures]) -> Figures:
+        """What each key spent on each of the last days, today so far included.
+
+        Returns `{dates, keys: [{name, values}], month}`: dates of the relay's own calendar as text;
+        `month` as `outlook.month` has it, empty where today is not known.
+        """
+        resets = [value for key in keys if (value := self._latest(_DAY_RESETS, key)) is not None]
+        if not resets:
+            return {"dates": [], "keys": [], "month": {}}
+        # the relay's day ends at the same time for all its keys
+        today = datetime.fromtimestamp(resets[0], UTC) - timedelta(days=1)
+        offset = timedelta(seconds=-(resets[0] % 86_400) % 86_400)
+        if offset > timedelta(hours=14):
+            offset -= timedelta(days=1)
+        last = (today + offset).date()
+        dates = [last - timedelta(days=back) for back in reversed(range(DAYS))]
+        spent: dict[Identity, dict[str, float]] = defaultdict(dict)
+        relays = {key["relay_name"] for key in keys}
+        for row in self._days:
+            if row["relay_name"] in relays:
+                noon = datetime.fromtimestamp(row["greptime_timestamp"] / 1000, UTC) + offset
+                at = (row["relay_name"], row["relay_key_id"])
+                spent[at][noon.date().isoformat()] = row["greptime_value"]
+        names: dict[Identity, str] = {
+            (key["relay_name"], key["relay_key_id"]): key["name"] for key in keys
+        }
+        for key in keys:
+            if key["today"] is not None:
+                spent[key["relay_name"], key["relay_key_id"]][last.isoformat()] = key["today"]
+        shown = [date.isoformat() for date in dates]
+        listed: list[Figures] = [
+            {
+                "name": names.get(identity, f"{identity[1][:8]}, which is gone"),
+                "values": [by_day.get(date) for date in shown],
+            }
+            for identity, by_day in spent.items()
+        ]
+        listed.sort(key=lambda one: -(_sum(one["values"], 1) or 0))
+        total = {
+            date: usd
+            for date in dates
+            if (usd := _sum((by_day.get(date.isoformat()) for by_day in spent.values()), 1))
+            is not None
+        }
+        month = [key["month"] for key in keys]
+        return {"dates": shown, "keys": listed, "month": outlook.month(last, total, _sum(month, 1))}
+
+    def _latest(self, metric: str, key: Mapping[str, Any]) -> float | None:
+        identity = key["relay_name"], key["relay_key_id"]
+        return self._series[metric].at(identity, self._runs[-1])
 
 
-def _key(row: Mapping[str, Any]) -> tuple[str, str]:
-    """What tells a key from all others, also after it was renamed."""
-    return row["relay_name"], row["relay_key_id"]
+def _told_since() -> datetime:
+    return datetime.now(UTC) - timedelta(days=DAYS + 1)
+
+
+def _literal(instant: datetime) -> str:
+    return literal(instant.isoformat(sep=" ", timespec="milliseconds"))
+
+
+def _sum(values: Iterable[float | None], factor: float) -> float | None:
+    """The sum of what is known; None where nothing is."""
+    known = [value for value in values if value is not None]
+    return factor * math.fsum(known) if known else None
 
 
 def _at(rows: Iterable[Row], time_ms: int) -> list[Row]:
     return [row for row in rows if row["greptime_timestamp"] == time_ms]
 
 
-def _growth(
-    by_run: Mapping[int, Mapping[str, float]], before: int, after: int, kind: str
-) -> float | None:
-    """How much a total grew from a run to the next; None where it was reset, or a key is gone."""
-    grown = by_run[after][kind] - by_run[before][kind]
-    return grown if grown >= 0 else None
+def _quantile(growth: Mapping[float, float], share: float) -> float | None:
+    """A quantile of what was observed, in seconds; None where nothing was.
 
-
-def _keys(of_keys: Mapping[str, Sequence[Row]], time_ms: int) -> list[Figures]:
-    """Each key's latest figures, the one that has spent most today first."""
-    keys: dict[tuple[str, str], Figures] = {}
-    for what, rows in of_keys.items():
-        for row in _at(rows, time_ms):
-            identity = {name: row[name] for name in ("relay_name", "relay_key_id")}
-            name = row.get("relay_key_name") or row["relay_key_id"]
-            key = keys.setdefault(_key(row), {**identity, "name": name, **dict.fromkeys(of_keys)})
-            key[what] = row["greptime_value"]
-    return sorted(keys.values(), key=lambda key: -(key["today"] or 0))
-
-
-def _models(uses: Mapping[tuple[str, ...], tuple[int, float]]) -> list[Figures]:
-    """Each model's figures over all keys, the dearest first."""
-    models: dict[str, Figures] = {}
-    for (model, what, *_), (_, value) in uses.items():
-        figures = models.setdefault(model, {"name": model, **dict.fromkeys(_OF_MODELS)})
-        figures[what] = (figures[what] or 0) + value
-    return sorted(models.values(), key=lambda model: -(model["cost"] or 0))
-
-
-def _relays(
-    of_runs: Mapping[str, Sequence[Row]], errors: Sequence[Row], time_ms: int
-) -> list[Figures]:
-    relays: dict[str, Figures] = {}
-    for what, rows in of_runs.items():
-        for row in _at(rows, time_ms):
-            relay = relays.setdefault(
-                row["relay_name"],
-                {"name": row["relay_name"], "kind": row["relay_kind"], **dict.fromkeys(of_runs)},
-            )
-            relay[what] = row["greptime_value"]
-    for name, relay in relays.items():
-        failed = [row for row in _at(errors, time_ms) if row["relay_name"] == name]
-        relay["errors"] = sum(row["greptime_value"] for row in failed)
-    return [relays[name] for name in sorted(relays)]
-
-
-def _buckets(rows: Iterable[Row]) -> dict[float, float]:
-    """Cumulative counts by upper bound, over all sources."""
-    buckets: dict[float, float] = defaultdict(float)
-    for row in rows:
-        buckets[float(row["le"])] += row["greptime_value"]
-    return dict(buckets)
-
-
-def _quantiles(before: Mapping[float, float], after: Mapping[float, float]) -> dict[str, float]:
-    """Quantiles of what was observed since the run before, in seconds."""
-    bounds = sorted(after)
-    grown = [after[bound] - before.get(bound, 0) for bound in bounds]
+    Args:
+        growth: of the cumulative counts, by upper bound.
+    """
+    bounds = sorted(growth)
+    counts = [growth[bound] for bound in bounds]
     histogram = Histogram([bound for bound in bounds if math.isfinite(bound)])
     histogram.counts = [
-        round(count - below) for count, below in zip(grown, [0, *grown], strict=False)
+        round(count - below) for count, below in zip(counts, [0, *counts], strict=False)
     ]
-    if not histogram.count:
-        return {}
-    return {name: histogram.quantile(share) for name, share in _QUANTILES.items()}
+    return histogram.quantile(share) if histogram.count else None

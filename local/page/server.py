@@ -1,4 +1,4 @@
-"""The page over HTTP: four files, and the figures as JSON."""
+"""The page over HTTP: its files, and the figures as JSON."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ _STATIC: Final = Path(__file__).parent / "static"
 _FILES: Final[Mapping[str, tuple[str, str]]] = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/vendor/uPlot.min.css": ("vendor/uPlot.min.css", "text/css; charset=utf-8"),
-    "/vendor/uPlot.iife.min.js": ("vendor/uPlot.iife.min.js", "text/javascript; charset=utf-8"),
+    **{
+        f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
+        for name in ("format", "chart", "page")
+    },
 }
 _HEADERS: Final = {
     "Cache-Control": "no-store",
-    # nothing but what is served here; uPlot sets styles of its elements
-    "Content-Security-Policy": (
-        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src data:"
-    ),
+    # nothing but what is served here
+    "Content-Security-Policy": "default-src 'self'; img-src data:",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
 RUNS = 5
-WIDE, PHONE = 1280, 390
+WIDTHS = (390, 768, 1280, 1920)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
         yield browser
 
 
-@pytest.fixture(params=[(WIDE, False), (WIDE, True), (PHONE, False), (PHONE, True)], ids=str)
+@pytest.fixture(params=[(width, dark) for width in WIDTHS for dark in (False, True)], ids=str)
 def page(request: pytest.FixtureRequest, browser: Chromium, url: str) -> Iterator[Page]:
     width, dark = request.param
     with browser.page(width, 900, dark=dark) as page:
@@ -69,39 +69,105 @@ def test_it_shows_what_the_store_holds(page: Page, url: str) -> None:
         least, most = (sum(key[what] for key in one["keys"]) for one in (earlier, later))
         assert least - 0.01 <= number(tiles[tile]) <= most + 0.01
     assert tiles["Relays up"] == "2 of 2"
-    assert set(shown(page, "#keys td:first-child")) == {key["name"] for key in later["keys"]}
-    assert shown(page, "#models td:first-child") != []
+    assert set(shown(page, "#keys tbody th")) == {key["name"] for key in later["keys"]}
+    assert shown(page, "#models tbody th") != []
     assert len(shown(page, "#relays tbody tr")) == 2
-    assert set(shown(page, "#relays td:nth-child(3)")) == {"up"}
+    assert set(shown(page, "#relays tbody > tr > :nth-child(3)")) == {"up"}
 
 
-def test_it_draws_three_charts_with_their_latest_figures(page: Page) -> None:
-    assert page.value("document.querySelectorAll('.chart canvas').length") == 3
-    # a chart of nothing would be of one colour
-    drawn = """[...document.querySelectorAll('.chart canvas')].every((canvas) => {
-      const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-      const colours = new Set();
-      for (let at = 0; at < data.length; at += 4) colours.add(data.slice(at, at + 4).join());
-      return colours.size > 20;
-    })"""
-    assert page.value(drawn)
-    names, latest = (shown(page, f"#overhead .u-{what}") for what in ("label", "value"))
-    assert names == ["at", "p99", "p50", "promise of the p99"]
-    assert latest[-1] == "10 ms"
-    assert "–" not in latest
+def test_it_draws_each_chart_with_its_legend_and_axis(page: Page) -> None:
+    charts = page.value("[...document.querySelectorAll('.chart')].map((one) => one.id)")
+    assert charts == ["days", "spent", "models-chart", "tokens", "overhead", "runs"]
+    for chart in charts:
+        assert page.value(f"document.querySelectorAll('#{chart} svg :is(path, .bar)').length"), (
+            chart
+        )
+        # no number is cut off
+        cut = f"""(() => {{
+          const box = document.querySelector('#{chart} svg').getBoundingClientRect();
+          return [...document.querySelectorAll('#{chart} .label')]
+            .filter((one) => one.getBoundingClientRect().left < box.left - 1).length;
+        }})()"""
+        assert page.value(cut) == 0, chart
+    for chart in ("spent", "models-chart", "runs"):
+        assert "–" not in "".join(shown(page, f"#{chart} .legend .value")), chart
+    assert all(text.startswith("$") for text in shown(page, "#spent .label[text-anchor=end]"))
+    assert shown(page, "#overhead .limit-name") == ["promise of the p99, 10 ms"]
+
+
+def test_an_axis_has_room_for_large_numbers_and_writes_them_short(page: Page) -> None:
+    page.value("""(() => {
+      const lines = [{name: 'a', values: [1500, 2400000]}];
+      charts.spent.show([0, 3600], lines, {limits: [{name: 'limit', value: 2e6, line: 'a'}]});
+    })()""")
+    labels = shown(page, "#spent .label[text-anchor=end]")
+    assert labels == ["$0", "$1M", "$2M", "$3M"]
+    assert page.value("[shortMoney(1500), shortMoney(999), shortMoney(2.5)]") == [
+        "$1.5K",
+        "$999",
+        "$2.50",
+    ]
+
+
+def test_a_chart_is_read_with_the_keyboard(page: Page) -> None:
+    page.value("document.querySelector('#spent .plot').focus()")
+    press(page, "ArrowLeft")
+    said = page.value("document.querySelector('#spent [aria-live]').textContent")
+    assert "$" in said
+    press(page, "Home")
+    assert page.value("document.querySelector('#spent [aria-live]').textContent") != said
+    assert page.value("!document.querySelector('#spent .tip').hidden")
+    press(page, "Escape")
+    assert page.value("document.querySelector('#spent .tip').hidden")
+    label = page.value("document.querySelector('#spent .plot').getAttribute('aria-label')")
+    assert label.startswith("Spend by key, chart. Latest: ")
+    assert len(shown(page, "#spent .unseen tr")) > 2
+
+
+def test_a_line_is_hidden_and_shown_by_its_name_in_the_legend(page: Page) -> None:
+    lines = "document.querySelectorAll('#tokens .area').length"
+    press_first = "document.querySelector('#tokens .legend button').click()"
+    before = page.value(lines)
+    page.value(press_first)
+    assert page.value(lines) == before - 1
+    page.value(press_first)
+    assert page.value(lines) == before
+
+
+def test_it_says_that_it_is_simulated(page: Page) -> None:
+    assert page.value("getComputedStyle(document.getElementById('simulated')).display") != "none"
+    assert shown(page, "#simulated strong") == ["simulated"]
+
+
+def test_nothing_to_show_and_no_answer_are_said_in_words(browser: Chromium, url: str) -> None:
+    with browser.page(1280, 900, dark=False) as page:
+        page.open(url)
+        page.wait_for("document.body?.dataset.run")
+        page.value("""show({keys: [], models: [], relays: [], accounts: [], soon: [], times: [],
+          days: {dates: [], keys: [], month: {}}, overhead: {p50: [], p99: []}, rate_usd: null,
+          tokens: {'cache read': [], input: [], 'cache write': [], output: []}, now: 0})""")
+        assert len(shown(page, ".chart.nothing .empty")) == 6
+        assert len(shown(page, "td.empty")) == 5
+        page.value("window.fetch = () => Promise.reject(new Error('gone'))")
+        page.wait_for("!document.getElementById('trouble').hidden")
+        assert "has it ended?" in page.value("document.getElementById('trouble').textContent")
+        assert page.complaints() == []
+
+
+def press(page: Page, key: str) -> None:
+    for kind in ("keyDown", "keyUp"):
+        page.call("Input.dispatchKeyEvent", type=kind, key=key)
 
 
 def test_it_renews_itself(page: Page) -> None:
     run = page.value("Number(document.body.dataset.run)")
-    spent = page.value("document.querySelector('[data-tile=requests]').textContent")
     page.wait_for(f"Number(document.body.dataset.run) > {run}")
-    assert page.value("document.querySelector('[data-tile=requests]').textContent") != spent
 
 
 def test_nothing_is_wider_than_the_screen(page: Page) -> None:
     width = "document.documentElement.clientWidth"
     assert page.value(f"document.documentElement.scrollWidth <= {width}")
-    beyond = f"""[...document.querySelectorAll('section, h1, h2, .tiles p, .chart canvas')]
+    beyond = f"""[...document.querySelectorAll('section, h1, h2, .tiles p, .chart svg')]
       .filter((one) => one.getBoundingClientRect().right > {width} + 0.5).length"""
     assert page.value(beyond) == 0
 
@@ -116,9 +182,9 @@ def test_its_colours_follow_the_theme_and_can_be_read(page: Page) -> None:
       });
       return 0.2126 * r + 0.7152 * g + 0.0722 * b;
     }"""
-    ground = page.value(f"({brightness})('backgroundColor', 'section')")
+    ground = page.value(f"({brightness})('backgroundColor', 'section.half')")
     assert (ground < 0.1) is dark
-    for selector in ("section h2", "h2 small", "#keys th", "#relays td.good"):
+    for selector in ("section h2", "h2 small", "#keys th", "#relays .good"):
         text = page.value(f"({brightness})('color', {selector!r})")
         # WCAG's contrast ratio, AA for text
         assert (max(text, ground) + 0.05) / (min(text, ground) + 0.05) >= 4.5, selector

@@ -101,7 +101,7 @@ def test_it_shows_what_is_in_the_store_and_holds_it_against_the_relays() -> None
     assert (status, err) == (0, "")
     for seen in ("team-alpha", 'team-beta "β"', "intern", "claude-sonnet-4-20250514"):
         assert seen in out
-    assert "3 keys" in out
+    assert "8 keys" in out
     assert "relay_overhead_seconds" in out
     assert "Checked: all" in out
     assert f"run {RUNS} " in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -78,24 +79,30 @@ def test_what_another_environment_delivers_is_not_shown(
     assert figures(page)["times"] == []
 
 
-def test_tokens_grow_from_run_to_run_and_a_reset_is_a_gap(
+def test_tokens_a_minute_are_those_of_ten_minutes_and_a_reset_is_a_gap(
     page: History, greptimedb: GreptimeDB
 ) -> None:
-    for run, total in enumerate((10, 15, 3)):
+    for run, total in ((0, 10), (1, 15), (11, 115), (22, 3)):
         put(greptimedb, run, "relay_up", 1)
         put(greptimedb, run, "relay_input_tokens_total", total, KEY)
-    assert figures(page)["tokens"]["input"] == [None, 5, None]
+    assert figures(page)["tokens"]["input"] == [None, 5, 10, None]
 
 
-def test_overhead_is_that_of_the_requests_since_the_run_before(
+def test_overhead_is_that_of_the_requests_of_ten_minutes(
     page: History, greptimedb: GreptimeDB
 ) -> None:
-    for run, counts in enumerate(((10, 10, 10), (10, 20, 20), (10, 20, 20))):
+    for run, counts in (
+        (0, (10, 10, 10)),
+        (1, (10, 20, 20)),
+        (11, (20, 30, 30)),
+        (22, (20, 30, 30)),
+    ):
         put(greptimedb, run, "relay_up", 1)
         for le, count in zip(("0.005", "0.01", "inf"), counts, strict=True):
             put(greptimedb, run, "relay_overhead_seconds_bucket", count, {**RELAY, "le": le})
-    first, second, idle = figures(page)["overhead"]["p50"]
-    assert (first, second, idle) == (pytest.approx(0.0025), pytest.approx(0.0075), None)
+    first, second, third, idle = figures(page)["overhead"]["p50"]
+    assert (first, idle) == (None, None)
+    assert (second, third) == (pytest.approx(0.0075), pytest.approx(0.0025))
 
 
 def test_models_are_summed_over_keys_whose_turns_come_one_by_one(
@@ -108,10 +115,14 @@ def test_models_are_summed_over_keys_whose_turns_come_one_by_one(
         models: list[dict[str, Any]] = figures(page)["models"]
         return models
 
-    assert use(0, "1", 2) == [{"name": "m", "cost": 2, "tokens": None, "requests": None}]
+    nothing = {"tokens": None, "requests": None, "rate": [None]}
+    assert use(0, "1", 2) == [{"name": "m", "cost": 2, **nothing}]
     assert use(1, "2", 3)[0]["cost"] == 5
     assert use(2, "1", 2.5)[0]["cost"] == 5.5
-    assert use(62, "1", 4)[0]["cost"] == 4
+    last = use(62, "1", 4)[0]
+    assert last["cost"] == 4
+    # 1.5 USD in the hour since its turn before
+    assert last["rate"] == [None, None, 15, pytest.approx(1.5)]
 
 
 def test_a_relay_is_shown_with_its_errors(page: History, greptimedb: GreptimeDB) -> None:
@@ -122,17 +133,58 @@ def test_a_relay_is_shown_with_its_errors(page: History, greptimedb: GreptimeDB)
     assert (relay["up"], relay["errors"], relay["samples"]) == (0, 3, None)
 
 
-def test_only_the_latest_runs_are_kept(
+def test_runs_are_kept_for_a_day_and_thinned_where_they_are_densest(
     page: History, greptimedb: GreptimeDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "RUNS", 2)
-    for run in range(4):
+    monkeypatch.setattr(history, "RUNS", 4)
+    for run in (0, 60, 120, 121, 122, 180, 1500):
         put(greptimedb, run, "relay_up", 1)
         put(greptimedb, run, "relay_daily_cost_usd", run, KEY)
         page.read()
     told = page.figures()
-    assert told["times"] == [BEGIN_MS / 1000 + 120, BEGIN_MS / 1000 + 180]
-    assert told["keys"][0]["spent"] == [2, 3]
+    kept = [round((time - BEGIN_MS / 1000) / 60) for time in told["times"]]
+    assert kept == [120, 180, 1500]
+    assert told["keys"][0]["spent"] == kept
+
+
+RESETS = 1_760_025_600
+"""Midnight at UTC+8, where it is 16:53 on 9 October at the beginning."""
+
+
+def day(db: GreptimeDB, date: int, usd: float, key: str = "1") -> None:
+    """A day of October as a back-fill tells it: at noon of the relay's own day."""
+    noon_ms = 1000 * (RESETS - 86_400 * (10 - date) + 43_200)
+    db.sql(
+        "CREATE TABLE IF NOT EXISTS relay_day_cost_usd (greptime_timestamp TIMESTAMP_MS,"
+        " greptime_value DOUBLE, relay_name VARCHAR, relay_key_id VARCHAR);"
+        " INSERT INTO relay_day_cost_usd"
+        f" VALUES (make_timestamp_ms({noon_ms}), {usd}, 'relay', '{key}')"
+    )
+
+
+def test_days_are_those_of_the_relays_own_calendar(
+    page: History, greptimedb: GreptimeDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(greptimedb, 0, "relay_up", 1)
+    put(greptimedb, 0, "relay_daily_cost_usd", 2, KEY)
+    put(greptimedb, 0, "relay_monthly_cost_usd", 30, KEY)
+    put(greptimedb, 0, "relay_key_day_reset_timestamp_seconds", RESETS, KEY)
+    monkeypatch.setattr(history, "_told_since", lambda: datetime(2025, 9, 1, tzinfo=UTC))
+    day(greptimedb, 8, 5)
+    day(greptimedb, 8, 1, key="2")
+    told = figures(page)["days"]
+    assert told["dates"][-1] == "2025-10-09"
+    assert len(told["dates"]) == history.DAYS
+    assert [(key["name"], key["values"][-3:]) for key in told["keys"]] == [
+        ("one", [None, 5, 2]),
+        ("2, which is gone", [None, 1, None]),
+    ]
+    assert told["month"] == {
+        "so_far": 30,
+        "projected": None,
+        "before": None,
+        "ends": "2025-10-31",
+    }
 
 
 def test_a_store_that_does_not_answer_is_an_error(greptimedb: GreptimeDB, page: History) -> None:
