@@ -49,8 +49,6 @@ LAMBDAS_LINES: Final = (
 )
 """What Lambda itself logs of a warm run."""
 
-_PROMOTE: Final = "x-greptime-otlp-metric-promote-resource-attrs"
-
 
 @dataclass(frozen=True, slots=True)
 class Used:
@@ -253,9 +251,8 @@ class Push:
     @classmethod
     def of(cls, received: Received) -> Self:
         """What one request writes."""
-        promoted = received.headers.get(_PROMOTE, "").split(";")
         request = ExportMetricsServiceRequest.FromString(received.decompressed())
-        tables = tables_of(request, Options(promote=frozenset(promoted))).rows.values()
+        tables = tables_of(request, Options.of(received.headers)).rows.values()
         sizes = [sum(_row_bytes(rows)) for rows in tables]
         line = f"{received.method} {received.path} HTTP/1.1\r\n"
         return cls(

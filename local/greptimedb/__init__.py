@@ -4,10 +4,11 @@ For the demo and the tests. It keeps the rules of GreptimeDB that decide whether
 be found again, as its releases 1.1 to 1.3 have them:
 
 - `POST /v1/otlp/v1/metrics`: protobuf only, compressed or not, 64 MiB at most, Basic credentials,
-  the database's header, and the statuses of each refusal;
+  the database's header, the statuses of each refusal, and in the answer what the write cost;
 - a table a metric, its name with the unit's word and `total` (`naming`), histograms and summaries
   as Prometheus lays them out, exponential histograms dropped;
-- tags from promoted resource attributes and data point attributes, the rest dropped silently;
+- tags from promoted resource attributes (named, or all but those named), on request a scope's, and
+  data point attributes, the rest dropped silently; the four translation strategies;
 - milliseconds; of the same tags and the same millisecond the last write stays;
 - two histograms of one name in one request overwrite each other;
 - tables that SQL made turn a request into the older way, or, beside OTLP's own, into a 500;

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 Kind = Literal["gauge", "sum", "histogram", "exponential_histogram", "summary"]
 
@@ -55,8 +55,29 @@ _PER_WORDS: Final = {
 }
 
 
+class Strategy(NamedTuple):
+    """How names are made: what the header `x-greptime-otlp-metric-translation-strategy` chooses.
+
+    Attributes:
+        escape: whether what is outside of `[a-zA-Z0-9]` is replaced.
+        suffixes: whether the unit's word, `total` and `ratio` are appended.
+    """
+
+    escape: bool = True
+    suffixes: bool = True
+
+
+STRATEGIES: Final = {
+    "UnderscoreEscapingWithSuffixes": Strategy(),
+    "UnderscoreEscapingWithoutSuffixes": Strategy(suffixes=False),
+    "NoUTF8EscapingWithSuffixes": Strategy(escape=False),
+    "NoTranslation": Strategy(escape=False, suffixes=False),
+}
+BY_DEFAULT: Final = Strategy()
+
+
 def table_name(
-    name: str, unit: str, monotonic: bool, kind: Kind, *, add_suffixes: bool = True
+    name: str, unit: str, monotonic: bool, kind: Kind, strategy: Strategy = BY_DEFAULT
 ) -> str:
     """The table that a metric is stored in.
 
@@ -67,34 +88,52 @@ def table_name(
         unit: its unit as sent; empty for none.
         monotonic: whether it is a monotonic Sum; of no meaning for other kinds.
         kind: which of OTLP's kinds of data it holds.
-        add_suffixes: False for a request with the header
-            `x-greptime-otlp-metric-translation-strategy: UnderscoreEscapingWithoutSuffixes`.
+        strategy: of the request.
 
     >>> table_name("relay_cost_total_usd", "{USD}", True, "sum")
     'relay_cost_usd_total'
     """
+    main, _, per = unit.partition("/")
+    word, per_word = _unit_word(main, _UNIT_WORDS), _unit_word(per, _PER_WORDS)
+    total = kind == "sum" and monotonic
+    ratio = kind == "gauge" and unit == "1"
+    if not strategy.escape:
+        return _appended(name, word, per_word, total, ratio) if strategy.suffixes else name
     parts = _parts(name)
-    if add_suffixes:
-        main, _, per = unit.partition("/")
-        word = _unit_word(main, _UNIT_WORDS)
+    if strategy.suffixes:
+        word, per_word = "_".join(_parts(word)), "_".join(_parts(per_word))
         if word and word not in parts:
             parts.append(word)
-        per_word = _unit_word(per, _PER_WORDS)
         if per_word and per_word not in parts:
             parts += ["per", per_word]
-        if kind == "sum" and monotonic:
+        if total:
             parts = [part for part in parts if part != "total"] + ["total"]
-        if kind == "gauge" and unit == "1":
+        if ratio:
             parts = [part for part in parts if part != "ratio"] + ["ratio"]
     joined = "_".join(parts)
     return f"_{joined}" if joined[:1].isdigit() else joined
 
 
-def tag_name(key: str) -> str:
+def _appended(name: str, word: str, per_word: str, total: bool, ratio: bool) -> str:
+    """A name that is not escaped, with what its unit and kind add at its end."""
+    per = f"per_{per_word}" if per_word else ""
+    last = [suffix for suffix, wanted in (("total", total), ("ratio", ratio)) if wanted]
+    for suffix in (*reversed(last), per):
+        bare = name.removesuffix(f"_{suffix}") if suffix else name
+        name = bare or name
+    if word and not name.endswith(word):
+        name = f"{name}_{word}"
+    return "_".join([name, *filter(None, [per]), *last])
+
+
+def tag_name(key: str, strategy: Strategy = BY_DEFAULT) -> str:
     """The tag that an attribute is stored as.
 
-    A digit or a single underscore in front gets `key` before it, as in Prometheus' translator.
+    A digit in front gets `key_` before it and a single underscore `key`, as in Prometheus'
+    translator: `_foo` and `key_foo` come to one tag.
     """
+    if not strategy.escape:
+        return key
     name = _OUTSIDE.sub("_", key)
     if name[:1].isdigit():
         return f"key_{name}"
@@ -127,6 +166,4 @@ def _parts(text: str) -> list[str]:
 
 def _unit_word(unit: str, words: dict[str, str]) -> str:
     unit = unit.strip()
-    if "{" in unit or "}" in unit:
-        return ""
-    return "_".join(_parts(words.get(unit, unit)))
+    return "" if "{" in unit or "}" in unit else words.get(unit, unit)

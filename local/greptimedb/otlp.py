@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate, chain, repeat
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -15,10 +15,19 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     HistogramDataPoint,
     Metric,
     NumberDataPoint,
+    ScopeMetrics,
     SummaryDataPoint,
 )
 
-from local.greptimedb.naming import legacy_name, number_text, table_name, tag_name
+from local.greptimedb.naming import (
+    BY_DEFAULT,
+    STRATEGIES,
+    Strategy,
+    legacy_name,
+    number_text,
+    table_name,
+    tag_name,
+)
 
 PROMOTED_BY_DEFAULT: Final = frozenset(
     {
@@ -44,6 +53,7 @@ PROMOTED_BY_DEFAULT: Final = frozenset(
     }
 )
 
+_PREFIX: Final = "x-greptime-otlp-metric-"
 _ALSO_STORED_AS: Final = {"service.name": "job", "service.instance.id": "instance"}
 
 Tags = dict[str, str]
@@ -73,14 +83,42 @@ class Options:
 
     Attributes:
         promote: resource attributes to store beside the default ones.
-        add_suffixes: whether names get the unit's word, `total` and `ratio`.
+        promote_all: all are stored but those of `ignore`.
+        ignore: resource attributes that are not stored although all are promoted.
+        promote_scope: whether a scope's attributes, name, version and schema URL are stored.
+        strategy: how names are made.
         legacy: GreptimeDB's older way: names in lower case with `.` and `-` replaced, every
             attribute (of resource, scope and point) a tag, nanoseconds.
     """
 
     promote: frozenset[str] = frozenset()
-    add_suffixes: bool = True
+    promote_all: bool = False
+    ignore: frozenset[str] = frozenset()
+    promote_scope: bool = False
+    strategy: Strategy = BY_DEFAULT
     legacy: bool = False
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str]) -> Self:
+        """What a request's headers, in lower case, make of it.
+
+        Raises:
+            ValueError: the strategy is not one of the four.
+        """
+
+        def listed(name: str) -> frozenset[str]:
+            return frozenset(key.strip() for key in headers.get(_PREFIX + name, "").split(";"))
+
+        strategy = headers.get(_PREFIX + "translation-strategy", "UnderscoreEscapingWithSuffixes")
+        if strategy not in STRATEGIES:
+            raise ValueError(f"Invalid OTLP metric translation strategy: {strategy}")
+        return cls(
+            promote=listed("promote-resource-attrs"),
+            promote_all=headers.get(_PREFIX + "promote-all-resource-attrs") == "true",
+            ignore=listed("ignore-resource-attrs"),
+            promote_scope=headers.get(_PREFIX + "promote-scope-attrs") == "true",
+            strategy=STRATEGIES[strategy],
+        )
 
 
 def metric_names(request: ExportMetricsServiceRequest) -> set[str]:
@@ -98,17 +136,19 @@ def tables_of(request: ExportMetricsServiceRequest, options: Options) -> Tables:
 
     Of points with the same tags and time the last one in the request stays. Temporality, start
     times, exemplars, min, max and exponential histograms are dropped.
+
+    Raises:
+        ValueError: a name comes to no table.
     """
     tables = Tables("ns" if options.legacy else "ms")
     for resource in request.resource_metrics:
         resource_tags = _resource_tags(resource.resource.attributes, options)
         for scope in resource.scope_metrics:
-            # Later releases can promote scope attributes, on request; as a rule they are dropped.
-            tags = resource_tags
-            if options.legacy:
-                tags = resource_tags | _tags(scope.scope.attributes, legacy_name)
+            tags = resource_tags | _scope_tags(scope, options)
             for metric in scope.metrics:
                 _add_metric(tables, metric, tags, options)
+    if "" in tables.rows:
+        raise ValueError("Invalid table name: it is empty")
     return tables
 
 
@@ -117,9 +157,28 @@ def _resource_tags(attributes: Iterable[KeyValue], options: Options) -> Tags:
         return _tags(attributes, legacy_name)
     attributes = list(attributes)
     promoted = PROMOTED_BY_DEFAULT | options.promote
-    tags = _tags((item for item in attributes if item.key in promoted), tag_name)
+    kept = [
+        item
+        for item in attributes
+        if (item.key not in options.ignore if options.promote_all else item.key in promoted)
+    ]
+    tags = _tags(kept, lambda key: tag_name(key, options.strategy))
     also = (item for item in attributes if item.key in _ALSO_STORED_AS)
     return tags | _tags(also, lambda key: _ALSO_STORED_AS[key])
+
+
+def _scope_tags(scope: ScopeMetrics, options: Options) -> Tags:
+    if options.legacy:
+        return _tags(scope.scope.attributes, legacy_name)
+    if not options.promote_scope:
+        return {}
+    named = {
+        "otel.scope.name": scope.scope.name,
+        "otel.scope.version": scope.scope.version,
+        "otel.scope.schema_url": scope.schema_url,
+    }
+    own = _tags(scope.scope.attributes, lambda key: tag_name(key, options.strategy))
+    return own | {tag_name(key, options.strategy): text for key, text in named.items()}
 
 
 def _tags(attributes: Iterable[KeyValue], name: Callable[[str], str]) -> Tags:
@@ -149,11 +208,13 @@ def _add_metric(tables: Tables, metric: Metric, tags: Tags, options: Options) ->
             metric.unit,
             metric.sum.is_monotonic,
             data,
-            add_suffixes=options.add_suffixes,
+            options.strategy,
         )
     )
     nanoseconds = 1 if options.legacy else 1_000_000
-    point_name = legacy_name if options.legacy else tag_name
+
+    def point_name(key: str) -> str:
+        return legacy_name(key) if options.legacy else tag_name(key, options.strategy)
 
     def located(
         point: NumberDataPoint | HistogramDataPoint | SummaryDataPoint,

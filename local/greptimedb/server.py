@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import json
 import ssl
 import time
 import zlib
 from collections import deque
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -39,10 +40,6 @@ MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 REQUESTS_KEPT: Final = 1000
 
 _PROTOBUF: Final = "application/x-protobuf"
-_STRATEGIES: Final = {
-    "UnderscoreEscapingWithSuffixes": True,
-    "UnderscoreEscapingWithoutSuffixes": False,
-}
 _ZLIB_WINDOW: Final = {"gzip": 31, "deflate": 15}
 
 # GreptimeDB's status codes (its `status_code.rs`).
@@ -51,10 +48,12 @@ _INVALID_ARGUMENTS: Final = 1004
 _INVALID_SYNTAX: Final = 2000
 _ENGINE_EXECUTE_QUERY: Final = 3001
 _TABLE_NOT_FOUND: Final = 4001
+_PERMISSION_DENIED: Final = 7006
 _DATABASE_NOT_FOUND: Final = 4004
 _USER_PASSWORD_MISMATCH: Final = 7002
 _AUTH_HEADER_NOT_FOUND: Final = 7003
 _INVALID_AUTH_HEADER: Final = 7004
+_SQL_STATUSES: Final = {_ENGINE_EXECUTE_QUERY: 500, _PERMISSION_DENIED: 403}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ class GreptimeDB(Closing):
             raise ValueError("username and password go together")
         self.requests: deque[Received] = deque(maxlen=REQUESTS_KEPT)
         self.fault: FaultHook | None = None
-        self._credential = None if username is None else f"{username}:{password}".encode()
+        self._credential = None if username is None else (username.encode(), _bytes(password))
         self._store = Store(databases, path)
         self._server = HttpServer(
             self._handle, port=port, latency_s=latency_s, tls=tls, fault=self._receive
@@ -182,28 +181,28 @@ class GreptimeDB(Closing):
             given = b""
         if scheme.lower() != "basic" or b":" not in given:
             return _error(401, _INVALID_AUTH_HEADER, "Invalid http authorization header")
-        if not hmac.compare_digest(given, self._credential):
+        # at the first colon: a user name that has one can only be refused
+        name, _, word = given.partition(b":")
+        alike = [*map(hmac.compare_digest, (name, word), self._credential)]
+        if not all(alike):
             return _error(401, _USER_PASSWORD_MISMATCH, "Username and password does not match")
         return None
 
     def _metrics(self, request: Request) -> Response:
-        headers = request.headers
+        try:
+            headers = _headers(request)
+        except UnicodeDecodeError:
+            return _refused("Invalid header value: it is not UTF-8")
         content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type != _PROTOBUF:
             return _refused(f"Unsupported content type: {content_type or 'none'}")
-        strategy = headers.get("x-greptime-otlp-metric-translation-strategy")
-        if strategy is not None and strategy not in _STRATEGIES:
-            return _refused(f"The stand-in has no such translation strategy: {strategy}")
-        promote = headers.get("x-greptime-otlp-metric-promote-resource-attrs", "")
         try:
+            options = Options.of(headers)
             message = ExportMetricsServiceRequest.FromString(_decompressed(headers, request.body))
-            database = _database(request)
-            options = Options(
-                promote=frozenset(key.strip() for key in promote.split(";")),
-                add_suffixes=strategy is None or _STRATEGIES[strategy],
-                legacy=self._store.is_legacy(database, metric_names(message)),
-            )
-            self._store.write(database, tables_of(message, options))
+            database = _database(headers, request.query)
+            legacy = self._store.is_legacy(database, metric_names(message))
+            tables = tables_of(message, replace(options, legacy=legacy))
+            self._store.write(database, tables)
         except _TooLargeError:
             return Response(413, b"length limit exceeded", "text/plain; charset=utf-8")
         except DecodeError as error:
@@ -212,16 +211,20 @@ class GreptimeDB(Closing):
             return _refused(str(error))
         except MixedTablesError as error:
             return _error(500, _INTERNAL, str(error))
-        return Response(content_type=_PROTOBUF)
+        written = json.dumps({"greptime_exec_write_cost": sum(map(len, tables.rows.values()))})
+        return Response(content_type=_PROTOBUF, headers={"x-greptime-metrics": written})
 
     def _sql(self, request: Request) -> Response:
         start = time.monotonic()
         form = parse_qs(request.body.decode("utf-8", "replace"), keep_blank_values=True)
         sql = form.get("sql", [request.query.get("sql", "")])[0]
         try:
-            answers = self._store.run(_database(request), sql)
+            database = _database(_headers(request), request.query)
+            answers = self._store.run(database, sql)
             if not answers:
                 return _sql_error(start, _INVALID_ARGUMENTS, "sql parameter is required.")
+        except UnicodeDecodeError as error:
+            return _sql_error(start, _INVALID_ARGUMENTS, str(error))
         except NoSuchDatabaseError as error:
             return _sql_error(start, _DATABASE_NOT_FOUND, str(error))
         except duckdb.Error as error:
@@ -238,8 +241,22 @@ class _TooLargeError(Exception):
     """A body that is longer than GreptimeDB takes."""
 
 
-def _database(request: Request) -> str:
-    return request.query.get("db") or request.headers.get("x-greptime-db-name") or "public"
+def _bytes(text: str | None) -> bytes:
+    return (text or "").encode()
+
+
+def _headers(request: Request) -> dict[str, str]:
+    """The headers, by lower-case name, their values read as UTF-8.
+
+    Raises:
+        UnicodeDecodeError: one is not.
+    """
+    return {name: text.encode("latin-1").decode() for name, text in request.headers.items()}
+
+
+def _database(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
+    """The header comes before `?db=`."""
+    return headers.get("x-greptime-db-name") or query.get("db") or "public"
 
 
 def _decompressed(headers: Mapping[str, str], body: bytes) -> bytes:
@@ -287,6 +304,10 @@ def _code_of(error: duckdb.Error) -> int:
             return _INVALID_SYNTAX
         case duckdb.CatalogException():
             return _TABLE_NOT_FOUND
+        case duckdb.BinderException():
+            return _INVALID_ARGUMENTS
+        case duckdb.PermissionException() | duckdb.InvalidInputException():
+            return _PERMISSION_DENIED
         case _:
             return _ENGINE_EXECUTE_QUERY
 
@@ -300,9 +321,10 @@ def _refused(message: str) -> Response:
 
 
 def _error(status: int, code: int, message: str) -> Response:
-    return Response.of_json({"code": code, "error": message}, status)
+    body = {"code": code, "error": message, "execution_time_ms": 0}
+    return Response.of_json(body, status)
 
 
 def _sql_error(start: float, code: int, message: str) -> Response:
     body = {"code": code, "error": message, "execution_time_ms": _milliseconds_since(start)}
-    return Response.of_json(body, 400)
+    return Response.of_json(body, _SQL_STATUSES.get(code, 400))

@@ -156,7 +156,8 @@ def test_the_report_says_from_when_to_when_figures_are_missing(
     report = DestinationReport("other")
     report.count_told(told["other"])
     assert report.report() | {"error": ""} == {
-        "name": "other", "pushed": 2000, "spooled": 0, "rejected": 0, "error": "",
+        "name": "other", "pushed": 2000, "spooled": 0, "rejected": 0,
+        "dead_lettered": 0, "write_cost": None, "error": "",
     }  # fmt: skip
     missing = "from 2026-05-30T05:46+00:00 to 2026-05-31T23:25+00:00 are missing"
     assert report.errors == [

@@ -158,7 +158,7 @@ class TestTheRequest:
         with GreptimeDB(username=AUTH[0], password=AUTH[1]) as db:
             answer = post(db, encoded(), auth=auth)
             assert answer.status_code == 401
-            assert answer.json().keys() == {"code", "error"}
+            assert answer.json().keys() == {"code", "error", "execution_time_ms"}
             assert post(db, encoded(), {"Authorization": "Bearer x"}).status_code == 401
             assert post(db, encoded(), {"Authorization": "Basic !"}).status_code == 401
             assert ask(db, "SELECT 1").status_code == 401
@@ -169,6 +169,29 @@ class TestTheRequest:
             metric = resource(gauge("relay_up", point(1)))
             push(db, metric, X_Greptime_DB_Name="team-public")
             assert (db.tables(), db.tables("team-public")) == ([], ["relay_up"])
+
+    def test_the_header_comes_before_the_query(self) -> None:
+        with GreptimeDB(databases=("public", "数据库")) as db:
+            named = {"X-Greptime-DB-Name": "数据库".encode()}
+            body = encoded(resource(gauge("relay_up", point(1))))
+            assert post(db, body, named, params={"db": "public"}).status_code == 200  # type: ignore[arg-type]
+            assert (db.tables(), db.tables("数据库")) == ([], ["relay_up"])
+            assert post(db, body, params={"db": "数据库"}).status_code == 200
+
+    def test_a_header_that_is_no_utf_8_is_refused(self, db: GreptimeDB) -> None:
+        answer = post(db, encoded(), {"X-Other": b"\xe9quipe"})  # type: ignore[dict-item]
+        assert (answer.status_code, answer.json()) == (
+            400,
+            {"error": "Invalid header value: it is not UTF-8"},
+        )
+
+    def test_a_user_name_with_a_colon_can_only_be_refused(self) -> None:
+        with GreptimeDB(username="a:b", password="c") as db:
+            assert post(db, encoded(), auth=("a:b", "c")).status_code == 401
+
+    def test_the_answer_says_what_the_write_cost(self, db: GreptimeDB) -> None:
+        answer = post(db, encoded(resource(gauge("up", point(1, a="1"), point(2, a="2")))))
+        assert answer.headers["x-greptime-metrics"] == '{"greptime_exec_write_cost": 2}'
 
     @pytest.mark.parametrize("database", ["nowhere", "main", "information_schema"])
     def test_an_unknown_database_is_refused(self, db: GreptimeDB, database: str) -> None:
@@ -204,6 +227,29 @@ class TestTables:
             x_greptime_otlp_metric_translation_strategy=header,
         )
         assert db.tables() == ["a_wait"]
+
+    @pytest.mark.parametrize(
+        ("strategy", "table", "tag"),
+        [
+            ("UnderscoreEscapingWithSuffixes", "a_wait_seconds", "my_tag"),
+            ("NoUTF8EscapingWithSuffixes", "a:wait_seconds", "my.tag"),
+            ("NoTranslation", "a:wait", "my.tag"),
+        ],
+    )
+    def test_the_other_strategies(
+        self, db: GreptimeDB, strategy: str, table: str, tag: str
+    ) -> None:
+        push(
+            db,
+            resource(gauge("a:wait", point(1, my__tag="x"), unit="s")),
+            x_greptime_otlp_metric_translation_strategy=strategy,
+        )
+        assert db.sql(f'SELECT "{tag}" AS tag FROM "{table}"') == [{"tag": "x"}]
+
+    def test_any_other_strategy_is_refused(self, db: GreptimeDB) -> None:
+        header = {"x-greptime-otlp-metric-translation-strategy": "None"}
+        assert post(db, encoded(resource(gauge("up", point(1)))), header).status_code == 400
+        assert db.tables() == []
 
     def test_a_histogram_becomes_cumulative_buckets_sum_and_count(self, db: GreptimeDB) -> None:
         measured = {
@@ -261,9 +307,13 @@ class TestTables:
         push(db, resource({"name": "x", "exponentialHistogram": {"dataPoints": [measured]}}))
         assert db.tables() == []
 
-    def test_a_metric_without_a_name_is_refused(self, db: GreptimeDB) -> None:
-        answer = post(db, encoded(resource(gauge("::", point(1)))))
-        assert answer.status_code == 400
+    @pytest.mark.parametrize("name", ["", "_", "::", "请求"])
+    def test_a_name_that_comes_to_no_table_costs_the_whole_request(
+        self, db: GreptimeDB, name: str
+    ) -> None:
+        answer = post(db, encoded(resource(gauge("up", point(1)), gauge(name, point(1)))))
+        assert (answer.status_code, answer.json().keys()) == (400, {"error"})
+        assert db.tables() == []
 
     def test_names_that_differ_only_in_case_are_refused_not_mixed(self, db: GreptimeDB) -> None:
         push(db, resource(gauge("relay_up", point(1, model="m"))))
@@ -312,6 +362,38 @@ class TestTags:
             {"relay_name": "a", "service_endpoint": "b"}
         ]
         assert ask(db, "SELECT other FROM up").status_code == 400
+
+    def test_a_header_promotes_all_but_those_that_another_names(self, db: GreptimeDB) -> None:
+        tags = {"relay__name": "a", "a;b": "1", "équipe": "x", "k8s__node__name": "n", "left": "y"}
+        push(
+            db,
+            resource(gauge("up", point(1)), service__name="s", **tags),
+            x_greptime_otlp_metric_promote_all_resource_attrs="true",
+            x_greptime_otlp_metric_ignore_resource_attrs="left; service.name",
+        )
+        (row,) = db.sql("SELECT * FROM up")
+        assert {name: text for name, text in row.items() if not name.startswith("greptime")} == {
+            "relay_name": "a",
+            "a_b": "1",
+            "key_quipe": "x",
+            "k8s_node_name": "n",
+            "job": "s",
+        }
+
+    def test_a_header_promotes_what_a_scope_has(self, db: GreptimeDB) -> None:
+        header = {"x_greptime_otlp_metric_promote_scope_attrs": "true"}
+        push(db, resource(gauge("up", point(1))), **header)
+        (row,) = db.sql("SELECT * FROM up")
+        assert {name: text for name, text in row.items() if not name.startswith("greptime")} == {
+            "scope_tag": "x",
+            "otel_scope_name": "s",
+            "otel_scope_version": "",
+            "otel_scope_schema_url": "",
+        }
+
+    def test_two_attributes_can_come_to_one_tag(self, db: GreptimeDB) -> None:
+        metric = gauge("up", point(1, _foo="first", key_foo="second"))
+        assert self.stored(db, metric) == {"key_foo": "second"}
 
     def test_a_data_points_attribute_overwrites_a_resources(self, db: GreptimeDB) -> None:
         metric = gauge("up", point(1, service__name="point", job="mine"))
@@ -531,10 +613,10 @@ class TestSql:
         ("sql", "code"),
         [("SELEC 1", 2000), ("SELECT * FROM nowhere", 4001), ("SELECT 1/'x'", 3001), ("", 1004)],
     )
-    def test_an_error_is_400_with_a_code(self, db: GreptimeDB, sql: str, code: int) -> None:
+    def test_an_error_has_a_code(self, db: GreptimeDB, sql: str, code: int) -> None:
         answer = ask(db, sql)
         body = answer.json()
-        assert answer.status_code == 400
+        assert answer.status_code == (500 if code == 3001 else 400)
         assert body.keys() == {"code", "error", "execution_time_ms"}
         assert body["code"] == code
 
@@ -559,7 +641,7 @@ class TestSql:
             f"SET enable_external_access = true; COPY (SELECT 1) TO '{target}'",
             f"SELECT * FROM read_text('{__file__}')",
         ):
-            assert ask(db, sql).status_code == 400
+            assert ask(db, sql).status_code == 403
         assert not target.exists()
 
 

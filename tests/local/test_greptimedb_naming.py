@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.greptimedb.naming import Kind, legacy_name, number_text, table_name, tag_name
+from local.greptimedb.naming import (
+    STRATEGIES,
+    Kind,
+    legacy_name,
+    number_text,
+    table_name,
+    tag_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +78,31 @@ def test_a_table_is_named_after_name_unit_and_kind(
     ],
 )
 def test_without_suffixes_only_the_characters_change(name: str, unit: str, table: str) -> None:
-    assert table_name(name, unit, True, "sum", add_suffixes=False) == table
+    strategy = STRATEGIES["UnderscoreEscapingWithoutSuffixes"]
+    assert table_name(name, unit, True, "sum", strategy) == table
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "monotonic", "kind", "with_suffixes"),
+    [
+        ("a:b", "s", False, "gauge", "a:b_seconds"),
+        ("a.seconds", "s", False, "gauge", "a.seconds"),
+        ("disk.io", "By", True, "sum", "disk.io_bytes_total"),
+        ("rate_per_second_total", "1/s", True, "sum", "rate_per_second_total"),
+        ("cpu_ratio", "1", False, "gauge", "cpu_ratio"),
+        ("subtotal", "", True, "sum", "subtotal_total"),
+        ("total", "", True, "sum", "total_total"),
+        ("größe", "{x}", False, "gauge", "größe"),
+        ("cost_total_usd", "{USD}", True, "sum", "cost_total_usd_total"),
+    ],
+)
+def test_names_that_are_not_escaped(
+    name: str, unit: str, monotonic: bool, kind: Kind, with_suffixes: str
+) -> None:
+    suffixed = STRATEGIES["NoUTF8EscapingWithSuffixes"]
+    assert table_name(name, unit, monotonic, kind, suffixed) == with_suffixes
+    assert table_name(name, unit, monotonic, kind, STRATEGIES["NoTranslation"]) == name
+    assert tag_name(name, STRATEGIES["NoTranslation"]) == name
 
 
 @given(

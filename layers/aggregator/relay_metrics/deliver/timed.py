@@ -87,13 +87,14 @@ def tell(
         if not taking:
             break
         piece = Piece(replace(snapshot, readings=chosen))
-        ends = deadline.or_after(runtime.environment.push_timeout_s)
-        pushes = {
-            one.name: pool.submit(deliver, piece, one, runtime, invocation, ends) for one in taking
-        }
         late = {
             one.name: Outcome.failed(piece, Unavailable(one.name, "no end within the time"))
             for one in taking
+        }
+        # now that it is encoded, which takes no time of a push
+        ends = deadline.or_after(runtime.environment.push_timeout_s)
+        pushes = {
+            one.name: pool.submit(deliver, piece, one, runtime, invocation, ends) for one in taking
         }
         for name, outcome in (late | ended(pushes, deadline)).items():
             told[name].outcome.add(outcome)
