@@ -78,7 +78,8 @@ class Asked(dict[str, str]):
 def test_the_functions_read_the_contracts_variables_and_no_others() -> None:
     asked = Asked({})
     environment(asked)
-    assert asked.names == CONTRACT.keys() | {"AWS_SAM_LOCAL"}
+    own = {"AWS_SAM_LOCAL", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"}
+    assert asked.names == CONTRACT.keys() | own
 
 
 def test_the_defaults_are_those_of_a_function_without_any() -> None:

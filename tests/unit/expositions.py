@@ -71,7 +71,10 @@ def _said(point: Any) -> str:
         assert point.WhichOneof("value") == "as_double"
         return f"{point.as_double:g}"
     bounds = [f"{bound:g}" for bound in point.explicit_bounds] + ["inf"]
-    buckets = zip(bounds, point.bucket_counts, strict=True)
-    assert point.count == sum(point.bucket_counts)
+    buckets = list(zip(bounds, point.bucket_counts, strict=False))
+    if not point.bucket_counts:
+        buckets = [("count", point.count)]
+    else:
+        assert point.count == sum(point.bucket_counts)
     total = f" sum {point.sum:g}" if point.HasField("sum") else ""
     return " ".join(f"{bound}:{count}" for bound, count in buckets) + total

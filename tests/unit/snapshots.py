@@ -7,15 +7,13 @@ import math
 from hypothesis import strategies as st
 
 from relay_metrics.catalogue import ATTRIBUTES, rows
+from relay_metrics.families import Family, FamilyType, Series
 from relay_metrics.relays.kinds import KINDS
 from relay_metrics.snapshot import (
     Failure,
-    Family,
-    FamilyType,
     Reading,
     Scope,
     Scrape,
-    Series,
     Snapshot,
 )
 
@@ -75,7 +73,7 @@ def families(draw: st.DrawFn) -> Family:
     """A family of an exposition."""
     kind = draw(st.sampled_from(tuple(FamilyType)))
     name = f"{draw(st.sampled_from(['a', 'b:c', 'relay_up']))}_{kind}"
-    return Family(name, kind, draw(texts), tuple(draw(st.lists(series(kind), max_size=3))))
+    return Family.of(name, kind, draw(texts), tuple(draw(st.lists(series(kind), max_size=3))))
 
 
 scrapes = st.builds(

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from relay_metrics.catalogue import METRICS
 from relay_metrics.convert.exposition import renamed
-from relay_metrics.relays.prometheus.exposition import MalformedExposition, read
+from relay_metrics.relays.prometheus.exposition import (
+    Bounds,
+    Exposition,
+    NoExposition,
+    Reader,
+    read,
+)
 from relay_metrics.snapshot import Scope
 from tests.unit.expositions import (
     OPENMETRICS,
@@ -40,15 +48,6 @@ def test_counter_without_total_keeps_its_name() -> None:
 requests 3
 requests{path="a\\\\b"} 4
 """) == ["Counter requests 3", 'Counter requests{path="a\\b"} 4']
-
-
-def test_counters_with_and_without_total_are_two() -> None:
-    assert told("""\
-# TYPE requests counter
-requests{path="\\\\"} 3
-# TYPE requests_total counter
-requests_total{path="\\\\"} 4
-""") == ['Counter requests_total{path="\\"} 4', 'Counter requests{path="\\"} 3']
 
 
 def test_gauge() -> None:
@@ -274,7 +273,7 @@ def test_integers_of_any_size_are_floats() -> None:
 
 
 def test_number_too_large_for_a_float_is_no_infinity() -> None:
-    with pytest.raises(MalformedExposition, match="line 2"):
+    with pytest.raises(NoExposition, match="line 2"):
         told("a 1\nb 1e999\n")
 
 
@@ -301,7 +300,7 @@ def test_spaces_and_trailing_commas() -> None:
 
 def test_empty_label_is_none() -> None:
     exposition = 'a{x="",y="1"} 1\na{y="1"} 2\nb{x="",y="\\\\"} 3\n'
-    assert told(exposition) == ['Gauge a{y="1"} 1', 'Gauge b{y="\\"} 3']
+    assert told(exposition) == ['Gauge a{y="1"} 2', 'Gauge b{y="\\"} 3']
     assert left_out(exposition) == {"duplicate_sample": 1}
 
 
@@ -405,8 +404,11 @@ seconds_count 2 1700000000000
 seconds_bucket{le="+Inf"} 3 1700000060000
 seconds_count 4
 """
-    assert told(exposition) == ["Histogram seconds inf:2 at 1700000000000"]
-    assert left_out(exposition) == {"incomplete_histogram": 2}
+    assert told(exposition) == [
+        "Histogram seconds count:4",
+        "Histogram seconds inf:2 at 1700000000000",
+        "Histogram seconds inf:3 at 1700000060000",
+    ]
 
 
 # -- start
@@ -461,30 +463,60 @@ def test_created_of_nothing_is_a_gauge() -> None:
     ]
 
 
-def test_start_is_else_that_of_the_process() -> None:
+def test_start_of_a_wyolet_relays_own_is_else_that_of_its_process() -> None:
     assert told("""\
+# TYPE relay_records_lost_total counter
+relay_records_lost_total{kind="a"} 1
+relay_records_lost_total{kind="b"} 2
+# TYPE relay_records_lost_created gauge
+relay_records_lost_created{kind="a"} 1700000000
 # TYPE jobs_total counter
-jobs_total{kind="a"} 1
-jobs_total{kind="b"} 2
-# TYPE jobs_created gauge
-jobs_created{kind="a"} 1700000000
+jobs_total 3
+# TYPE go_allocs_total counter
+go_allocs_total 4
 # TYPE depth gauge
 depth 3
 # TYPE process_start_time_seconds gauge
 process_start_time_seconds 1.69999999912e+09
 """) == [
-        'Counter jobs_total{kind="a"} 1 from 1700000000000',
-        'Counter jobs_total{kind="b"} 2 from 1699999999120',
+        "Counter go_allocs_total 4 from 1699999999120",
+        "Counter jobs_total 3",
+        'Counter relay_records_lost_total{kind="a"} 1 from 1700000000000',
+        'Counter relay_records_lost_total{kind="b"} 2 from 1699999999120',
         "Gauge depth 3",
         "Gauge process_start_time_seconds 1.7e+09",
     ]
 
 
+def test_start_of_another_process_is_not_taken_for_a_counters() -> None:
+    assert told("""\
+# TYPE go_allocs_total counter
+go_allocs_total 4
+process_start_time_seconds 1.7e+09
+""") == ["Counter go_allocs_total 4", "Gauge process_start_time_seconds 1.7e+09"]
+
+
+@pytest.mark.parametrize("value", ["17", "-1", "1.8e9", "1.8e12"])
+def test_created_that_is_no_plausible_instant_is_a_metric(value: str) -> None:
+    later = str(float(value) + 1e6) if value == "1.8e9" else value
+    assert told(f"""\
+# TYPE accounts_total counter
+accounts_total 5
+# TYPE accounts_created gauge
+accounts_created {later}
+""") == ["Counter accounts_total 5", f"Gauge accounts_created {float(later):g}"]
+
+
+def test_created_of_a_counter_without_samples_is_a_metric() -> None:
+    exposition = "# TYPE a counter\na_created 1.7e9\nb 1\n# EOF\n"
+    assert told(exposition, OPENMETRICS) == ["Gauge a_created 1.7e+09", "Gauge b 1"]
+
+
 @pytest.mark.parametrize("start", ["0", "-1", "+Inf", "NaN", f"{TIME_MS / 1000 + 1}"])
 def test_start_is_unset_where_it_cannot_be(start: str) -> None:
-    assert "Counter jobs_total 1" in told(f"""\
-# TYPE jobs_total counter
-jobs_total 1
+    assert "Counter relay_requests_total 1" in told(f"""\
+# TYPE relay_requests_total counter
+relay_requests_total 1
 process_start_time_seconds {start}
 """)
 
@@ -509,9 +541,9 @@ jobs_created{kind="new"} 1650000000
 @pytest.mark.parametrize(
     ("reason", "lines"),
     [
-        pytest.param("incomplete_histogram", ['{le="1"} 2', "_count 2"], id="no +Inf"),
-        pytest.param("incomplete_histogram", ['{le="+Inf"} 2', "_sum 2"], id="no count"),
-        pytest.param("incomplete_histogram", ["_count 2", "_sum 2"], id="no buckets"),
+        pytest.param("incomplete_histogram", ['{le="1"} 2', "_sum 2"], id="no end"),
+        pytest.param("incomplete_histogram", ["_sum 2"], id="no count"),
+        pytest.param("inconsistent_histogram", ['{le="1"} 2', "_count 1"], id="beyond the count"),
         pytest.param(
             "inconsistent_histogram", ['{le="1"} 3', '{le="+Inf"} 2', "_count 2"], id="falling"
         ),
@@ -548,15 +580,26 @@ seconds_count{{source="whole"}} 1
     assert left_out(exposition) == {reason: 1}
 
 
-def test_histogram_with_a_bucket_that_is_no_number() -> None:
+def test_histogram_whose_last_bucket_or_count_follows() -> None:
     exposition = """\
 # TYPE seconds histogram
-seconds_bucket{le="1"} 1
-seconds_bucket{le="+Inf"} NaN
-seconds_count 2
+seconds_bucket{a="1",le="1"} 1
+seconds_bucket{a="1",le="+Inf"} NaN
+seconds_count{a="1"} 2
+seconds_bucket{a="2",le="1"} 1
+seconds_count{a="2"} 3
+seconds_sum{a="2"} 4
+seconds_bucket{a="3",le="+Inf"} 5
+seconds_sum{a="4"} 6
+seconds_count{a="4"} 7
 """
-    assert told(exposition) == []
-    assert left_out(exposition) == {"nan": 1, "incomplete_histogram": 1}
+    assert told(exposition) == [
+        'Histogram seconds{a="1"} 1:1 inf:1',
+        'Histogram seconds{a="2"} 1:1 inf:2 sum 4',
+        'Histogram seconds{a="3"} inf:5',
+        'Histogram seconds{a="4"} count:7 sum 6',
+    ]
+    assert left_out(exposition) == {"nan": 1}
 
 
 def test_histogram_whose_sum_is_no_number_has_none() -> None:
@@ -587,13 +630,13 @@ def test_summarys_sample_without_a_quantile() -> None:
     assert left_out(exposition) == {"incomplete_summary": 1}
 
 
-def test_first_of_two_samples_counts() -> None:
+def test_last_of_two_samples_counts() -> None:
     exposition = 'a{x="1",y="2"} 1\na{y="2",x="1"} 2\na{x="1"} 3\n'
-    assert told(exposition) == ['Gauge a{x="1",y="2"} 1', 'Gauge a{x="1"} 3']
+    assert told(exposition) == ['Gauge a{x="1",y="2"} 2', 'Gauge a{x="1"} 3']
     assert left_out(exposition) == {"duplicate_sample": 1}
 
 
-def test_first_of_two_parts_counts() -> None:
+def test_last_of_two_parts_counts() -> None:
     exposition = """\
 # TYPE seconds histogram
 seconds_bucket{le="+Inf"} 1
@@ -603,7 +646,7 @@ seconds_sum 4
 seconds_count 1
 seconds_count 2
 """
-    assert told(exposition) == ["Histogram seconds inf:1 sum 3"]
+    assert told(exposition) == ["Histogram seconds inf:2 sum 4"]
     assert left_out(exposition) == {"duplicate_sample": 3}
 
 
@@ -651,7 +694,7 @@ def test_names_that_a_run_does_not_write_itself_stay() -> None:
 
 
 def test_label_set_that_no_message_holds() -> None:
-    exposition = f'a{{x="{"x" * 66_000}"}} 1\nb{{x="{chr(1) * 12_000}"}} 2\nc 3\n'
+    exposition = f'a{{x="{"x" * 66_000}"}} 1\nb{{x="{"y" * 200_000}"}} 2\nc 3\n'
     assert told(exposition) == ["Gauge c 3"]
     assert left_out(exposition) == {"too_large": 2}
 
@@ -773,7 +816,7 @@ def test_exclusion_minds_the_case() -> None:
     ],
 )
 def test_malformed_line_fails_the_scrape_and_is_named_but_not_shown(line: str) -> None:
-    with pytest.raises(MalformedExposition, match=r"line 3\b") as raised:
+    with pytest.raises(NoExposition, match=r"line 3\b") as raised:
         told(f"# TYPE a counter\na 1\n{line}\na 2\n")
     assert "secret" not in str(raised.value)
     assert raised.value.__cause__ is None
@@ -781,20 +824,20 @@ def test_malformed_line_fails_the_scrape_and_is_named_but_not_shown(line: str) -
 
 
 def test_invalid_utf8_is_malformed() -> None:
-    with pytest.raises(MalformedExposition, match="line 2"):
+    with pytest.raises(NoExposition, match="line 2"):
         read(b'a 1\nb{x="\xff"} 1\n', TEXT)
 
 
 def test_openmetrics_cut_short() -> None:
-    with pytest.raises(MalformedExposition, match="# EOF"):
+    with pytest.raises(NoExposition, match="# EOF"):
         told("# TYPE a gauge\na 1\n", OPENMETRICS)
 
 
 @pytest.mark.parametrize(
-    "line", ["a one", 'a{x="y} 1', "", "a 1 2 3", "# TYPE a gauge gauge", "# TYPE b bogus", "a 1 "]
+    "line", ["a one", 'a{x="y} 1', "a 1 2 3", "# TYPE a gauge gauge", "# TYPE b bogus", "a 1 x"]
 )
 def test_malformed_openmetrics(line: str) -> None:
-    with pytest.raises(MalformedExposition, match=r"line 3\b"):
+    with pytest.raises(NoExposition, match=r"line 3\b"):
         told(f"# TYPE a gauge\na 1\n{line}\n# EOF\n", OPENMETRICS)
 
 
@@ -815,3 +858,135 @@ def test_recorded_exposition_is_all_there() -> None:
 def test_ten_thousand_series_in_one_family() -> None:
     lines = "".join(f'a{{series="{at}"}} {at}\n' for at in range(10_000))
     assert len(told(f"# TYPE a counter\n{lines}")) == 10_000
+
+
+# -- what exporters really send
+
+EXPORTERS = json.loads((Path(__file__).parent / "openmetrics_of_exporters.json").read_text())
+
+
+@pytest.mark.parametrize("case", EXPORTERS, ids=[case["name"] for case in EXPORTERS])
+def test_openmetrics_of_exporters(case: dict[str, Any]) -> None:
+    assert told(case["body"], OPENMETRICS) == case["told"]
+    assert left_out(case["body"], OPENMETRICS) == case["left_out"]
+
+
+def test_names_that_no_table_can_have() -> None:
+    exposition = "# TYPE _ gauge\n_ 1\n# TYPE : counter\n: 2\n# TYPE ok gauge\nok 3\n"
+    assert told(exposition) == ["Gauge ok 3"]
+    assert left_out(exposition) == {"no_table": 2}
+
+
+def test_name_or_label_of_no_letter_is_none_that_a_request_is_refused_for() -> None:
+    exposition = '{"请求"} 1\n{""} 2\nb{""="x","请求"="y"} 3\n'
+    assert told(exposition) == ['Gauge b{exported_="x",exported_请求="y"} 3']
+    assert left_out(exposition) == {"no_table": 2}
+
+
+def test_labels_and_families_that_meet() -> None:
+    exposition = """\
+# TYPE a gauge
+a{_foo="1",key_foo="2"} 1
+# TYPE b:c gauge
+b:c 1
+# TYPE b_c gauge
+b_c 2
+# TYPE x counter
+x 5
+# TYPE x_total gauge
+x_total 6
+# TYPE h:i histogram
+h:i_bucket{le="+Inf"} 1
+h:i_sum 1
+h:i_count 1
+# TYPE h_i gauge
+h_i 3
+# TYPE h_i_count gauge
+h_i_count 4
+"""
+    assert told(exposition) == [
+        "Counter x 5",
+        'Gauge a{_foo="1",exported_key_foo="2"} 1',
+        "Gauge b:c 1",
+        "Gauge h_i 3",
+        "Histogram h:i inf:1 sum 1",
+    ]
+    assert left_out(exposition) == {"same_table": 3}
+
+
+# -- bounds
+
+
+def cut(exposition: str, bounds: Bounds) -> tuple[dict[str, int], dict[str, int]]:
+    """How many samples of each name were read, and what was left out."""
+    parsed = read(exposition.encode(), TEXT, ["go_*"], bounds)
+    return {name: len(one) for name, one in parsed.columns.items()}, dict(parsed.left_out)
+
+
+def test_names_beyond_the_bound_are_left_out_and_counted() -> None:
+    lines = "".join(f"a{at} 1\ngo_{at} 1\n" for at in range(20))
+    histogram = '# TYPE h histogram\nh_bucket{le="+Inf"} 1\nh_sum 1\nh_count 1\n'
+    read_of, counted = cut(f"{histogram}{lines}a0{{b='c'}} 2\n".replace("'", '"'), Bounds(10))
+    assert read_of == {
+        "h_bucket": 1,
+        "h_sum": 1,
+        "h_count": 1,
+        "a0": 2,
+        **{f"a{at}": 1 for at in range(1, 9)},
+    }
+    assert counted == {"too_many_families": 11}
+
+
+def test_a_counter_whose_type_there_was_no_room_for_is_no_gauge() -> None:
+    types = "".join(f"# TYPE a{at} counter\n" for at in range(20))
+    read_of, counted = cut(f"{types}a1 1\na19 1\n", Bounds(10))
+    assert (read_of, counted) == ({"a1": 1}, {"too_many_families": 1})
+
+
+def test_samples_beyond_what_memory_allows_are_left_out_and_counted() -> None:
+    lines = "".join(f'a{{b="{at}"}} 1\n' for at in range(100))
+    assert cut(lines, Bounds(samples=30)) == ({"a": 30}, {"too_many_samples": 70})
+    blocks = "".join(f'a{{b="{at}{"x" * 500}"}} 1\n' for at in range(1000))
+    (kept,), counted = (
+        cut(blocks, Bounds(text_bytes=100_000))[0].values(),
+        cut(blocks, Bounds(text_bytes=100_000))[1],
+    )
+    assert kept < 400
+    assert counted == {"too_many_samples": 1000 - kept}
+
+
+# -- blocks
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_blocks_of_any_size_are_read_alike(size: int) -> None:
+    body = RECORDED.read_bytes() + '# TYPE é gauge\n{"é"} 1\n'.replace("é", '"é"', 1).encode()
+    cut_up, whole = in_blocks(body, size), read(body, TEXT)
+    assert list(cut_up.columns) == list(whole.columns)
+    for name, column in cut_up.columns.items():
+        assert list(column.samples()) == list(whole.columns[name].samples())
+
+
+@pytest.mark.parametrize("line", ["b", "b{", 'b{x="\udcff"} 1', "# TYPE b"])
+@pytest.mark.parametrize("before", [0, 1, 40_000])
+def test_line_is_named_in_whichever_block_it_is(before: int, line: str) -> None:
+    text = "a 1\n\n# remark\n" * before + f"{line}\na 2\n"
+    with pytest.raises(NoExposition, match=rf"line {3 * before + 1} is malformed"):
+        read(text.encode("utf-8", "surrogateescape"), TEXT)
+
+
+def in_blocks(body: bytes, size: int) -> Exposition:
+    reader = Reader(TEXT)
+    for at in range(0, len(body), size):
+        reader.feed(body[at : at + size])
+    return reader.end()
+
+
+@pytest.mark.parametrize("size", [1000, 65_536, 300_000])
+def test_long_lines_are_counted_in_blocks_of_any_size(size: int) -> None:
+    body = f'# HELP a {"x" * 70_000}\na 1\nb{{x="{"y" * 200_000}"}} 2\nc 3\n'.encode()
+    exposition = in_blocks(body, size)
+    assert (list(exposition.columns), exposition.left_out) == (["a", "c"], {"too_large": 1})
+    assert len(exposition.helps["a"]) < 4096
+    with pytest.raises(NoExposition, match="line 5 is malformed"):
+        in_blocks(body + b"d\n", size)

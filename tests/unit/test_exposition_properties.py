@@ -26,8 +26,9 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from relay_metrics.relays.prometheus import exposition as module
-from relay_metrics.relays.prometheus.exposition import Exposition, MalformedExposition, read
+from relay_metrics.families import pairs
+from relay_metrics.relays.prometheus import lines
+from relay_metrics.relays.prometheus.exposition import Exposition, NoExposition, read
 from tests.unit.expositions import OPENMETRICS, TEXT, TIME_MS, told
 
 # -- what prometheus_client writes
@@ -43,7 +44,7 @@ label_values = st.text(
 numbers = st.floats(allow_nan=False)
 positive = st.floats(min_value=0, allow_infinity=False)
 counts = st.integers(min_value=0, max_value=2**53)
-created = st.none() | st.integers(1, TIME_MS // 1000).map(float)
+created = st.none() | st.integers(10**9, TIME_MS // 1000).map(float)
 KINDS = ("counter", "gauge", "unknown", "histogram", "summary", "info", "stateset")
 
 
@@ -52,7 +53,7 @@ def families(draw: st.DrawFn) -> list[tuple[Metric, list[str]]]:
     """Families, each with the data points that it should become."""
     return [
         draw(family(f"m{at}", kind))
-        for at, kind in enumerate(draw(st.lists(st.sampled_from(KINDS), max_size=5)))
+        for at, kind in enumerate(draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=5)))
     ]
 
 
@@ -171,7 +172,9 @@ def test_what_is_written_as_openmetrics_is_what_is_told(
     assert told(text, OPENMETRICS) == sorted(line for _, lines in given for line in lines)
 
 
-# -- plain samples are taken without the library
+# -- one expression, all others, and the library
+
+Told = tuple[str, frozenset[tuple[str, str]], float, int]
 
 pieces = st.sampled_from(
     [
@@ -202,41 +205,58 @@ metadata = st.sampled_from(
         *("# HELP a Help.", "# HELP h One\\ntwo", "# remark", "", "# TYPE h bogus", "# TYPE"),
     ]
 )
+remarks = st.sampled_from(["# TYPE a gauge", "# HELP h One\\ntwo", "# remark", "", "#"])
 expositions = st.lists(likely | samples | metadata, max_size=8).map("\n".join)
 
 
-def _read(text: str) -> Exposition | str:
+def _read(text: str, media_type: str = TEXT) -> list[Told] | str:
+    """All samples as they are read, or why they are not."""
     try:
-        return read(text.encode(), TEXT)
-    except MalformedExposition as error:
+        return _samples(read(text.encode(), media_type))
+    except NoExposition as error:
         return str(error)
 
 
+def _samples(exposition: Exposition) -> list[Told]:
+    return [
+        (name, frozenset(pairs(labels)), value, time_ms)
+        for name, column in exposition.columns.items()
+        for labels, value, time_ms in column.samples()
+    ]
+
+
 @settings(max_examples=1500, deadline=None)
-@given(expositions)
-def test_plain_samples_are_read_as_the_library_reads_them(text: str) -> None:
-    quickly = _read(text)
+@given(expositions, st.sampled_from([TEXT, OPENMETRICS]))
+def test_plain_samples_are_read_as_all_others(text: str, media_type: str) -> None:
+    text += "\n# EOF" if media_type == OPENMETRICS else ""
+    at_once = _read(text, media_type)
+    nothing_plain = re.compile(r"()()()()([^\n]*+)\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_PLAIN", re.compile(r"(?!)"))
-        by_library = _read(text)
-    assert quickly == by_library
+        patch.setattr(lines, "TEXT", nothing_plain)
+        patch.setattr(lines, "OPENMETRICS", nothing_plain)
+        assert at_once == _read(text, media_type)
 
 
 @settings(max_examples=500, deadline=None)
 @given(text=expositions)
-def test_what_is_read_is_what_the_library_reads_of_the_whole(text: str) -> None:
-    exposition = _read(text)
-    if isinstance(exposition, str):
-        return
-    ours = Counter(
-        (name, frozenset(one.labels.items()), one.value, one.time_ms)
-        for name, all_of_it in exposition.samples.items()
-        for one in all_of_it
-    )
-    assert ours == Counter(_by_library(text))
+def test_what_is_read_is_what_the_library_reads(text: str) -> None:
+    ours = _read(text)
+    # what it refuses, it refuses here as well
+    if not isinstance(ours, str):
+        assert Counter(ours) == Counter(_by_library(text))
 
 
-def _by_library(text: str) -> Iterator[tuple[str, frozenset[tuple[str, str]], float, int | None]]:
+@settings(max_examples=500, deadline=None)
+@given(st.lists(likely | remarks, min_size=1, max_size=8).map("\n".join))
+def test_what_the_library_reads_of_what_is_well_formed_is_read(text: str) -> None:
+    if "1e999" in text:
+        with pytest.raises(NoExposition):
+            read(text.encode(), TEXT)
+    elif text.strip():
+        assert Counter(_read(text)) == Counter(_by_library(text))
+
+
+def _by_library(text: str) -> Iterator[Told]:
     # as a counter it would get another name, as what it does not know it would be refused
     untyped = re.sub(
         r"^(\s*# TYPE \S+) (?:counter|bogus)$", r"\1 untyped", text, flags=re.MULTILINE
@@ -247,7 +267,7 @@ def _by_library(text: str) -> Iterator[tuple[str, frozenset[tuple[str, str]], fl
             labels = {"__x" if key == "hidden" else key: text for key, text in taken.items()}
             ms = None if seconds is None else round(float(seconds) * 1000)
             if not math.isnan(value) and (ms is None or ms > 0):
-                yield name, frozenset(item for item in labels.items() if item[1]), value, ms
+                yield name, frozenset(item for item in labels.items() if item[1]), value, ms or 0
 
 
 # -- whatever comes
@@ -263,7 +283,7 @@ def test_nothing_but_a_typed_error(body: bytes, media_type: str) -> None:
         body += b"\n# EOF\n"
     try:
         told_of = read(body, media_type)
-    except MalformedExposition as error:
+    except NoExposition as error:
         told_of = Exposition()
-        assert re.fullmatch(r"line \d+ is malformed", str(error))  # noqa: PT017 - or it is read
-    assert not any(math.isnan(one.value) for some in told_of.samples.values() for one in some)
+        assert error.type in ("malformed", "html", "empty")  # noqa: PT017 - or it is read
+    assert not any(math.isnan(value) for _, _, value, _ in _samples(told_of))

@@ -18,7 +18,7 @@ from tests.template.deployed import ROOT
 DOCUMENT = (ROOT / "docs" / "failures.md").read_text("utf-8")
 SOURCES = sorted((ROOT / "layers" / "aggregator" / "relay_metrics").rglob("*.py"))
 MAKES_A_TYPE = re.compile(
-    r'(?:ExchangeError\(|(?:invalid|left_out)\(\s*[^,()]+,|RelayError\([^()]*,)\s*"(\w+)"'
+    r'(?:ExchangeError\(|NoExposition\(\s*|(?:invalid|left_out)\(\s*[^,()]+,|RelayError\([^()]*,)\s*"(\w+)"'
 )
 
 

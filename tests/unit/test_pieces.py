@@ -15,7 +15,8 @@ from relay_metrics.convert import record_points
 from relay_metrics.deliver import pieces
 from relay_metrics.deliver.pieces import By, Piece, Request, in_parts
 from relay_metrics.errors import EncodingError
-from relay_metrics.snapshot import Family, FamilyType, Series, Snapshot
+from relay_metrics.families import Family, FamilyType, Series
+from relay_metrics.snapshot import Snapshot
 from tests.otlp import points, request_of
 from tests.unit.snapshots import TIME_MS, snapshots
 
@@ -107,7 +108,7 @@ def test_it_is_split_down_to_single_metrics(snapshot: Snapshot) -> None:
 def test_a_request_is_cut_at_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "MAX_REQUEST_BYTES", 300_000)
     series = tuple(Series({"n": str(at)}, at) for at in range(20_000))
-    families = [Family("a", FamilyType.GAUGE, "", series)]
+    families = [Family.of("a", FamilyType.GAUGE, "", series)]
     made = requests_of(Snapshot("wyolet-relay", "w", TIME_MS, {}, families=families))
     assert len(made) > 2
     assert all(one.size <= 300_000 for one in made)
@@ -116,7 +117,7 @@ def test_a_request_is_cut_at_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_requests_and_parts_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     series = tuple(Series({"n": str(at)}, at) for at in range(4))
-    families = [Family("a", FamilyType.GAUGE, "", series)]
+    families = [Family.of("a", FamilyType.GAUGE, "", series)]
     piece = Piece(Snapshot("wyolet-relay", "w", TIME_MS, {}, families=families))
     assert piece.request is piece.request
     assert piece.packed is piece.packed
@@ -126,7 +127,7 @@ def test_requests_and_parts_are_made_once(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_figure_that_cannot_be_encoded_is_counted_all_the_same() -> None:
     good = Series({}, buckets=((float("inf"), 2),), count=2)
     bad = Series({"n": "1"}, buckets=((float("inf"), 2**65),), count=2**65)
-    families = [Family("a", FamilyType.HISTOGRAM, "", (good, bad))]
+    families = [Family.of("a", FamilyType.HISTOGRAM, "", (good, bad))]
     piece = Piece(Snapshot("wyolet-relay", "w", TIME_MS, {}, families=families))
     with pytest.raises(EncodingError):
         _ = piece.request

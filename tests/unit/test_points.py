@@ -10,7 +10,7 @@ from opentelemetry.sdk.metrics.export import MetricsData
 
 from relay_metrics.catalogue import Metric
 from relay_metrics.convert.parts import encoded
-from relay_metrics.convert.points import GAUGE, HISTOGRAM, RUNNING, SUM, Points
+from relay_metrics.convert.points import GAUGE, RUNNING, Points
 from relay_metrics.errors import EncodingError
 from relay_metrics.snapshot import Scope
 from tests.otlp import points
@@ -138,37 +138,21 @@ def test_values_are_floats_or_integers_that_fit(value: float, sent: str) -> None
 
 def test_a_point_s_own_instant() -> None:
     made = gathered()
-    made.of().number(SUM, "a_sum", 1.5, {}, time_ms=1, start_ms=None)
+    made.of().number(RUNNING, "a_sum", 1.5, {}, time_ms=1, start_ms=None)
     made.of().number(GAUGE, "a", 1.5, {}, time_ms=None)
     assert told(made) == [
+        '{service.name="x"} counter a_sum  1.5 at 1970-01-01T00:00:00.001Z',
         '{service.name="x"} gauge a  1.5 at 2027-01-15T08:00:00.000Z',
-        '{service.name="x"} sum a_sum  1.5 at 1970-01-01T00:00:00.001Z',
-    ]
-
-
-def test_a_histogram() -> None:
-    made = gathered()
-    made.of().histogram("h", {"a": "b"}, bounds=[0.5, 1], counts=[1, 0, 2], sum=None, start_ms=1)
-    assert told(made) == [
-        (
-            '{service.name="x"} histogram h  {a="b"} 0.5:1 1.0:0 inf:2 count 3'
-            " from 1970-01-01T00:00:00.001Z at 2027-01-15T08:00:00.000Z"
-        )
-    ]
-    made = gathered()
-    made.of().histogram("h", {}, bounds=[], counts=[2], sum=0.5)
-    assert told(made) == [
-        '{service.name="x"} histogram h  inf:2 count 2 sum 0.5 at 2027-01-15T08:00:00.000Z'
     ]
 
 
 def test_one_name_of_two_kinds_is_two_metrics() -> None:
     made = gathered()
     made.of().number(GAUGE, "a", 1, {})
-    made.of().number(SUM, "a", 2, {})
+    made.of().number(RUNNING, "a", 2, {})
     assert [line.split("  ")[0] for line in told(made)] == [
+        '{service.name="x"} counter a',
         '{service.name="x"} gauge a',
-        '{service.name="x"} sum a',
     ]
 
 
@@ -176,7 +160,7 @@ def test_one_name_of_two_kinds_is_two_metrics() -> None:
 
 adds = st.tuples(
     st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from(["", "1", "2"])),
-    st.sampled_from([GAUGE, SUM, RUNNING, HISTOGRAM]),
+    st.sampled_from([GAUGE, RUNNING]),
     st.sampled_from(["m", "n"]),
     st.integers(-(2**63), 2**63 - 1),
     st.dictionaries(st.sampled_from(["c", "d"]), st.text(max_size=3)),
@@ -190,10 +174,7 @@ def test_the_points_encoded_are_the_points_given(
     made = gathered()
     for resource, kind, name, value, attributes in given_points:
         of_resource = made.of(resource)
-        if kind == HISTOGRAM:
-            of_resource.histogram(name, attributes, bounds=[], counts=[abs(value)], sum=None)
-        else:
-            of_resource.number(kind, name, value, attributes)
+        of_resource.number(kind, name, value, attributes)
     part = encoded(made.data(), things=1)
     assert part
     assert part.points == len(given_points)

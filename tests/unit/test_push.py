@@ -30,15 +30,13 @@ from relay_metrics.deliver.delivery import MOST_REFUSALS, Outcome, push
 from relay_metrics.deliver.pieces import Piece
 from relay_metrics.deliver.push import Sender
 from relay_metrics.errors import Impossible, PushError, Refused, Unavailable
+from relay_metrics.families import Family, FamilyType, Series
 from relay_metrics.net.http import Client
 from relay_metrics.settings import Destination
 from relay_metrics.snapshot import (
-    Family,
-    FamilyType,
     Reading,
     Scope,
     Scrape,
-    Series,
     Snapshot,
 )
 from tests.otlp import attributes_of, points
@@ -54,7 +52,9 @@ def piece(points: int = 3, scrape: Scrape | None = None, **families: int) -> Pie
         for at in range(points)
     ]
     told = [
-        Family(name, FamilyType.GAUGE, "", tuple(Series({"n": str(at)}, at) for at in range(count)))
+        Family.of(
+            name, FamilyType.GAUGE, "", tuple(Series({"n": str(at)}, at) for at in range(count))
+        )
         for name, count in families.items()
     ]
     return Piece(Snapshot("claude-relay", "main", TIME_MS, {}, scrape, readings, told))
@@ -501,7 +501,7 @@ def test_what_cannot_be_split_is_left_alone(receiver: Receiver) -> None:
 def test_what_cannot_be_encoded_is_left_alone(receiver: Receiver) -> None:
     bad = Series({}, buckets=((float("inf"), 2**65),), count=2**65)
     whole = piece(5, good=3).snapshot
-    family = Family("bad", FamilyType.HISTOGRAM, "", (bad,))
+    family = Family.of("bad", FamilyType.HISTOGRAM, "", (bad,))
     outcome = receiver.push(Piece(replace(whole, families=[*whole.families, family])))
     assert outcome.pushed == 8
     [left] = outcome.left

@@ -56,7 +56,8 @@ class Recording(dict[str, str]):
 def test_every_variable_of_the_contract_is_read_and_no_other() -> None:
     variables = Recording(PLAIN)
     module.settings(module.environment(variables), json.dumps(SECRET))
-    assert variables.read == CONTRACT | {"AWS_SAM_LOCAL"}
+    own = {"AWS_SAM_LOCAL", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"}
+    assert variables.read == CONTRACT | own
 
 
 def test_the_environment_is_read_in_one_place() -> None:

@@ -26,14 +26,12 @@ from relay_metrics.errors import SnapshotError, SpoolError
 from relay_metrics.relays.kinds import KINDS
 from relay_metrics.snapshot import (
     Failure,
-    Family,
-    FamilyType,
     Reading,
     Scope,
     Scrape,
-    Series,
     Snapshot,
 )
+from tests.unit.snapshots import families
 
 TEXT = st.text(max_size=8)
 NUMBER = st.one_of(st.floats(allow_nan=False), st.integers(-(2**63), 2**63 - 1))
@@ -48,24 +46,7 @@ READING = st.builds(
     start_ms=st.none() | INSTANT,
     time_ms=st.none() | INSTANT,
 )
-SERIES = st.builds(
-    Series,
-    labels=LABELS,
-    value=st.none() | NUMBER,
-    buckets=st.lists(st.tuples(st.floats(allow_nan=False), NUMBER), max_size=3).map(tuple),
-    quantiles=st.lists(st.tuples(TEXT, NUMBER), max_size=2).map(tuple),
-    sum=st.none() | NUMBER,
-    count=st.none() | NUMBER,
-    time_ms=st.none() | INSTANT,
-    start_ms=st.none() | INSTANT,
-)
-FAMILY = st.builds(
-    Family,
-    name=TEXT,
-    type=st.sampled_from(FamilyType),
-    help=TEXT,
-    series=st.lists(SERIES, min_size=1, max_size=4).map(tuple),
-)
+FAMILY = families().filter(lambda family: len(family.series) > 0)
 SCRAPE = st.builds(
     Scrape,
     up=st.booleans(),
@@ -152,7 +133,7 @@ def figures(parts: Sequence[Snapshot]) -> Counter[str]:
             for path, value in one.fields.items()
         ]
         + [
-            repr((family._replace(series=(one,)), part.time_ms, part.resource))
+            repr((family.name, family.type, family.help, one, part.time_ms, part.resource))
             for part in parts
             for family in part.families
             for one in family.series

@@ -14,13 +14,13 @@ import pytest
 from local.http_server import Fault, HttpServer, Request, Response, html_page, redirect
 from local.relay import WyoletRelay
 from relay_metrics.deadline import Deadline
+from relay_metrics.families import FamilyType
 from relay_metrics.net.http import Client
 from relay_metrics.relays import Fetched
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.limiter import Limiter
 from relay_metrics.relays.wyolet.run import State, fetch
 from relay_metrics.settings import Relay, environment, settings
-from relay_metrics.snapshot import FamilyType
 from tests.unit.expositions import TIME_MS
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -116,6 +116,19 @@ def test_what_is_asked_for() -> None:
     assert request.headers["authorization"] == SECRET
     assert request.headers["accept"].startswith("text/plain;version=0.0.4,")
     assert "application/openmetrics-text" in request.headers["accept"]
+
+
+@pytest.mark.parametrize("name", ["Accept", "accept"])
+def test_accept_of_the_relays_headers_is_respected(name: str) -> None:
+    with answering(b"a 1\n") as (server, asked):
+        assert fetch(conversation_with(server.url, headers={name: "text/plain"}), State()).up
+    assert asked[0].headers["accept"] == "text/plain"
+
+
+def test_exposition_called_html_is_an_exposition() -> None:
+    body = b"# HELP a x\n# TYPE a gauge\na 1.5\n"
+    with answering(body, "text/html; charset=UTF-8") as (server, _):
+        assert names(fetch(conversation_with(server.url), State())) == ["a"]
 
 
 def test_what_is_left_out_is_counted_by_endpoint() -> None:

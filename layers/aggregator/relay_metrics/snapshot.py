@@ -16,9 +16,14 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from relay_metrics.errors import SnapshotError
+from relay_metrics.families import Columns, Family, FamilyType, Series
 
-SCHEMA = 1
-"""Written into every snapshot. A reader takes its own schema and older ones."""
+SCHEMA = 2
+"""Written into every snapshot. A reader takes its own schema and older ones.
+
+The first has an object a series where the second has columns."""
+
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError)
 
 INT64 = range(-(2**63), 2**63)
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
@@ -68,57 +73,6 @@ class Reading(NamedTuple):
     resource: Mapping[str, str] = NO_ATTRIBUTES
     start_ms: int | None = None
     time_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One series of a family: its labels as scraped, and what it says.
-
-    Attributes:
-        value: of a counter, a gauge, an unknown or an info.
-        buckets: of a histogram: (upper bound, cumulative count), ascending, `inf` last.
-        quantiles: of a summary: (quantile, value), the quantile as scraped.
-        sum, count: of a histogram or a summary; None where it has none.
-        time_ms: its own instant, where the exposition gives one, epoch milliseconds.
-        start_ms: since when it counts; None where unknown.
-    """
-
-    labels: Mapping[str, str]
-    value: Number | None = None
-    buckets: tuple[tuple[float, Number], ...] = ()
-    quantiles: tuple[tuple[str, Number], ...] = ()
-    sum: Number | None = None
-    count: Number | None = None
-    time_ms: int | None = None
-    start_ms: int | None = None
-
-    @property
-    def points(self) -> int:
-        """How many data points it gives: a summary's quantiles, sum and count are one each."""
-        if self.value is not None or self.buckets:
-            return 1
-        return len(self.quantiles) + (self.sum is not None) + (self.count is not None)
-
-
-class FamilyType(StrEnum):
-    """The types of a Prometheus family, as far as they are told apart here."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-    SUMMARY = "summary"
-
-
-class Family(NamedTuple):
-    """A metric of an exposition. `name` is that of its samples, as scraped.
-
-    An untyped, an info and a state-set family are gauges.
-    """
-
-    name: str
-    type: FamilyType
-    help: str
-    series: tuple[Series, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +150,8 @@ class Snapshot:
     @property
     def samples(self) -> int:
         """The data points of what the relay answered."""
-        series = (one for family in self.families for one in family.series)
-        return sum(len(one.fields) for one in self.readings) + sum(one.points for one in series)
+        of_readings = sum(len(one.fields) for one in self.readings)
+        return of_readings + sum(family.series.points for family in self.families)
 
     def split(self) -> tuple[Snapshot, Snapshot]:
         """Two snapshots that together make the same series as this one.
@@ -281,7 +235,7 @@ class Snapshot:
                     "name": family.name,
                     "type": family.type,
                     "help": family.help,
-                    "series": [_written(series) for series in family.series],
+                    **family.series.dump(),
                 }
                 for family in self.families
             ]
@@ -307,9 +261,9 @@ class Snapshot:
                 resource=_texts(written["resource"]),
                 scrape=None if scrape is None else _scrape(scrape),
                 readings=tuple(_reading(*one) for one in written.get("readings", ())),
-                families=tuple(_family(one) for one in written.get("families", ())),
+                families=tuple(_family(schema, one) for one in written.get("families", ())),
             )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except _DAMAGED as error:
             raise SnapshotError(f"the snapshot is damaged ({type(error).__name__})") from None
 
 
@@ -320,15 +274,6 @@ def mend(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
-
-
-def _written(series: Series) -> dict[str, Any]:
-    """The fields that are set; infinities as JSON's readers and writers in Python have them."""
-    return {
-        name: getattr(series, name)
-        for name in Series.__slots__
-        if getattr(series, name) not in (None, ())
-    }
 
 
 def _text(value: Any) -> str:
@@ -398,16 +343,17 @@ def _reading(
     )
 
 
-def _family(written: Any) -> Family:
-    return Family(
-        name=_text(written["name"]),
-        type=FamilyType(written["type"]),
-        help=_text(written["help"]),
-        series=tuple(_series(one) for one in written["series"]),
-    )
+def _family(schema: int, written: Any) -> Family:
+    kind = FamilyType(written["type"])
+    if schema == 1:
+        series = Columns.of(kind, map(_series, written["series"]))
+    else:
+        series = Columns.load(kind, written)
+    return Family(_text(written["name"]), kind, _text(written["help"]), series)
 
 
 def _series(written: Any) -> Series:
+    """A series as the first schema has it."""
     return Series(
         labels=_texts(written.get("labels", {})),
         value=_maybe(written.get("value")),

@@ -1,29 +1,49 @@
-"""The families of a Prometheus endpoint, under their own names."""
+"""The families of a Prometheus endpoint, under their own names: columns in OTLP's wire format.
+
+Neither the SDK's objects nor protobuf's are made of them: of a large exposition those would take
+most of a run's time and memory. A test holds what is written to what the SDK's encoder writes.
+
+The messages, and the numbers of their fields, are those of `opentelemetry/proto/metrics/v1`.
+"""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from itertools import pairwise
-from typing import Any
+import struct
+import sys
+from array import array
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain, repeat
+from operator import sub
 
-from relay_metrics.convert.parts import Part, encoded, table
-from relay_metrics.convert.points import GAUGE, RUNNING, SUM, Points, ResourcePoints
-from relay_metrics.snapshot import Family, FamilyType, Series, Snapshot
+from relay_metrics.convert.parts import Part
+from relay_metrics.convert.points import SCOPE
+from relay_metrics.errors import EncodingError
+from relay_metrics.families import Batch, Family, FamilyType, pairs
+from relay_metrics.naming import table, tag
+from relay_metrics.snapshot import Snapshot
 
 RESERVED = frozenset(("job", "instance", "le", "quantile", "greptime_value", "greptime_timestamp"))
 """Labels that a destination sets itself, from a resource or for its own columns."""
 _RESERVED_PREFIX = "__"
 """Of further such labels: GreptimeDB's `__tsid` and `__table_id`, and all in Prometheus."""
 
+SERIES_AT_ONCE = 4096
+_PART_BYTES = 1 << 17
+_MOST_KNOWN = 16384
+_NANOS = 1_000_000
 
-SERIES_AT_ONCE = 2_000
-"""Of a part, and of a histogram within one request."""
+_NAME, _DESCRIPTION = b"\x0a", b"\x12"
+_GAUGE, _SUM, _HISTOGRAM = b"\x2a", b"\x3a", b"\x4a"
+_CUMULATIVE, _MONOTONIC = b"\x10\x02", b"\x18\x01"
+_POINT = b"\x0a"
+_START, _TIME, _VALUE = b"\x11", b"\x19", b"\x21"
+_COUNT, _TOTAL, _BUCKETS, _BOUNDS = b"\x21", b"\x29", b"\x32", b"\x3a"
+_OF_NUMBER, _OF_HISTOGRAM = b"\x3a", b"\x4a"
+"""The attributes of the two kinds of data point."""
 
 
 def convert(snapshot: Snapshot) -> Iterator[Part]:
-    """The data points of each series.
+    """The data points of each series, in their order.
 
     A counter is a monotonic cumulative Sum; a histogram a Histogram with the same bounds; a summary
     is a Gauge with `quantile`, and `NAME_sum` and `NAME_count` as cumulative Sums that are not
@@ -32,129 +52,254 @@ def convert(snapshot: Snapshot) -> Iterator[Part]:
     A label that would stand for an attribute of the endpoint, or is reserved, gets `exported_` in
     front, as in a scrape of Prometheus' own; but `le` is in its place where a gauge is the bucket
     of a histogram without a type.
+
+    Raises:
+        EncodingError: a text is no Unicode, or an instant or a count has no place in OTLP.
     """
-    reserved = {_tag(name) for name in snapshot.resource} | RESERVED
-    of_any, of_bucket = _Attributes(reserved), _Attributes(reserved - {"le"})
-    for families in _batches(snapshot.families):
-        points = Points(snapshot.resource, snapshot.time_ms)
-        of_endpoint = points.of()
-        for family in families:
-            add = _ADD[family.type]
-            is_bucket = family.type is FamilyType.GAUGE and family.name.endswith("_bucket")
-            attributes = of_bucket if is_bucket else of_any
-            for series in family.series:
-                add(of_endpoint, family, series, attributes.of(series.labels))
-        things = sum(len(family.series) for family in families)
-        if part := encoded(points.data(), things=things):
-            yield part
+    try:
+        yield from _parts(snapshot)
+    except (UnicodeError, struct.error, OverflowError) as error:
+        raise EncodingError(f"cannot be encoded ({type(error).__name__})") from None
 
 
-def _batches(families: Iterable[Family]) -> Iterator[list[Family]]:
-    """Families of `SERIES_AT_ONCE` series together, a longer one in several slices.
-
-    A histogram that fits into a batch is not divided, and two that come to one table are in two.
-    """
-    batch: list[Family] = []
-    histograms: set[str] = set()
-    held = 0
-    for family in families:
-        for start in range(0, len(family.series), SERIES_AT_ONCE):
-            some = family._replace(series=family.series[start : start + SERIES_AT_ONCE])
-            name = table(family.name) if family.type is FamilyType.HISTOGRAM else None
-            if held + len(some.series) > SERIES_AT_ONCE or name in histograms:
-                yield batch
-                batch, histograms, held = [], set(), 0
-            batch.append(some)
-            held += len(some.series)
-            if name is not None:
-                histograms.add(name)
-    if batch:
-        yield batch
+def _parts(snapshot: Snapshot) -> Iterator[Part]:
+    writing = _Writing(snapshot.resource)
+    points = _Points(snapshot)
+    for family in snapshot.families:
+        tables = {table(family.name)} if family.type is FamilyType.HISTOGRAM else set()
+        for batch in family.series.batches(SERIES_AT_ONCE):
+            if writing.full or not writing.histograms.isdisjoint(tables):
+                yield writing.part()
+            for metric, count in points.metrics(family, batch):
+                writing.add(metric, count)
+            writing.things += len(batch.labels)
+            writing.histograms |= tables
+    if writing.things:
+        yield writing.part()
 
 
-def _add_value(
-    kind: str, points: ResourcePoints, family: Family, series: Series, attributes: Mapping[str, str]
-) -> None:
-    if series.value is not None:
-        points.number(kind, family.name, series.value, attributes, **_common(family, series))
+class _Writing:
+    """A part while it is written."""
+
+    def __init__(self, resource: Mapping[str, str]) -> None:
+        attributes = sorted(item for item in resource.items() if item[1])
+        self._resource = _field(b"\x0a", b"".join(_attribute(b"\x0a", *one) for one in attributes))
+        self._scope = _field(b"\x0a", _field(_NAME, SCOPE.encode()))
+        self._start()
+
+    def _start(self) -> None:
+        self._metrics: list[bytes] = []
+        self._size = 0
+        self._points = 0
+        self.things = 0
+        self.histograms: set[str] = set()
+
+    @property
+    def full(self) -> bool:
+        return self._size >= _PART_BYTES
+
+    def add(self, metric: bytes, points: int) -> None:
+        self._metrics.append(_field(b"\x12", metric))
+        self._size += len(metric)
+        self._points += points
+
+    def part(self) -> Part:
+        """What was written; the next one is begun."""
+        of_scope = _field(b"\x12", self._scope + b"".join(self._metrics))
+        data = _field(b"\x0a", self._resource + of_scope) if self._metrics else b""
+        part = Part(data, self._points, self.things, frozenset(self.histograms))
+        self._start()
+        return part
 
 
-def _add_counter(
-    points: ResourcePoints, family: Family, series: Series, attributes: Mapping[str, str]
-) -> None:
-    _add_value(RUNNING, points, family, series, attributes)
+class _Points:
+    """Writes data points, and remembers what it wrote of label sets."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        reserved = {tag(name) for name in snapshot.resource} | RESERVED
+        self._time_ms = snapshot.time_ms
+        self._of_any = _Attributes(_OF_NUMBER, reserved)
+        self._of_bucket = _Attributes(_OF_NUMBER, reserved - {"le"})
+        self._of_histogram = _Attributes(_OF_HISTOGRAM, reserved)
+
+    def metrics(self, family: Family, batch: Batch) -> Iterator[tuple[bytes, int]]:
+        """The metrics that some series of a family are, each with the number of its points."""
+        name = family.name
+        if family.type is FamilyType.HISTOGRAM:
+            points = self._histograms(batch)
+            yield self._metric(family, name, _HISTOGRAM, points, _CUMULATIVE), len(batch.labels)
+        elif family.type is FamilyType.SUMMARY:
+            yield from self._summaries(family, batch)
+        else:
+            counter = family.type is FamilyType.COUNTER
+            untyped_bucket = not counter and name.endswith("_bucket")
+            # a gauge has no start
+            batch = batch if counter else batch._replace(starts=None)
+            points = self._numbers(batch, self._of_bucket if untyped_bucket else self._of_any)
+            more = _CUMULATIVE + _MONOTONIC if counter else b""
+            kind = _SUM if counter else _GAUGE
+            yield self._metric(family, name, kind, points, more), len(batch.labels)
+
+    @staticmethod
+    def _metric(family: Family, name: str, kind: bytes, points: bytes, more: bytes) -> bytes:
+        described = _field(_DESCRIPTION, family.help.encode()) if family.help else b""
+        named = _field(_NAME, name.encode()) if name else b""
+        return named + described + _field(kind, points + more)
+
+    def _head(self, time_ms: int = 0, start_ms: int = 0) -> bytes:
+        """The instants that a data point begins with."""
+        time = struct.pack("<Q", (time_ms or self._time_ms) * _NANOS)
+        start = _START + struct.pack("<Q", start_ms * _NANOS) if start_ms else b""
+        return start + _TIME + time
+
+    def _heads(self, batch: Batch) -> Iterator[bytes]:
+        count = len(batch.labels)
+        if batch.times is None and batch.starts is None:
+            return repeat(self._head(), count)
+        return map(self._head, batch.times or repeat(0, count), batch.starts or repeat(0, count))
+
+    def _numbers(self, batch: Batch, attributes: _Attributes) -> bytes:
+        """The data points of counters or gauges."""
+        if batch.times is None and batch.starts is None:
+            before = attributes.before(batch.labels, self._head())
+        else:
+            heads = self._heads(batch)
+            before = [
+                _point(head, attributes.of(labels))
+                for head, labels in zip(heads, batch.labels, strict=True)
+            ]
+        return b"".join(chain.from_iterable(zip(before, _doubles(batch.values), strict=True)))
+
+    def _summaries(self, family: Family, batch: Batch) -> Iterator[tuple[bytes, int]]:
+        quantiles: list[bytes] = []
+        sums: list[bytes] = []
+        counts: list[bytes] = []
+        of_gauges = self._heads(batch._replace(starts=None))
+        of_each = (batch.labels, batch.figures, batch.layouts)
+        rows = zip(*of_each, self._heads(batch), of_gauges, strict=True)
+        for labels, figures, layout, head, of_gauge in rows:
+            of_series = self._of_any.of(labels)
+            *values, total, count = _doubles(figures)
+            for quantile, value in zip(layout or (), values, strict=True):
+                of_quantile = _attribute(_OF_NUMBER, "quantile", str(quantile))
+                quantiles.append(_point(of_gauge, of_series + of_quantile) + value)
+            for value, figure, some in ((total, figures[-2], sums), (count, figures[-1], counts)):
+                if figure == figure:  # noqa: PLR0124 - NaN stands for none
+                    some.append(_point(head, of_series) + value)
+        for suffix, kind, some in (
+            ("", _GAUGE, quantiles),
+            ("_sum", _SUM, sums),
+            ("_count", _SUM, counts),
+        ):
+            if some:
+                more = _CUMULATIVE if kind is _SUM else b""
+                yield (
+                    self._metric(family, family.name + suffix, kind, b"".join(some), more),
+                    len(some),
+                )
+
+    def _histograms(self, batch: Batch) -> bytes:
+        written = []
+        rows = zip(batch.labels, self._heads(batch), batch.figures, batch.layouts, strict=True)
+        for labels, head, figures, layout in rows:
+            *cumulative, total = figures
+            counts = list(map(int, cumulative))
+            body = [head, _COUNT, struct.pack("<Q", counts[-1])]
+            if total == total:  # noqa: PLR0124 - NaN stands for none
+                body += [_TOTAL, struct.pack("<d", total)]
+            if layout is not None:
+                alone = map(sub, counts, [0, *counts])
+                body.append(_field(_BUCKETS, struct.pack(f"<{len(counts)}Q", *alone)))
+                if layout:
+                    body.append(_field(_BOUNDS, struct.pack(f"<{len(layout)}d", *layout)))
+            body.append(self._of_histogram.of(labels))
+            written.append(_field(_POINT, b"".join(body)))
+        return b"".join(written)
 
 
-def _add_gauge(
-    points: ResourcePoints, family: Family, series: Series, attributes: Mapping[str, str]
-) -> None:
-    _add_value(GAUGE, points, family, series, attributes)
+class _Values(dict[str, bytes]):
+    """The attribute of one name, by its value."""
 
+    def __init__(self, field: bytes, name: str) -> None:
+        super().__init__()
+        self._field = field
+        self._name = name
 
-def _add_histogram(
-    points: ResourcePoints, family: Family, series: Series, attributes: Mapping[str, str]
-) -> None:
-    cumulative = [0, *(int(count) for _, count in series.buckets)]
-    points.histogram(
-        family.name,
-        attributes,
-        bounds=[bound for bound, _ in series.buckets if bound < math.inf],
-        counts=[upper - lower for lower, upper in pairwise(cumulative)],
-        sum=series.sum,
-        **_common(family, series),
-    )
-
-
-def _add_summary(
-    points: ResourcePoints, family: Family, series: Series, attributes: Mapping[str, str]
-) -> None:
-    common = _common(family, series)
-    for quantile, value in series.quantiles:
-        points.number(GAUGE, family.name, value, {**attributes, "quantile": quantile}, **common)
-    if series.sum is not None:
-        points.number(SUM, f"{family.name}_sum", series.sum, attributes, **common)
-    if series.count is not None:
-        points.number(SUM, f"{family.name}_count", series.count, attributes, **common)
-
-
-_Add = Callable[[ResourcePoints, Family, Series, Mapping[str, str]], None]
-_ADD: Mapping[FamilyType, _Add] = {
-    FamilyType.COUNTER: _add_counter,
-    FamilyType.GAUGE: _add_gauge,
-    FamilyType.HISTOGRAM: _add_histogram,
-    FamilyType.SUMMARY: _add_summary,
-}
-
-
-def _common(family: Family, series: Series) -> dict[str, Any]:
-    return {
-        "description": family.help,
-        "time_ms": series.time_ms,
-        "start_ms": series.start_ms,
-    }
+    def __missing__(self, value: str) -> bytes:
+        written = _attribute(self._field, self._name, value)
+        if len(self) < _MOST_KNOWN:
+            self[value] = written
+        return written
 
 
 class _Attributes:
-    """Labels as attributes. Series of one family have the same names, so each set is seen once."""
+    """Label sets as attributes. Series of one family have the same names, which are seen once."""
 
-    def __init__(self, reserved: Collection[str]) -> None:
+    def __init__(self, field: bytes, reserved: Collection[str]) -> None:
+        self._field = field
         self._reserved = reserved
-        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._layouts: dict[tuple[str, ...], list[_Values]] = {}
+        self._known: dict[str, bytes] = {}
+        self._head = b""
+        self._before: dict[str, bytes] = {}
 
-    def of(self, labels: Mapping[str, str]) -> Mapping[str, str]:
-        scraped = tuple(labels)
-        names = self._names.get(scraped)
-        if names is None:
-            names = self._names[scraped] = renamed(scraped, self._reserved)
-        if names == scraped:
-            return labels
-        return dict(zip(names, labels.values(), strict=True))
+    def before(self, labels: Sequence[str], head: bytes) -> list[bytes]:
+        """Of the data point of each label set, all that stands before its value."""
+        if head != self._head or len(self._before) > _MOST_KNOWN:
+            self._head = head
+            self._before = {}
+        known = self._before
+        found = list(map(known.get, labels))
+        if None in found:
+            for at, text in enumerate(labels):
+                if found[at] is None:
+                    written = known.get(text) or _point(head, self._written(text))
+                    found[at] = known[text] = written
+        return found  # type: ignore[return-value]  # there is no None any more
+
+    def of(self, text: str) -> bytes:
+        """A label set as attributes."""
+        found = self._known.get(text)
+        if found is None:
+            if len(self._known) > _MOST_KNOWN:
+                self._known.clear()
+            found = self._known[text] = self._written(text)
+        return found
+
+    def _written(self, text: str) -> bytes:
+        escaped = "\\" in text
+        plain = text
+        if escaped:
+            if "\0" in text or "\1" in text:
+                return self._one_by_one(text)
+            plain = text.replace("\\\\", "\0").replace('\\"', "\1").replace("\\n", "\n")
+        parts = plain.split('"')
+        between = tuple(parts[::2])
+        layout = self._layouts.get(between)
+        if layout is None:
+            # a name in quotes is not between them
+            if any(one in ("", "=", ",=", ",") for one in between[:-1]):
+                return self._one_by_one(text)
+            if len(self._layouts) > _MOST_KNOWN:
+                self._layouts.clear()
+            names = renamed([one.removeprefix(",")[:-1] for one in between[:-1]], self._reserved)
+            layout = self._layouts[between] = [_Values(self._field, name) for name in names]
+        values = parts[1::2]
+        if escaped:
+            values = [value.replace("\0", "\\").replace("\1", '"') for value in values]
+        return b"".join([of[value] for of, value in zip(layout, values, strict=True)])
+
+    def _one_by_one(self, text: str) -> bytes:
+        labels = pairs(text)
+        names = renamed([name for name, _ in labels], self._reserved)
+        values = (value for _, value in labels)
+        return b"".join(map(_attribute, repeat(self._field), names, values))
 
 
-def renamed(labels: tuple[str, ...], reserved: Collection[str]) -> tuple[str, ...]:
+def renamed(labels: Sequence[str], reserved: Collection[str]) -> tuple[str, ...]:
     """Label names without those that are reserved, each still another tag than the others.
 
-    Beside `reserved`, every name that begins with two underscores is.
+    Beside `reserved`, every name that begins with two underscores is, and so is an empty one.
 
     Example:
         >>> renamed(("job", "exported_job", "path"), {"job"})
@@ -163,21 +308,57 @@ def renamed(labels: tuple[str, ...], reserved: Collection[str]) -> tuple[str, ..
     taken = set(reserved)
     kept = set()
     for name in labels:
-        if _tag(name) not in taken and not _tag(name).startswith(_RESERVED_PREFIX):
-            taken.add(_tag(name))
+        of_name = tag(name)
+        if of_name and of_name not in taken and not of_name.startswith(_RESERVED_PREFIX):
+            taken.add(of_name)
             kept.add(name)
     names = []
     for label in labels:
         name = label
         if name not in kept:
             name = f"exported_{name}"
-            while _tag(name) in taken:
+            while tag(name) in taken:
                 name = f"exported_{name}"
-            taken.add(_tag(name))
+            taken.add(tag(name))
         names.append(name)
     return tuple(names)
 
 
-def _tag(name: str) -> str:
-    """A name as GreptimeDB and Prometheus write it: `relay.name` and `relay_name` are one."""
-    return re.sub("[^a-zA-Z0-9]", "_", name)
+def _field(tag: bytes, content: bytes) -> bytes:
+    """A field of bytes: a text, a message, numbers without a tag each."""
+    return tag + _length(len(content)) + content
+
+
+def _length(size: int) -> bytes:
+    if size < 0x80:
+        return bytes((size,))
+    if size < 0x4000:
+        return bytes((size & 0x7F | 0x80, size >> 7))
+    written = bytearray()
+    while size >= 0x80:
+        written.append(size & 0x7F | 0x80)
+        size >>= 7
+    written.append(size)
+    return bytes(written)
+
+
+def _attribute(field: bytes, name: str, value: str) -> bytes:
+    """A `KeyValue` of text."""
+    key = name.encode()
+    text = _field(b"\x0a", value.encode())
+    return _field(field, (_field(b"\x0a", key) if key else b"") + _field(b"\x12", text))
+
+
+def _point(head: bytes, attributes: bytes) -> bytes:
+    """A `NumberDataPoint` as the field of its metric, all but the eight bytes of its value."""
+    size = len(head) + len(attributes) + 9
+    return _POINT + _length(size) + head + attributes + _VALUE
+
+
+def _doubles(values: array[float]) -> list[bytes]:
+    """Numbers as eight bytes each."""
+    if sys.byteorder == "big":
+        values = array("d", values)
+        values.byteswap()
+    raw = values.tobytes()
+    return [raw[at : at + 8] for at in range(0, len(raw), 8)]

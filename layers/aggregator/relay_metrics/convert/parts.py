@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -54,24 +53,11 @@ def encoded(metrics: MetricsData, *, things: int, carried: int = 0) -> Part | No
     # the encoder wraps whatever went wrong into a bare Exception
     except Exception as error:  # noqa: BLE001
         raise EncodingError(f"cannot be encoded ({type(error).__name__})") from None
-    points, histograms = 0, set()
-    for metric in _metrics(request):
-        sort = metric.WhichOneof("data")
-        points += len(getattr(metric, sort).data_points) if sort else 0
-        if sort == "histogram":
-            histograms.add(table(metric.name))
+    kinds = ((metric, metric.WhichOneof("data")) for metric in _metrics(request))
+    points = sum(len(getattr(metric, kind).data_points) for metric, kind in kinds if kind)
     if points != given:
         raise EncodingError(f"{given} points were given and {points} encoded")
-    return Part(data, points - carried, things, frozenset(histograms))
-
-
-def table(name: str) -> str:
-    """The table that a metric without a unit comes to in GreptimeDB.
-
-    >>> table("a:b__c"), table("_a")
-    ('a_b_c', 'a')
-    """
-    return "_".join(re.findall("[a-zA-Z0-9]+", name))
+    return Part(data, points - carried, things)
 
 
 def _metrics(request: ExportMetricsServiceRequest) -> Iterator[Any]:

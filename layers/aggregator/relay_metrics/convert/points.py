@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     Gauge,
-    Histogram,
-    HistogramDataPoint,
     Metric,
     MetricsData,
     NumberDataPoint,
@@ -24,9 +21,10 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from relay_metrics import catalogue
 from relay_metrics.snapshot import INT64, NO_ATTRIBUTES, Number
 
-GAUGE, SUM, RUNNING, HISTOGRAM = "gauge", "sum", "running sum", "histogram"
+GAUGE, RUNNING = "gauge", "running sum"
 
-_SCOPE = InstrumentationScope("relay_metrics")
+SCOPE = "relay_metrics"
+"""The name of the instrumentation scope."""
 _NANOS = 1_000_000
 """Nanoseconds of a millisecond."""
 
@@ -86,46 +84,13 @@ class ResourcePoints:
         time_ms: int | None = None,
         start_ms: int | None = None,
     ) -> None:
-        """A point of any metric. `kind` is `GAUGE`, `RUNNING` (monotonic) or `SUM` (not)."""
+        """A point of any metric. `kind` is `GAUGE` or `RUNNING`, a monotonic Sum."""
         self._of(kind, name, unit, description).append(
             NumberDataPoint(
                 attributes,
                 0 if start_ms is None else start_ms * _NANOS,
                 (self._time_ms if time_ms is None else time_ms) * _NANOS,
                 value if isinstance(value, float) or value in INT64 else float(value),
-            )
-        )
-
-    def histogram(
-        self,
-        name: str,
-        attributes: Mapping[str, str],
-        *,
-        bounds: Sequence[float],
-        counts: Sequence[int],
-        sum: float | None,
-        description: str = "",
-        time_ms: int | None = None,
-        start_ms: int | None = None,
-    ) -> None:
-        """A point of a cumulative histogram.
-
-        Args:
-            bounds: the upper bounds but the last, `inf`, ascending.
-            counts: of each bucket alone, one more than bounds.
-            sum: of what was observed; None where it is not known.
-        """
-        self._of(HISTOGRAM, name, "", description).append(
-            HistogramDataPoint(
-                attributes=attributes,
-                start_time_unix_nano=0 if start_ms is None else start_ms * _NANOS,
-                time_unix_nano=(self._time_ms if time_ms is None else time_ms) * _NANOS,
-                count=builtins.sum(counts),
-                sum=sum,  # type: ignore[arg-type]  # None is encoded as not set, as it should be
-                bucket_counts=counts,
-                explicit_bounds=bounds,
-                min=None,  # type: ignore[arg-type]  # likewise
-                max=None,  # type: ignore[arg-type]  # likewise
             )
         )
 
@@ -157,18 +122,17 @@ class Points:
 
     def data(self) -> MetricsData:
         """Everything that was added; a resource without a point is not told of."""
+        scope = InstrumentationScope(SCOPE)
         return MetricsData(
             [
-                ResourceMetrics(Resource(dict(attributes)), [ScopeMetrics(_SCOPE, metrics, "")], "")
+                ResourceMetrics(Resource(dict(attributes)), [ScopeMetrics(scope, metrics, "")], "")
                 for attributes, points in self._resources.items()
                 if (metrics := points.metrics)
             ]
         )
 
 
-def _data(kind: str, points: list[Any]) -> Gauge | Sum | Histogram:
+def _data(kind: str, points: list[Any]) -> Gauge | Sum:
     if kind == GAUGE:
         return Gauge(points)
-    if kind == HISTOGRAM:
-        return Histogram(points, _CUMULATIVE)
-    return Sum(points, _CUMULATIVE, is_monotonic=kind == RUNNING)
+    return Sum(points, _CUMULATIVE, is_monotonic=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from relay_metrics.snapshot import Family, Reading
+from relay_metrics.families import Family
+from relay_metrics.snapshot import Reading
 
 
 def _nothing() -> None:

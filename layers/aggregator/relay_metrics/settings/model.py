@@ -42,6 +42,7 @@ class Environment(NamedTuple):
     max_families: int
     usage_lookback_s: int
     key_labels: tuple[str, ...]
+    memory_mb: int
     log_level: str
     sam_local: bool
 

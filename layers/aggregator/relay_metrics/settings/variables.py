@@ -26,7 +26,7 @@ SAM_LOCAL = "AWS_SAM_LOCAL"
 
 NOT_IN_SETTINGS = {
     *(SETTINGS, "RELAY_BASE_URL", "OTEL_EXPORT_URL", "SPOOL_QUEUE_URL"),
-    *("OTEL_EXPORT_HEADERS", "OTEL_RESOURCE_ATTRIBUTES"),
+    *("OTEL_EXPORT_HEADERS", "OTEL_RESOURCE_ATTRIBUTES", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"),
 }
 """URLs, and what may itself contain spaces."""
 
@@ -72,6 +72,8 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
         max_families=read.integer("RELAY_MAX_FAMILIES", 10_000, 1, 1_000_000),
         usage_lookback_s=60 * read.integer("RELAY_USAGE_LOOKBACK_MINUTES", 60, 5, 1440),
         key_labels=read.names("RELAY_KEY_LABELS"),
+        # AWS's own, and what the template gives where nobody says it
+        memory_mb=read.integer("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 256, 128, 1 << 20),
         log_level=read.choice(
             "LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO"
         ),

@@ -1,39 +1,81 @@
 """The families of an exposition: its samples, put together by what they belong to.
 
-What no data point could tell truthfully is left out and counted: a histogram that does not end,
-that falls, that says two things of its count; a second sample of one series and one instant. So is
-what has the name of a metric that every relay has of its own run, and would overwrite it.
+What no data point could tell truthfully is left out and counted: a histogram that falls, that says
+two things of its count, whose end nobody knows; all but the last sample of one series and instant;
+a family that has no table in GreptimeDB, or one that another family has. So is what has the name of
+a metric that every relay has of its own run, and would overwrite it.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import compress, groupby, pairwise
+from operator import itemgetter
 
 from relay_metrics import catalogue
-from relay_metrics.relays.prometheus.exposition import TIMES_MS, TYPES, Exposition, Sample, number
-from relay_metrics.snapshot import INT64, Family, FamilyType, Scope, Series
+from relay_metrics.families import (
+    Columns,
+    Family,
+    FamilyType,
+    Layout,
+    Writing,
+    chunks,
+    pairs,
+    text_of,
+    unescaped,
+)
+from relay_metrics.naming import table
+from relay_metrics.relays.prometheus.exposition import TIMES_MS, TYPES, Column, Exposition
+from relay_metrics.relays.prometheus.lines import number
+from relay_metrics.snapshot import Scope
 
-MAX_SERIES_BYTES = 65536
-"""Of a series as JSON: the smallest thing that a snapshot can be split into."""
+MAX_PARTS = 2048
+"""Buckets or quantiles of a series: the smallest thing that a snapshot can be split into."""
 
 _OF_THE_RUN = frozenset(
     metric.name for scope in (Scope.RUN, Scope.FAILURE) for metric in catalogue.rows(scope)
 )
 
-_Labels = frozenset[tuple[str, str]]
-_Identity = tuple[_Labels, int | None]
-_Start = Callable[[_Identity], int | None]
+_OF_A_WYOLET_RELAY = frozenset(
+    {
+        "relay_admission_seconds",
+        "relay_emit_queue_depth",
+        "relay_inflight_requests",
+        "relay_overhead_seconds",
+        "relay_post_flight_seconds",
+        "relay_provider_keys_down_total",
+        "relay_records_lost_total",
+        "relay_request_seconds",
+        "relay_requests_total",
+    }
+)
+_OF_ITS_PROCESS = ("go_", "process_")
+"""Families of the client library of the same process."""
+
+_EARLIEST_CREATED_S = 10**9
+_LATEST_CREATED_S = 86400
+"""Behind the run: clocks differ."""
+
+_Key = tuple[str, int]
+"""What tells series apart: the label set as text, in one order of labels, and the instant."""
+_Start = Callable[[str, int], int]
+
+# A label set with `label` in it: what stands before that, its value, and what stands behind it.
+_QUOTED = r'"(?:[^"\\\n]++|\\.)*+"'
+_SPLIT = (
+    rf'^((?:[^"\n]*+{_QUOTED}(?:={_QUOTED})?+,)*?)LABEL="((?:[^"\\\n]++|\\.)*+)"(?:,(.*+))?$'
+    "|^(.*+)$"
+)
 
 
 def assemble(exposition: Exposition, time_ms: int) -> tuple[Family, ...]:
     """All families, by the names of their samples.
 
-    A counter, a histogram and a summary start at their `_created`, else with the process.
+    A counter, a histogram and a summary start at their `_created`; of a Wyolet relay else with the
+    process.
 
     Args:
         exposition: is emptied of its samples; what is left out is counted in it.
@@ -42,161 +84,345 @@ def assemble(exposition: Exposition, time_ms: int) -> tuple[Family, ...]:
     return tuple(_Assembly(exposition, time_ms).families())
 
 
-@dataclass(slots=True)
-class _Parts:
-    """What the samples of one histogram or summary say; `points` by the bound or quantile."""
-
-    labels: Mapping[str, str]
-    points: dict[str, float] = field(default_factory=dict)
-    sum: float | None = None
-    count: float | None = None
-
-
 class _Assembly:
     def __init__(self, exposition: Exposition, time_ms: int) -> None:
         self._exposition = exposition
         self._time_ms = time_ms
         self._left_out = exposition.left_out
-        self._process_start = _start_ms(exposition.samples.get("process_start_time_seconds", ()))
+        columns = exposition.columns
+        own = {exposition.family_of(name) for name in columns} & _OF_A_WYOLET_RELAY
+        self._process_start = _only_ms(columns.get("process_start_time_seconds")) if own else 0
+        self._tables: set[str] = set()
 
     def families(self) -> Iterator[Family]:
         _tell_summaries(self._exposition)
         names: dict[str, list[str]] = {}
-        for name in self._exposition.samples:
+        for name in self._exposition.columns:
             names.setdefault(self._exposition.family_of(name), []).append(name)
         for family, of_family in names.items():
-            samples = {name: self._exposition.samples.pop(name) for name in of_family}
+            columns = {name: self._exposition.columns.pop(name) for name in of_family}
             help_text = self._exposition.helps.get(family, "")
-            for name, type, series in self._of(family, samples):
-                fitting = tuple(self._fitting(series))
-                if fitting and _table(name) in _OF_THE_RUN:
-                    self._left_out["reserved_name"] += len(fitting)
-                elif fitting:
-                    yield Family(name, type, help_text, fitting)
+            for name, series in self._of(family, columns):
+                if len(series) and self._has_table(name, series):
+                    yield Family(name, series.type, help_text, series)
 
-    def _of(
-        self, family: str, samples: dict[str, list[Sample]]
-    ) -> Iterator[tuple[str, FamilyType, Iterable[Series]]]:
+    def _of(self, family: str, columns: dict[str, Column]) -> Iterator[tuple[str, Columns]]:
         kind = self._exposition.types.get(family)
+        if kind == "gaugehistogram":
+            self._left_out["gauge_histogram"] += sum(map(len, columns.values()))
+            return
         stem = family.removesuffix("_total") if kind == "counter" else family
-        if kind == "counter":
-            start = self._start(samples.pop(f"{stem}_created", ()))
-            for name, of_name in samples.items():
-                yield name, FamilyType.COUNTER, self._values(of_name, start)
-        elif kind == "histogram":
-            start = self._start(samples.pop(f"{stem}_created", ()))
-            parts = self._parts(samples, family, f"{family}_bucket", "le")
-            yield family, FamilyType.HISTOGRAM, self._histograms(parts, start)
+        created = None
+        if kind in ("counter", "histogram", "summary") and len(columns) > 1:
+            created = self._created(columns, f"{stem}_created")
+        start = self._start(family, created)
+        if kind == "histogram":
+            parts = [columns.pop(f"{family}_{part}", None) for part in ("bucket", "sum", "count")]
+            yield family, _Histograms(self._left_out, start).columns(*parts)
         elif kind == "summary":
-            start = self._start(samples.pop(f"{stem}_created", ()))
-            parts = self._parts(samples, family, family, "quantile")
-            yield family, FamilyType.SUMMARY, self._summaries(parts, start)
-        elif kind == "gaugehistogram":
-            self._left_out["gauge_histogram"] += sum(map(len, samples.values()))
-        else:
-            for name, of_name in samples.items():
-                yield name, FamilyType.GAUGE, self._values(of_name, lambda _: None)
+            names = (family, f"{family}_sum", f"{family}_count")
+            parts = [columns.pop(name, None) for name in names]
+            yield family, _Summaries(self._left_out, start).columns(*parts)
+        for name, column in columns.items():
+            counts = kind == "counter" and name != f"{stem}_created"
+            type = FamilyType.COUNTER if counts else FamilyType.GAUGE
+            yield name, self._values(type, column, start if counts else None)
 
-    def _start(self, created: Sequence[Sample]) -> _Start:
-        """When a series starts: unknown where that would be later than its sample."""
-        known = {frozenset(one.labels.items()): _start_ms([one]) for one in created}
+    def _created(self, columns: dict[str, Column], name: str) -> Column | None:
+        """The samples that say when the others of a family were created, where they can."""
+        created = columns.get(name)
+        if created is None or not len(created):
+            return None
+        latest = self._time_ms / 1000 + _LATEST_CREATED_S
+        if not all(_EARLIEST_CREATED_S <= value <= latest for value in created.values):
+            return None
+        return columns.pop(name)
 
-        def start(identity: _Identity) -> int | None:
-            labels, time_ms = identity
-            ms = known.get(labels, self._process_start)
-            latest = self._time_ms if time_ms is None else time_ms
-            return ms if ms is not None and ms <= latest else None
+    def _start(self, family: str, created: Column | None) -> _Start | None:
+        """When a series starts: 0, unknown, where that would be later than its sample."""
+        own = family in _OF_A_WYOLET_RELAY or family.startswith(_OF_ITS_PROCESS)
+        otherwise = self._process_start if own else 0
+        if created is None and not otherwise:
+            return None
+        known: dict[str, int] = {}
+        if created is not None:
+            key = _key_of(created.names)
+            known = {key(text): int(value * 1000) for text, value, _ in created.samples()}
+            if not _is_plain(created.names):
+                known |= {_ordered(text): ms for text, ms in known.items()}
+
+        def start(labels: str, time_ms: int) -> int:
+            ms = known.get(labels) or (known and known.get(_ordered(labels))) or otherwise
+            return ms if ms <= (time_ms or self._time_ms) else 0
 
         return start
 
-    def _values(self, samples: Iterable[Sample], start: _Start) -> Iterator[Series]:
-        seen = set()
-        for sample in samples:
-            identity = frozenset(sample.labels.items()), sample.time_ms
-            if identity in seen:
-                self._left_out["duplicate_sample"] += 1
+    def _values(self, type: FamilyType, column: Column, start: _Start | None) -> Columns:
+        dropped = _repeated(column)
+        text: Sequence[str] = column.text
+        values, times = column.values, column.times
+        if dropped:
+            self._left_out["duplicate_sample"] += len(dropped)
+            kept = [at not in dropped for at in range(len(values))]
+            text = chunks([one for one, keep in zip(column.label_sets, kept, strict=True) if keep])
+            values = array("d", (one for one, keep in zip(values, kept, strict=True) if keep))
+            if times is not None:
+                times = array("q", (one for one, keep in zip(times, kept, strict=True) if keep))
+        starts = None
+        if start is not None:
+            sets = (one for chunk in text for one in chunk.split("\n"))
+            starts = array("q", map(start, sets, times or bytes(len(values))))
+        return Columns(
+            type,
+            text,
+            values,
+            times=times if times and any(times) else None,
+            starts=starts if starts and any(starts) else None,
+        )
+
+    def _has_table(self, name: str, series: Columns) -> bool:
+        """Whether a family has tables of its own in GreptimeDB. One that has not is counted."""
+        if table(name) in _OF_THE_RUN:
+            reason = "reserved_name"
+        else:
+            tables = _tables(name, series)
+            if not all(tables):
+                reason = "no_table"
+            elif self._tables.isdisjoint(tables):
+                self._tables |= tables
+                return True
+            else:
+                reason = "same_table"
+        self._left_out[reason] += len(series)
+        return False
+
+
+def _tables(name: str, series: Columns) -> set[str]:
+    own = table(name, monotonic=series.type is FamilyType.COUNTER)
+    if not own or series.type in (FamilyType.COUNTER, FamilyType.GAUGE):
+        return {own}
+    if series.type is FamilyType.HISTOGRAM:
+        return {f"{own}_bucket", f"{own}_sum", f"{own}_count"}
+    tables: set[str] = set()
+    for *quantiles, total, count in (one for some in series.batches() for one in some.figures):
+        known = (bool(quantiles), not math.isnan(total), not math.isnan(count))
+        tables.update(compress((own, f"{own}_sum", f"{own}_count"), known))
+    return tables
+
+
+def _only_ms(column: Column | None) -> int:
+    """The instant that a single sample's value is, in seconds, as epoch milliseconds; else 0."""
+    if column is None or len(column) != 1:
+        return 0
+    ms = column.values[0] * 1000
+    return int(ms) if TIMES_MS.start <= ms < TIMES_MS.stop else 0
+
+
+# -- what tells series apart
+
+
+def _is_plain(names: Iterable[Sequence[str]]) -> bool:
+    """Whether label sets with these names are equal only where their texts are."""
+    names = list(names)
+    return len({frozenset(one) for one in names}) == len(names)
+
+
+def _ordered(text: str) -> str:
+    """A label set as text, its labels in order."""
+    return text_of(sorted(pairs(text)))
+
+
+def _key_of(names: Iterable[Sequence[str]]) -> Callable[[str], str]:
+    return str if _is_plain(names) else _ordered
+
+
+def _repeated(column: Column) -> set[int]:
+    """The places of samples that a later one of the same series and instant replaces."""
+    plain = _is_plain(column.names)
+    if plain and column.times is None:
+        seen: set[int] = set()
+        for chunk in column.text:
+            seen.update(map(hash, chunk.split("\n")))
+        if len(seen) == len(column):
+            return set()
+    key = str if plain else _ordered
+    times = column.times or bytes(len(column))
+    latest: dict[_Key, int] = {}
+    dropped = set()
+    for at, identity in enumerate(zip(map(key, column.label_sets), times, strict=True)):
+        if identity in latest:
+            dropped.add(latest[identity])
+        latest[identity] = at
+    return dropped
+
+
+# -- histograms and summaries
+
+
+class _Parts:
+    """What the samples of one histogram or summary say."""
+
+    __slots__ = ("at", "count", "labels", "sum", "values")
+
+    def __init__(self, labels: str) -> None:
+        self.labels = labels
+        self.at: list[str] = []
+        self.values: list[float] = []
+        self.sum = math.nan
+        self.count = math.nan
+
+
+class _Compound:
+    """Puts series together of their parts: by all labels but `label`, which tells those apart."""
+
+    label: str
+    type: FamilyType
+
+    def __init__(self, left_out: dict[str, int], start: _Start | None) -> None:
+        self._left_out = left_out
+        self._start = start
+        self._found: dict[_Key, _Parts] = {}
+
+    def columns(self, points: Column | None, sums: Column | None, counts: Column | None) -> Columns:
+        """The series that samples make."""
+        names = {
+            tuple(name for name in one if name != self.label)
+            for column in (points, sums, counts)
+            if column is not None
+            for one in column.names
+        }
+        key = _key_of(names)
+        if points is not None:
+            self._take_points(points, key)
+        for column, part in ((sums, "sum"), (counts, "count")):
+            if column is None:
                 continue
-            seen.add(identity)
-            yield Series(
-                sample.labels, sample.value, time_ms=sample.time_ms, start_ms=start(identity)
-            )
+            for text, value, time_ms in column.samples():
+                parts = self._parts(key(text), time_ms)
+                if not math.isnan(getattr(parts, part)):
+                    self._left_out["duplicate_sample"] += 1
+                setattr(parts, part, value)
+        writing = Writing(self.type)
+        for (labels, time_ms), parts in self._found.items():
+            if len(parts.at) > MAX_PARTS:
+                self._left_out["too_large"] += 1
+                continue
+            told = self._told(parts)
+            if told is not None:
+                start_ms = 0 if self._start is None else self._start(labels, time_ms)
+                writing.add(labels, *told, time_ms, start_ms)
+        self._found.clear()
+        return writing.columns()
 
-    def _parts(
-        self, samples: Mapping[str, Sequence[Sample]], family: str, points: str, label: str
-    ) -> dict[_Identity, _Parts]:
-        """Histograms or summaries, by what tells them apart: all labels but `label`."""
-        found: dict[_Identity, _Parts] = {}
+    def _take_points(self, column: Column, key: Callable[[str], str]) -> None:
+        split = re.compile(_SPLIT.replace("LABEL", self.label), re.MULTILINE)
+        times = column.times or bytes(len(column))
+        at = 0
+        for chunk in column.text:
+            found = [
+                (
+                    f"{before}{behind}" if behind else before[:-1] if before else without,
+                    unescaped(value),
+                )
+                for before, value, behind, without in split.findall(chunk)
+            ]
+            stamps = times[at : at + len(found)]
+            rows = zip(found, stamps, column.values[at : at + len(found)], strict=True)
+            at += len(found)
+            for (labels, time_ms), run in groupby(rows, key=lambda row: (row[0][0], row[1])):
+                parts = self._parts(key(labels), time_ms)
+                some = list(run)
+                parts.at += [value for (_, value), _, _ in some]
+                parts.values += map(itemgetter(2), some)
 
-        def of(labels: Mapping[str, str], time_ms: int | None) -> _Parts:
-            identity = frozenset(labels.items()), time_ms
-            if identity not in found:
-                found[identity] = _Parts(labels)
-            return found[identity]
+    def _parts(self, labels: str, time_ms: int) -> _Parts:
+        parts = self._found.get((labels, time_ms))
+        if parts is None:
+            parts = self._found[labels, time_ms] = _Parts(labels)
+        return parts
 
-        for sample in samples.get(points, ()):
-            labels = dict(sample.labels)
-            at = labels.pop(label, "")
-            parts = of(labels, sample.time_ms)
-            if at in parts.points:
-                self._left_out["duplicate_sample"] += 1
-            else:
-                parts.points[at] = sample.value
-        for sample in samples.get(f"{family}_sum", ()):
-            parts = of(sample.labels, sample.time_ms)
-            if parts.sum is not None:
-                self._left_out["duplicate_sample"] += 1
-            else:
-                parts.sum = sample.value
-        for sample in samples.get(f"{family}_count", ()):
-            parts = of(sample.labels, sample.time_ms)
-            if parts.count is not None:
-                self._left_out["duplicate_sample"] += 1
-            else:
-                parts.count = sample.value
-        return found
+    def _latest(self, parts: _Parts) -> dict[str, float]:
+        latest = dict(zip(parts.at, parts.values, strict=True))
+        if len(latest) < len(parts.at):
+            self._left_out["duplicate_sample"] += len(parts.at) - len(latest)
+        return latest
 
-    def _histograms(self, found: Mapping[_Identity, _Parts], start: _Start) -> Iterator[Series]:
-        for identity, parts in found.items():
+    def _told(self, parts: _Parts) -> tuple[list[float], Layout] | None:
+        """The figures of a series, and what they are of; None where it is left out."""
+        raise NotImplementedError
+
+
+class _Histograms(_Compound):
+    label = "le"
+    type = FamilyType.HISTOGRAM
+
+    def __init__(self, left_out: dict[str, int], start: _Start | None) -> None:
+        super().__init__(left_out, start)
+        self._ascending: dict[tuple[str, ...], tuple[float, ...] | None] = {}
+
+    def _told(self, parts: _Parts) -> tuple[list[float], Layout] | None:
+        bounds = self._bounds(tuple(parts.at))
+        counts = parts.values
+        if bounds is None:
             try:
-                buckets = sorted((number(bound), count) for bound, count in parts.points.items())
+                buckets = sorted((number(at), one) for at, one in self._latest(parts).items())
             except ValueError:
                 self._left_out["inconsistent_histogram"] += 1
-                continue
-            if not buckets or buckets[-1][0] != math.inf or parts.count is None:
-                self._left_out["incomplete_histogram"] += 1
-            elif not _is_consistent(buckets, parts.count):
-                self._left_out["inconsistent_histogram"] += 1
-            else:
-                yield Series(
-                    parts.labels,
-                    buckets=tuple((bound, int(count)) for bound, count in buckets),
-                    sum=parts.sum,
-                    count=int(parts.count),
-                    time_ms=identity[1],
-                    start_ms=start(identity),
-                )
+                return None
+            bounds = tuple(bound for bound, _ in buckets)
+            counts = [count for _, count in buckets]
+        ends = bounds[-1:] == (math.inf,)
+        if not ends and math.isnan(parts.count):
+            self._left_out["incomplete_histogram"] += 1
+            return None
+        if ends:
+            bounds = bounds[:-1]
+        else:
+            counts = [*counts, parts.count]
+        if not _is_consistent(bounds, counts, parts.count):
+            self._left_out["inconsistent_histogram"] += 1
+            return None
+        return [*counts, parts.sum], bounds if parts.at else None
 
-    def _summaries(self, found: Mapping[_Identity, _Parts], start: _Start) -> Iterator[Series]:
-        for identity, parts in found.items():
-            if "" in parts.points:
-                del parts.points[""]
-                self._left_out["incomplete_summary"] += 1
-            if parts.points or parts.sum is not None or parts.count is not None:
-                yield Series(
-                    parts.labels,
-                    quantiles=tuple(parts.points.items()),
-                    sum=parts.sum,
-                    count=parts.count,
-                    time_ms=identity[1],
-                    start_ms=start(identity),
-                )
+    def _bounds(self, texts: tuple[str, ...]) -> tuple[float, ...] | None:
+        """Bounds as numbers where they rise as they stand; None where they do not."""
+        if texts not in self._ascending:
+            try:
+                bounds = tuple(map(number, texts))
+            except ValueError:
+                bounds = (math.nan, math.nan)
+            rise = all(lower < upper for lower, upper in pairwise(bounds))
+            if len(self._ascending) > MAX_PARTS:
+                self._ascending.clear()
+            self._ascending[texts] = bounds if rise and not math.isnan(sum(bounds)) else None
+        return self._ascending[texts]
 
-    def _fitting(self, all_series: Iterable[Series]) -> Iterator[Series]:
-        for series in all_series:
-            if _fits(series):
-                yield series
-            else:
-                self._left_out["too_large"] += 1
+
+class _Summaries(_Compound):
+    label = "quantile"
+    type = FamilyType.SUMMARY
+
+    def _told(self, parts: _Parts) -> tuple[list[float], Layout] | None:
+        latest = self._latest(parts)
+        if latest.pop("", None) is not None:
+            self._left_out["incomplete_summary"] += 1
+        if not latest and math.isnan(parts.sum) and math.isnan(parts.count):
+            return None
+        return [*latest.values(), parts.sum, parts.count], tuple(latest)
+
+
+def _is_consistent(bounds: Sequence[float], counts: Sequence[float], count: float) -> bool:
+    """Whether bounds rise, and whole counts do not fall and end at the count, where it is known."""
+    return (
+        bounds[:1] != (-math.inf,)
+        and not any(map(math.isnan, bounds))
+        and all(lower < upper for lower, upper in pairwise(bounds))
+        and counts[0] >= 0
+        and counts == sorted(counts)
+        and (math.isnan(count) or counts[-1] == count)
+        and counts[-1] < 2**63
+        and all(map(float.is_integer, counts))
+    )
 
 
 def _tell_summaries(exposition: Exposition) -> None:
@@ -204,50 +430,12 @@ def _tell_summaries(exposition: Exposition) -> None:
 
     VictoriaMetrics' library for Go, and so its own software, writes no types unless it is told to.
     """
-    samples, types = exposition.samples, exposition.types
-    for name, of_name in samples.items():
+    columns, types = exposition.columns, exposition.types
+    for name, column in columns.items():
         count = f"{name}_count"
         if (
-            count in samples
+            count in columns
             and not {types.get(name), types.get(count)} & set(TYPES)
-            and all("quantile" in one.labels for one in of_name)
+            and all("quantile" in one for one in column.names)
         ):
             types[name] = "summary"
-
-
-def _is_consistent(buckets: Sequence[tuple[float, float]], count: float) -> bool:
-    """Whether bounds rise, and whole counts do not fall and end at the count."""
-    bounds = [bound for bound, _ in buckets]
-    counts = [0.0, *(cumulative for _, cumulative in buckets)]
-    return (
-        bounds[0] > -math.inf
-        and all(lower < upper for lower, upper in pairwise(bounds))
-        and all(lower <= upper for lower, upper in pairwise(counts))
-        and all(one.is_integer() for one in counts)
-        and counts[-1] == count < INT64.stop
-    )
-
-
-def _table(name: str) -> str:
-    """A name as GreptimeDB by default joins its parts: `relay:up` and `relay_up` are one."""
-    return "_".join(re.findall("[a-zA-Z0-9]+", name))
-
-
-def _start_ms(samples: Sequence[Sample]) -> int | None:
-    """The instant that a single sample's value is, in seconds, as epoch milliseconds."""
-    if len(samples) != 1:
-        return None
-    ms = samples[0].value * 1000
-    return int(ms) if TIMES_MS.start <= ms < TIMES_MS.stop else None
-
-
-def _fits(series: Series) -> bool:
-    said = (series.labels, series.buckets, series.quantiles)
-    labels = sum(map(len, series.labels)) + sum(map(len, series.labels.values()))
-    quantiles = sum(len(quantile) for quantile, _ in series.quantiles)
-    # JSON writes a character as six at most, and a pair of numbers as fewer than 50
-    at_most = 6 * (labels + quantiles) + 50 * (len(series.buckets) + len(series.quantiles))
-    return (
-        at_most <= MAX_SERIES_BYTES
-        or len(json.dumps(said, ensure_ascii=False).encode()) <= MAX_SERIES_BYTES
-    )

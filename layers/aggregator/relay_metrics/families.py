@@ -1,0 +1,422 @@
+"""The families of a Prometheus endpoint, in columns, where an object a sample would be too much.
+
+The label sets of a family are kept as the text that they are in an exposition, a line each: they
+cost no more than that, and one that is seen again is known without being parsed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from itertools import accumulate
+from typing import Any, NamedTuple, overload
+
+from relay_metrics.naming import is_plain
+
+_VALUE = r'"((?:[^"\\\n]++|\\["\\n])++)"'
+_NAME = r'(?:([a-zA-Z_][a-zA-Z0-9_]*+)|"((?:[^"\\\n]++|\\["\\n])*+)")'
+_LABEL = re.compile(rf"{_NAME}={_VALUE}(?:,|$)")
+_ANY = r'"(?:[^"\\\n]++|\\["\\n])++"'
+_LABELS = re.compile(
+    rf'(?:(?:[a-zA-Z_][a-zA-Z0-9_]*+|"(?:[^"\\\n]++|\\["\\n])*+")={_ANY}'
+    r'(?:,(?=[a-zA-Z_"])|(?=\n|\Z)))*+(?:\n|\Z)'
+)
+_ESCAPE = re.compile(r'\\(["\\n])')
+_ESCAPED = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+_CHUNK = 1024
+_NO_LAYOUT: tuple[None] = (None,)
+_ONE = (1,)
+
+
+class FamilyType(StrEnum):
+    """The types of a Prometheus family, as far as they are told apart here."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+    SUMMARY = "summary"
+
+
+Labels = tuple[tuple[str, str], ...]
+Layout = tuple[float, ...] | tuple[str, ...] | None
+"""What the figures of a series are of. Of a histogram its finite bounds, ascending, or None where
+only its count and sum are known; of a summary its quantiles as scraped; None of all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series of a family: its labels as scraped, and what it says.
+
+    Attributes:
+        value: of a counter, a gauge, an unknown or an info.
+        buckets: of a histogram: (upper bound, cumulative count), ascending, `inf` last; none where
+            only its count and sum are known.
+        quantiles: of a summary: (quantile, value), the quantile as scraped.
+        sum, count: of a histogram or a summary; None where it has none.
+        time_ms: its own instant, where the exposition gives one, epoch milliseconds.
+        start_ms: since when it counts; None where unknown.
+    """
+
+    labels: Mapping[str, str]
+    value: float | None = None
+    buckets: tuple[tuple[float, float], ...] = ()
+    quantiles: tuple[tuple[str, float], ...] = ()
+    sum: float | None = None
+    count: float | None = None
+    time_ms: int | None = None
+    start_ms: int | None = None
+
+
+class Batch(NamedTuple):
+    """Some series of a family, in columns.
+
+    Attributes:
+        labels: their label sets as text.
+        values: the figures of all of them, one after the other.
+        layouts: what the figures of each are of, and `widths` how many they are.
+        times, starts: as `Columns` has them.
+    """
+
+    labels: list[str]
+    values: array[float]
+    layouts: Sequence[Layout]
+    widths: Sequence[int]
+    times: array[int] | None
+    starts: array[int] | None
+
+    @property
+    def figures(self) -> Iterator[array[float]]:
+        """Those of each series."""
+        at = 0
+        for wide in self.widths:
+            yield self.values[at : at + wide]
+            at += wide
+
+
+@dataclass(frozen=True, slots=True)
+class Columns(Sequence[Series]):
+    """The series of a family. Reads as a sequence of them; the converter reads the columns.
+
+    Attributes:
+        type: of the family.
+        text: the label sets, in chunks of lines; see `text_of`.
+        values: the figures of all series, one after the other, NaN where there is none. A counter
+            or a gauge has one; a histogram its cumulative counts, the last one that of all, and its
+            sum; a summary the values of its quantiles, its sum and its count.
+        layouts: what they are of, and `layout` which of these each series has; none where each
+            series has one figure.
+        times: of each series its own instant, epoch milliseconds, 0 where it has none; None where
+            none has.
+        starts: likewise, since when each counts.
+        counted: how many series there are.
+    """
+
+    type: FamilyType
+    text: Sequence[str]
+    values: array[float]
+    layouts: Sequence[Layout] = ()
+    layout: array[int] | None = None
+    times: array[int] | None = None
+    starts: array[int] | None = None
+    counted: int = field(default=-1)
+
+    def __post_init__(self) -> None:
+        count = len(self.values) if self.layout is None else len(self.layout)
+        object.__setattr__(self, "counted", count)
+
+    @classmethod
+    def of(cls, type: FamilyType, series: Iterable[Series]) -> Columns:
+        """The columns of some series."""
+        writing = Writing(type)
+        for one in series:
+            values, layout = _figures(type, one)
+            labels = text_of(one.labels.items())
+            writing.add(labels, values, layout, one.time_ms or 0, one.start_ms or 0)
+        return writing.columns()
+
+    def __len__(self) -> int:
+        return self.counted
+
+    @property
+    def label_sets(self) -> Iterator[str]:
+        """The label set of each series, as text."""
+        for chunk in self.text:
+            yield from chunk.split("\n")
+
+    @property
+    def points(self) -> int:
+        """How many data points they give: a summary's quantiles, sum and count are one each."""
+        if self.type is not FamilyType.SUMMARY:
+            return len(self)
+        return sum(not math.isnan(value) for value in self.values)
+
+    def batches(self, most: int = _CHUNK) -> Iterator[Batch]:
+        """The series, at most so many at a time."""
+        of_layout = [_width(self.type, layout) for layout in self.layouts]
+        labels: list[str] = []
+        first = at = 0
+        for chunk, last in zip(self.text, _is_last(self.text), strict=True):
+            labels += chunk.split("\n")
+            while len(labels) >= most or (last and labels):
+                some, labels = labels[:most], labels[most:]
+                stop = first + len(some)
+                if self.layout is None:
+                    layouts: Sequence[Layout] = _NO_LAYOUT * len(some)
+                    widths = _ONE * len(some)
+                else:
+                    of_some = self.layout[first:stop]
+                    layouts = tuple(map(self.layouts.__getitem__, of_some))
+                    widths = tuple(map(of_layout.__getitem__, of_some))
+                end = at + sum(widths)
+                yield Batch(
+                    some,
+                    self.values[at:end],
+                    layouts,
+                    widths,
+                    None if self.times is None else self.times[first:stop],
+                    None if self.starts is None else self.starts[first:stop],
+                )
+                first, at = stop, end
+
+    def __iter__(self) -> Iterator[Series]:
+        for batch in self.batches():
+            nothing = array("q", bytes(8 * len(batch.labels)))
+            of_each = (batch.labels, batch.figures, batch.layouts)
+            rows = zip(*of_each, batch.times or nothing, batch.starts or nothing, strict=True)
+            for labels, figures, layout, time_ms, start_ms in rows:
+                told = _told(self.type, dict(pairs(labels)), figures, layout)
+                yield replace(told, time_ms=time_ms or None, start_ms=start_ms or None)
+
+    @overload
+    def __getitem__(self, at: int) -> Series: ...
+    @overload
+    def __getitem__(self, at: slice) -> Columns: ...
+    def __getitem__(self, at: int | slice) -> Series | Columns:
+        if isinstance(at, int):
+            return list(self)[at]
+        start, stop, _ = at.indices(len(self))
+        if (start, stop) == (0, len(self)):
+            return self
+        stop = max(start, stop)
+        if self.layout is None:
+            offsets: Sequence[int] = range(len(self) + 1)
+        else:
+            of_layout = [_width(self.type, layout) for layout in self.layouts]
+            offsets = [0, *accumulate(map(of_layout.__getitem__, self.layout))]
+        labels = list(self.label_sets)[start:stop]
+        return Columns(
+            self.type,
+            chunks(labels),
+            self.values[offsets[start] : offsets[stop]],
+            self.layouts,
+            None if self.layout is None else self.layout[start:stop],
+            None if self.times is None else self.times[start:stop],
+            None if self.starts is None else self.starts[start:stop],
+        )
+
+    def dump(self) -> dict[str, Any]:
+        """The columns as JSON's values; what is not set is left out, NaN stands for no figure."""
+        written: dict[str, Any] = {"labels": list(self.text), "values": self.values.tolist()}
+        if self.layout is not None:
+            written["layouts"] = list(self.layouts)
+            written["layout"] = self.layout.tolist()
+        for name in ("times", "starts"):
+            column = getattr(self, name)
+            if column is not None:
+                written[name] = column.tolist()
+        return written
+
+    @classmethod
+    def load(cls, type: FamilyType, written: Mapping[str, Any]) -> Columns:
+        """The columns that `dump` wrote.
+
+        Raises:
+            ValueError, KeyError, TypeError, OverflowError: they are damaged.
+        """
+        text = written["labels"]
+        if not isinstance(text, list) or not all(map(_is_labels, text)):
+            raise TypeError
+        layouts = tuple(_layout(type, one) for one in written.get("layouts", ()))
+        numbers = (FamilyType.COUNTER, FamilyType.GAUGE)
+        read = cls(
+            type,
+            tuple(text),
+            array("d", written["values"]),
+            layouts,
+            None if type in numbers else array("L", written["layout"]),
+            array("q", written["times"]) if "times" in written else None,
+            array("q", written["starts"]) if "starts" in written else None,
+        )
+        columns = [list(read.label_sets), read.times, read.starts]
+        if any(one is not None and len(one) != len(read) for one in columns):
+            raise ValueError
+        of_layout = [_width(type, one) for one in layouts]
+        if read.layout is not None and sum(map(of_layout.__getitem__, read.layout)) != len(
+            read.values
+        ):
+            raise ValueError
+        times = [*(read.times or ()), *(read.starts or ())]
+        if times and min(times) < 0:
+            raise ValueError
+        if type in numbers and any(map(math.isnan, read.values)):
+            raise ValueError
+        return read
+
+
+class Family(NamedTuple):
+    """A metric of an exposition. `name` is that of its samples, as scraped.
+
+    An untyped, an info and a state-set family are gauges.
+    """
+
+    name: str
+    type: FamilyType
+    help: str
+    series: Columns
+
+    @classmethod
+    def of(cls, name: str, type: FamilyType, text: str, series: Iterable[Series]) -> Family:
+        """A family of some series, with `text` as its `help`."""
+        return cls(name, type, text, Columns.of(type, series))
+
+
+class Writing:
+    """Columns while they are written, a series at a time."""
+
+    def __init__(self, type: FamilyType) -> None:
+        self._type = type
+        self._labels: list[str] = []
+        self._values = array("d")
+        self._layouts: dict[Layout, int] = {}
+        self._layout = array("L")
+        self._times = array("q")
+        self._starts = array("q")
+
+    def add(
+        self, labels: str, values: Iterable[float], layout: Layout, time_ms: int, start_ms: int
+    ) -> None:
+        """A series: its labels as text, and the rest as `Columns` has it."""
+        self._labels.append(labels)
+        self._values.extend(values)
+        self._layout.append(self._layouts.setdefault(layout, len(self._layouts)))
+        self._times.append(time_ms)
+        self._starts.append(start_ms)
+
+    def columns(self) -> Columns:
+        """All that was added."""
+        single = self._type in (FamilyType.COUNTER, FamilyType.GAUGE)
+        return Columns(
+            self._type,
+            chunks(self._labels),
+            self._values,
+            () if single else tuple(self._layouts),
+            None if single else self._layout,
+            self._times if any(self._times) else None,
+            self._starts if any(self._starts) else None,
+        )
+
+
+def _is_last(text: Sequence[str]) -> Iterable[bool]:
+    return (at == len(text) for at in range(1, len(text) + 1))
+
+
+def chunks(labels: Sequence[str]) -> tuple[str, ...]:
+    """Label sets, as the column of them has them."""
+    return tuple("\n".join(labels[at : at + _CHUNK]) for at in range(0, len(labels), _CHUNK))
+
+
+def _width(type: FamilyType, layout: Layout) -> int:
+    """How many figures a series of that layout has."""
+    if type is FamilyType.HISTOGRAM:
+        return 2 if layout is None else len(layout) + 2
+    return 1 if type is not FamilyType.SUMMARY else len(layout or ()) + 2
+
+
+def text_of(labels: Iterable[tuple[str, str]]) -> str:
+    r"""A label set as text: as in an exposition, without spaces or empty values.
+
+    >>> text_of([("path", "C:\\dir"), ("http.method", "GET"), ("empty", "")])
+    'path="C:\\\\dir","http.method"="GET"'
+    """
+    return ",".join(
+        f"{name if is_plain(name) else _quoted(name)}={_quoted(value)}"
+        for name, value in labels
+        if value
+    )
+
+
+def _quoted(text: str) -> str:
+    return f'"{text.translate(_ESCAPED)}"'
+
+
+def pairs(text: str) -> Labels:
+    """The label set that `text_of` wrote."""
+    return tuple(
+        (name or unescaped(quoted), unescaped(value))
+        for name, quoted, value in _LABEL.findall(text)
+    )
+
+
+def unescaped(text: str) -> str:
+    r"""What stands between the quotes of an exposition; `\"`, `\\` and `\n` are its escapes."""
+    if "\\" not in text:
+        return text
+    return _ESCAPE.sub(lambda found: "\n" if found[1] == "n" else found[1], text)
+
+
+def _is_labels(text: object) -> bool:
+    if not isinstance(text, str):
+        return False
+    at = 0
+    while at < len(text):
+        found = _LABELS.match(text, at)
+        if found is None or found.end() == at:
+            return False
+        at = found.end()
+    return True
+
+
+def _figures(type: FamilyType, series: Series) -> tuple[list[float], Layout]:
+    total = math.nan if series.sum is None else series.sum
+    count = math.nan if series.count is None else series.count
+    if type is FamilyType.HISTOGRAM:
+        if not series.buckets:
+            return [count, total], None
+        bounds = tuple(bound for bound, _ in series.buckets[:-1])
+        return [*(count for _, count in series.buckets), total], bounds
+    if type is FamilyType.SUMMARY:
+        quantiles = tuple(quantile for quantile, _ in series.quantiles)
+        return [*(value for _, value in series.quantiles), total, count], quantiles
+    return [math.nan if series.value is None else series.value], None
+
+
+def _told(
+    type: FamilyType, labels: Mapping[str, str], figures: Sequence[float], layout: Layout
+) -> Series:
+    if type is FamilyType.HISTOGRAM:
+        *cumulative, total = figures
+        ends = () if layout is None else (*layout, math.inf)
+        buckets = tuple(zip(ends, cumulative, strict=True)) if ends else ()
+        return Series(labels, buckets=buckets, sum=_maybe(total), count=cumulative[-1])
+    if type is FamilyType.SUMMARY:
+        *values, total, count = figures
+        quantiles = tuple(zip(map(str, layout or ()), values, strict=True))
+        return Series(labels, quantiles=quantiles, sum=_maybe(total), count=_maybe(count))
+    return Series(labels, figures[0])
+
+
+def _maybe(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _layout(type: FamilyType, written: Any) -> Layout:
+    if written is None and type is FamilyType.HISTOGRAM:
+        return None
+    kind = float if type is FamilyType.HISTOGRAM else str
+    if not isinstance(written, list) or not all(isinstance(one, kind) for one in written):
+        raise TypeError
+    return tuple(written)
