@@ -343,9 +343,11 @@ def text_of(labels: Iterable[tuple[str, str]]) -> str:
     'path="C:\\\\dir","http.method"="GET"'
     """
     return ",".join(
-        f"{name if is_plain(name) else _quoted(name)}={_quoted(value)}"
-        for name, value in labels
-        if value
+        [
+            f"{name if is_plain(name) else _quoted(name)}={_quoted(value)}"
+            for name, value in labels
+            if value
+        ]
     )
 
 

@@ -7,12 +7,14 @@ metrics without a unit.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _PART = re.compile("[a-zA-Z0-9]+")
 _OUTSIDE = re.compile("[^a-zA-Z0-9]")
 _PLAIN = re.compile("[a-zA-Z_][a-zA-Z0-9_]*")
 
 
+@lru_cache(maxsize=4096)
 def is_plain(name: str) -> bool:
     """Whether a label's name stands in an exposition without quotes."""
     return _PLAIN.fullmatch(name) is not None

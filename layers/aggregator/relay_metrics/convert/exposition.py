@@ -224,9 +224,16 @@ class _Values(dict[str, bytes]):
         super().__init__()
         self._field = field
         self._name = name
+        self._before: dict[int, bytes] = {}
 
     def __missing__(self, value: str) -> bytes:
-        written = _attribute(self._field, self._name, value)
+        text = value.encode()
+        size = len(text)
+        before = self._before.get(size)
+        if before is None:
+            of_this_size = _attribute(self._field, self._name, "x" * size)
+            before = self._before[size] = of_this_size[: len(of_this_size) - size]
+        written = before + text
         if len(self) < _MOST_KNOWN:
             self[value] = written
         return written
@@ -342,6 +349,9 @@ def _length(size: int) -> bytes:
     return bytes(written)
 
 
+_LENGTHS = tuple(map(_length, range(1024)))
+
+
 def _attribute(field: bytes, name: str, value: str) -> bytes:
     """A `KeyValue` of text."""
     key = name.encode()
@@ -352,7 +362,8 @@ def _attribute(field: bytes, name: str, value: str) -> bytes:
 def _point(head: bytes, attributes: bytes) -> bytes:
     """A `NumberDataPoint` as the field of its metric, all but the eight bytes of its value."""
     size = len(head) + len(attributes) + 9
-    return _POINT + _length(size) + head + attributes + _VALUE
+    length = _LENGTHS[size] if size < len(_LENGTHS) else _length(size)
+    return b"".join((_POINT, length, head, attributes, _VALUE))
 
 
 def _doubles(values: array[float]) -> list[bytes]:

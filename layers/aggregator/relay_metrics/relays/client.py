@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from relay_metrics.deadline import Deadline
 from relay_metrics.errors import ExchangeError, InvalidAnswer, RelayError, Unauthorised
-from relay_metrics.net.http import Answer, Client
+from relay_metrics.net.http import Answer, Client, OpenAnswer
 from relay_metrics.relays.limiter import Limiter
 from relay_metrics.relays.phases import Course, Phase, Request
 from relay_metrics.settings import Environment, Relay
@@ -121,11 +122,40 @@ class RelayClient:
         except ExchangeError as error:
             raise RelayError(self.relay.name, endpoint, error.type, str(error)) from None
         if answer.status != 200:
-            kind = Unauthorised if answer.status == 401 else RelayError
-            status = str(answer.status)
-            message = f"answered {status}{_reason(answer)}"
-            raise kind(self.relay.name, endpoint, status, message, answer.status)
+            raise self._other_status(endpoint, answer)
         return answer
+
+    @contextmanager
+    def stream(
+        self, path: str, *, endpoint: str, headers: Mapping[str, str]
+    ) -> Iterator[OpenAnswer]:
+        """GET a path: the answer, which has status 200, with its body still to be read.
+
+        Raises:
+            Unauthorised, RelayError: as `ask`; where the body breaks off, when it is read.
+        """
+        try:
+            with self._limiter.request(self.relay.name, self._deadline):
+                deadline = self._deadline.or_after(self.environment.relay_timeout_s)
+                with self._client.open(
+                    "GET",
+                    self.relay.base_url + path,
+                    seconds=deadline.left,
+                    max_bytes=self.environment.max_response_bytes,
+                    headers={**self.relay.headers, **headers},
+                ) as opened:
+                    if opened.status != 200:
+                        answer = Answer(opened.status, opened.headers, opened.read())
+                        raise self._other_status(endpoint, answer)
+                    yield opened
+        except ExchangeError as error:
+            raise RelayError(self.relay.name, endpoint, error.type, str(error)) from None
+
+    def _other_status(self, endpoint: str, answer: Answer) -> RelayError:
+        kind = Unauthorised if answer.status == 401 else RelayError
+        status = str(answer.status)
+        message = f"answered {status}{_reason(answer)}"
+        return kind(self.relay.name, endpoint, status, message, answer.status)
 
     def ask_json(
         self,

@@ -103,17 +103,17 @@ class Column:
 
     def add(
         self,
-        labels: Sequence[str],
+        text: str,
         values: array[float],
         times: Sequence[int] | None,
         names: Iterable[LabelNames],
     ) -> None:
-        """Take some samples."""
+        """Take some samples, whose label sets are the lines of a text."""
         if times is not None or self.times is not None:
             if self.times is None:
                 self.times = array("q", bytes(8 * len(self.values)))
             self.times.extend(times or bytes(len(values)))
-        self.text.append("\n".join(labels))
+        self.text.append(text)
         self.values.extend(values)
         self.names.update(names)
         # names that take turns would leave a text a sample
@@ -191,7 +191,6 @@ class Reader:
     ) -> None:
         self._exposition = Exposition()
         self._openmetrics = media_type == OPENMETRICS
-        self._pattern = lines.OPENMETRICS if self._openmetrics else lines.TEXT
         self._exclude = re.compile("|".join(map(translate, exclude))) if exclude else None
         self._bounds = bounds
         self._rest = bytearray()
@@ -289,8 +288,14 @@ class Reader:
 
         Then nothing of it was taken.
         """
-        rows = self._pattern.findall(text)
-        names, labels, values, times, others = zip(*rows, strict=True)
+        pattern = self._pattern(text)
+        names, labels, *more, values, times, others = zip(*pattern.findall(text), strict=True)
+        if more:
+            quoted, of_quoted = more
+            names = tuple(map(_either, names, quoted))
+            labels = tuple(map(_either, labels, of_quoted))
+        if '=""' in text:
+            labels = tuple(map(lines.without_empty, labels))
         try:
             numbers = _numbers(values)
             instants = self._instants(times) if any(times) else None
@@ -307,7 +312,7 @@ class Reader:
         for name, run in groupby(names):
             start, at = at, at + len(list(run))
             if not name:
-                self._others(text, others, start, at)
+                self._others(pattern, text, others, start, at)
                 continue
             column = self._exposition.columns.get(name) or self._admitted(name, at - start)
             if column is None:
@@ -321,14 +326,21 @@ class Reader:
                 self._add_kept(column, kept[some], labels[some], numbers[some], of_times)
         return True
 
-    def _others(self, text: str, others: Sequence[str], start: int, stop: int) -> None:
+    def _pattern(self, text: str) -> re.Pattern[str]:
+        if '{"' in text:
+            return lines.OPENMETRICS_QUOTED if self._openmetrics else lines.TEXT_QUOTED
+        return lines.OPENMETRICS if self._openmetrics else lines.TEXT
+
+    def _others(
+        self, pattern: re.Pattern[str], text: str, others: Sequence[str], start: int, stop: int
+    ) -> None:
         """Lines that are no plain samples."""
         for number in range(start, stop):
             try:
                 if others[number]:
                     self._line(others[number])
             except (ValueError, LookupError, OverflowError):
-                (found,) = islice(self._pattern.finditer(text), number, number + 1)
+                (found,) = islice(pattern.finditer(text), number, number + 1)
                 before = text.count("\n", 0, found.start())
                 raise self._malformed(self._lines + before + 1) from None
 
@@ -502,10 +514,14 @@ class Reader:
                 return
             labels, values = labels[:taken], values[:taken]
             times, names = times and times[:taken], list(names)[:taken]
+        text = "\n".join(labels)
         self._samples += len(labels)
-        column.add(labels, values, times, names)
-        text = column.text[-1]
         self._text_bytes += len(text) if text.isascii() else text.__sizeof__()
+        column.add(text, values, times, names)
+
+
+def _either(one: str, other: str) -> str:
+    return one or other
 
 
 def _numbers(values: Sequence[str]) -> array[float]:

@@ -1,8 +1,8 @@
 """The lines of an exposition, text 0.0.4 and OpenMetrics 1.0, names in quotes included.
 
 A block of lines is read by one expression, which has a place for each part of a plain sample and
-one for every other line. What is not plain (spaces, empty labels, names in quotes, escapes that are
-none) is read by itself, and its labels are written as those of a plain one.
+one for every other line. What is not plain (spaces between labels, their names in quotes, escapes
+that are none) is read by itself, and its labels are written as those of a plain one.
 
 Of text 0.0.4 this takes what prometheus_client takes, and of OpenMetrics what Prometheus takes and
 more: it is for an exporter to be right about exemplars, units and white space, and for a reader to
@@ -20,18 +20,38 @@ from relay_metrics.families import text_of, unescaped
 # Python 3.11 loses count of groups within what is possessive, which these therefore never are.
 _BLANK = r"[^\S\n]*+"
 _END = rf"\n(?:{_BLANK}(?:\#(?!\s*+(?:HELP|TYPE|UNIT|EOF))[^\n]*+)?\n)*+"
-_NUMBER = r"[0-9+.eE-]++|[+-]?Inf|NaN"
+_NUMBER = r"[ \t]++([0-9+.eE-]++|[+-]?Inf|NaN)"
 _PLAIN_LABELS = (
-    r'((?:(?!__name__)[a-zA-Z_][a-zA-Z0-9_]*+="(?:[^"\\\n]++|\\["\\n])++"'
-    r"(?:,(?=[a-zA-Z_])|(?=,?\}))){1,1024}+)"
+    r'((?:(?!__name__)[a-zA-Z_][a-zA-Z0-9_]*+="(?:[^"\\\n]++|\\["\\n])*+"'
+    r"(?:,(?=[a-zA-Z_])|(?=,?\}))){1,1024}+)?"
 )
-_PLAIN = rf"([a-zA-Z_:][a-zA-Z0-9_:]*+)(?:\{{{_PLAIN_LABELS},?+\}})? ({_NUMBER})"
+_PLAIN = rf"([a-zA-Z_:][a-zA-Z0-9_:]*+)(?:\{{{_PLAIN_LABELS},?\}})?"
+_QUOTED = rf'(?:{_PLAIN}|\{{"([^"\\\n]++)"(?:,{_PLAIN_LABELS})?,?\}})'
+_TIME = r"(?:[ \t]++(-?[0-9]{1,18}))?"
+_OPENMETRICS_TIME = r"(?:[ \t]++([0-9+.eE-]++))?(?:[ \t]++\#[^\n]*+)?+"
 
-TEXT = re.compile(rf"{_PLAIN}(?: (-?[0-9]{{1,18}}))?{_END}|([^\n]*+){_END}")
+
+def _pattern(series: str, time: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:{series}{_NUMBER}{time}[ \t\r]*+|([^\n]*+)){_END}")
+
+
+TEXT, OPENMETRICS = _pattern(_PLAIN, _TIME), _pattern(_PLAIN, _OPENMETRICS_TIME)
 """A line with the blank ones and remarks behind it: name, labels, value, timestamp, any other."""
 
-OPENMETRICS = re.compile(rf"{_PLAIN}(?: ([0-9+.eE-]++))?(?: \#[^\n]*+)?+{_END}|([^\n]*+){_END}")
-"""Likewise."""
+TEXT_QUOTED, OPENMETRICS_QUOTED = _pattern(_QUOTED, _TIME), _pattern(_QUOTED, _OPENMETRICS_TIME)
+"""Likewise where names are in quotes: name, labels, quoted name, its labels, and the others."""
+
+_EMPTY = re.compile(r'(?:(?<=^)|(?<=,))[a-zA-Z_][a-zA-Z0-9_]*+=""(?:,|$)')
+
+
+def without_empty(labels: str) -> str:
+    """A label set without its empty labels: https://prometheus.io/docs/concepts/data_model/.
+
+    >>> without_empty('a="",b="c",d=""'), without_empty('a=""')
+    ('b="c"', '')
+    """
+    return _EMPTY.sub("", labels).removesuffix(",")
+
 
 # What stands before a value, whatever is in it.
 _LABELS = r"""\{(?:[^"{}\\]|"(?:[^"\\]|\\.)*+")*+\}"""
