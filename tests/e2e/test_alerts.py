@@ -13,7 +13,7 @@ from tests.queries import ALERTS, rules
 
 pytestmark = pytest.mark.e2e
 
-TESTS = ALERTS.with_suffix(".test.yaml")
+TESTS = sorted(ALERTS.parent.glob("*.test.yaml"))
 
 
 @pytest.fixture
@@ -36,14 +36,15 @@ def run(vmalert_tool: str, tests: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_each_rule_fires_when_it_should_and_then_only(vmalert_tool: str) -> None:
-    ran = run(vmalert_tool, TESTS)
+@pytest.mark.parametrize("tests", TESTS, ids=lambda tests: tests.name)
+def test_each_rule_fires_when_it_should_and_then_only(vmalert_tool: str, tests: Path) -> None:
+    ran = run(vmalert_tool, tests)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "SUCCESS" in ran.stdout + ran.stderr
 
 
 def test_a_rule_that_does_not_fire_as_expected_is_found(vmalert_tool: str, tmp_path: Path) -> None:
-    document = yaml.safe_load(TESTS.read_text("utf-8"))
+    document = yaml.safe_load(ALERTS.with_suffix(".test.yaml").read_text("utf-8"))
     [down] = [one for one in document["tests"] if one["name"].startswith("a relay that answers")]
     down["alert_rule_test"][0]["exp_alerts"] = [{"exp_labels": {"severity": "warning"}}]
     changed = tmp_path / "changed.test.yaml"
@@ -53,9 +54,10 @@ def test_a_rule_that_does_not_fire_as_expected_is_found(vmalert_tool: str, tmp_p
 
 
 def test_each_rule_is_seen_to_fire() -> None:
-    document = yaml.safe_load(TESTS.read_text("utf-8"))
+    documents = [yaml.safe_load(tests.read_text("utf-8")) for tests in TESTS]
     fired = {
         expected["alertname"]
+        for document in documents
         for test in document["tests"]
         for expected in test["alert_rule_test"]
         if expected["exp_alerts"]
