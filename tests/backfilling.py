@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from local.http_server import HttpServer, Request, Response
 from local.relay import ClaudeRelay
 from local.relay.demo import ADMIN
 from relay_metrics.entry.actions import act
-from relay_metrics.errors import SettingsError
+from relay_metrics.errors import NotDelivered, SettingsError
 from relay_metrics.runtime import Runtime
 
 LOGIN = {"admin_username": ADMIN[0], "admin_password": ADMIN[1]}
@@ -110,6 +111,11 @@ class Backfiller:
         self.pushed = []
         self._taken = 0
         return act(self._runtime, event, seconds)
+
+    def loses(self, event: Mapping[str, Any]) -> None:
+        """A run whose samples are neither taken nor spooled."""
+        with pytest.raises(NotDelivered):
+            self.act(event, 5)
 
     def refusal(self, event: Mapping[str, Any]) -> str:
         """What is said to an event that is wrong."""

@@ -27,9 +27,10 @@ GPT, GEMINI = "gpt-5", "gemini-2.5-pro"
 DAYS = 40
 
 
-def living_relay(
+def living_relay(  # noqa: PLR0913 - all that makes it another relay
     *,
     clock: Callable[[], float] = time.time,
+    now: float | None = None,
     seed: int = 1,
     days: int = DAYS,
     utc_offset_hours: float = 8,
@@ -41,12 +42,14 @@ def living_relay(
     """A running relay with a past; its login is `ADMIN`. The caller closes it.
 
     Args:
-        clock: epoch seconds; what it says first is when the story is told from.
+        clock: epoch seconds.
+        now: when the story is told from, of which a clock that is behind has not heard all; what
+            the clock says first by default.
         days: how long it has been used.
         utc_offset_hours: of the relay's own clock, by which its days begin.
         team_offset_hours: of the clock on the team's wall; the relay's by default.
     """
-    now = clock()
+    now = clock() if now is None else now
     offset_hours = utc_offset_hours if team_offset_hours is None else team_offset_hours
     begins = (now + offset_hours * 3600) // DAY_S * DAY_S - offset_hours * 3600 - days * DAY_S
     accounts = _accounts(now, begins)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay_metrics.errors import RelayError
 from relay_metrics.relays.claude.admin import Sessions
@@ -26,6 +26,9 @@ from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.phases import Request
 from relay_metrics.snapshot import Reading
 
+if TYPE_CHECKING:
+    from relay_metrics.relays.claude.day_before import Told
+
 
 @dataclass
 class State:
@@ -33,12 +36,14 @@ class State:
 
     Attributes:
         utc_offset_hours: of relays' clocks, by base URL.
+        days_told: the day before that was told last, by base URL and shard.
     """
 
     key_ids: KeyIds = field(default_factory=KeyIds)
     sessions: Sessions = field(default_factory=Sessions)
     keys: Memory = field(default_factory=Memory)
     utc_offset_hours: dict[str, float] = field(default_factory=dict)
+    days_told: dict[tuple[str, int, int], Told] = field(default_factory=dict)
 
 
 class Records:

@@ -14,6 +14,7 @@ from relay_metrics import catalogue
 from relay_metrics.relays import Fetched
 from relay_metrics.relays.claude import at_large, discovery
 from relay_metrics.relays.claude.accounts import PLATFORMS
+from relay_metrics.relays.claude.day_before import DayBefore
 from relay_metrics.relays.claude.keys import Identity, in_shard
 from relay_metrics.relays.claude.record import Listed, Record, Usage, most_used
 from relay_metrics.relays.claude.records import Records, State
@@ -58,6 +59,7 @@ class Whole:
         self._of_relay: dict[str, Mapping[str, Number] | None] = {}
         self._accounts: dict[str, list[Reading] | None] = {}
         self._keys_left_out = 0
+        self._day_before: DayBefore | None = None
 
     # -- the phases
 
@@ -124,6 +126,20 @@ class Whole:
         yield [self._relays_own(at_large.HEALTH, lambda client, _: at_large.health(client))]
 
     # -- what goes by the answers before
+
+    def day_before(self) -> Iterator[Round]:
+        """The day before, by the relay's clock, where it has to be told."""
+        if self._administrator is not None:
+            day_before = DayBefore(self._client, self._kept, self._administrator)
+            if day_before.due:
+                self._day_before = day_before
+                yield from day_before.rounds(self._may_scan)
+
+    def _may_scan(self, scans: int) -> bool:
+        if scans > self.scans:
+            return False
+        self.scans -= scans
+        return True
 
     def pages(self) -> Iterator[Round]:
         """The pages behind the first."""
@@ -327,7 +343,11 @@ class Whole:
         records = self._records
         administrator = self._administrator
         accepted = records.accepted or at_large.HEALTH in self._of_relay
+        day_before = self._day_before
+        timed = () if day_before is None else tuple(day_before.readings)
         return Fetched(
+            timed=timed,
+            taken=day_before.taken if timed and day_before is not None else lambda: None,
             up=accepted if administrator is None else administrator.accepted,
             readings=(*self._at_large(), *records.readings()),
             keys_failed=records.failed + self._unconfirmed,
@@ -391,6 +411,8 @@ STEPS = (
     Step("dashboard", (), 3, Whole.dashboard, wanted=Whole.wants_clock),
     Step("concurrency", (), 1, Whole.concurrency, wanted=Whole.speaks_for_all),
     Step("health", (), 0, Whole.health, wanted=Whole.speaks_for_all),
+    # one scan, and four for a day before or after that had no use
+    Step("day before", ("dashboard",), 0, Whole.day_before),
     Step("pages", ("first page",), 0, Whole.pages),
     Step("accounts", ("dashboard",), 0, Whole.accounts, wanted=Whole.speaks_for_all),
     Step("usage", ("pages", "totals"), 0, Whole.usage, of_administrator=False),
