@@ -72,6 +72,12 @@ def rows_of(pushed: Iterable[ExportMetricsServiceRequest]) -> set[Row]:
 class Backfiller:
     """Sends events to the collector in one execution environment, by the relay's own clock.
 
+    Args:
+        secret: of the relay's place in the secret.
+        overwrites: whether the destination keeps the last write.
+        also: the URL of another destination that does.
+        variables: of the collector.
+
     Attributes:
         pushed: what the destination took since the last event.
         refuse_after: how many requests it takes before it answers 503; None for all.
@@ -83,6 +89,7 @@ class Backfiller:
         *,
         secret: Mapping[str, Any] = LOGIN,
         overwrites: bool = True,
+        also: str | None = None,
         **variables: str,
     ) -> None:
         self.pushed: list[ExportMetricsServiceRequest] = []
@@ -94,6 +101,8 @@ class Backfiller:
         document: dict[str, Any] = {
             "relays": [{"name": "main", "base_url": relay.url, **secret}],
         }
+        if also is not None:
+            document["destinations"] = [{"name": "also", "url": also, "overwrites": True}]
         if not overwrites:
             document["destinations"] = [{"name": "other", "url": f"{url}/v1/metrics"}]
         self._runtime = Runtime(

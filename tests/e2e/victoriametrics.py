@@ -76,11 +76,10 @@ class VictoriaMetrics:
         answer.raise_for_status()
         return answer.text
 
-    def query(self, promql: str) -> list[dict[str, Any]]:
+    def query(self, promql: str, **at: str) -> list[dict[str, Any]]:
         self.get("/internal/force_flush")
-        found: list[dict[str, Any]] = json.loads(self.get("/api/v1/query", query=promql))["data"][
-            "result"
-        ]
+        answer = json.loads(self.get("/api/v1/query", query=promql, **at))
+        found: list[dict[str, Any]] = answer["data"]["result"]
         return found
 
     def series(self) -> Iterator[tuple[dict[str, str], float, int]]:
