@@ -232,8 +232,8 @@ def test_plain_samples_are_read_as_all_others(text: str, media_type: str) -> Non
     at_once = _read(text, media_type)
     nothing_plain = re.compile(r"()()()()([^\n]*+)\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lines, "TEXT", nothing_plain)
-        patch.setattr(lines, "OPENMETRICS", nothing_plain)
+        patch.setattr(lines, "TEXT_UNPARSED", nothing_plain)
+        patch.setattr(lines, "OPENMETRICS_UNPARSED", nothing_plain)
         assert at_once == _read(text, media_type)
 
 

@@ -30,6 +30,8 @@ _RESERVED_PREFIX = "__"
 SERIES_AT_ONCE = 4096
 _PART_BYTES = 1 << 17
 _MOST_KNOWN = 16384
+_LONG = 1024
+"""Characters of what is not remembered."""
 _NANOS = 1_000_000
 
 _NAME, _DESCRIPTION = b"\x0a", b"\x12"
@@ -234,7 +236,7 @@ class _Values(dict[str, bytes]):
             of_this_size = _attribute(self._field, self._name, "x" * size)
             before = self._before[size] = of_this_size[: len(of_this_size) - size]
         written = before + text
-        if len(self) < _MOST_KNOWN:
+        if len(self) < _MOST_KNOWN and size < _LONG:
             self[value] = written
         return written
 
@@ -261,7 +263,9 @@ class _Attributes:
             for at, text in enumerate(labels):
                 if found[at] is None:
                     written = known.get(text) or _point(head, self._written(text))
-                    found[at] = known[text] = written
+                    found[at] = written
+                    if len(text) < _LONG:
+                        known[text] = written
         return found  # type: ignore[return-value]  # there is no None any more
 
     def of(self, text: str) -> bytes:
@@ -270,7 +274,9 @@ class _Attributes:
         if found is None:
             if len(self._known) > _MOST_KNOWN:
                 self._known.clear()
-            found = self._known[text] = self._written(text)
+            found = self._written(text)
+            if len(text) < _LONG:
+                self._known[text] = found
         return found
 
     def _written(self, text: str) -> bytes:

@@ -33,6 +33,9 @@ _MAX_COMMENT = 4096
 _MAX_QUOTES = 2048
 _MOST_KNOWN = 16384
 _MOST_CHUNKS = 1024
+_LONG_LABELS = 1024
+_MOST_LAYOUTS = 1024
+"""Of a name: the combinations of label names that its samples have."""
 
 # What the names of a family's samples have behind the family's own.
 _PARTS: dict[str, tuple[str, ...]] = {
@@ -64,17 +67,19 @@ class Bounds(NamedTuple):
     Attributes:
         families: names, each of which would be a table or, of a histogram, three.
         samples: figures.
+        compounds: series of one histogram or summary, and lines that are read by themselves.
         text_bytes: of label sets, as they are in memory.
     """
 
     families: int = 10_000
     samples: int = 1_000_000
+    compounds: int = 125_000
     text_bytes: int = 80_000_000
 
     @classmethod
     def of(cls, families: int, memory_mb: int) -> Bounds:
         """Those that a function with so much memory has."""
-        return cls(families, memory_mb * 4096, memory_mb * 1_000_000 * 5 // 16)
+        return cls(families, memory_mb * 4096, memory_mb * 512, memory_mb * 312_500)
 
 
 BOUNDS = Bounds()
@@ -142,12 +147,14 @@ class Exposition:
         types: of the families, by the name in the TYPE line.
         helps: likewise.
         left_out: how many samples could not be taken, by the reason.
+        bounds: that it was read within.
     """
 
     columns: dict[str, Column] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
     helps: dict[str, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
+    bounds: Bounds = BOUNDS
 
     def family_of(self, name: str) -> str:
         """The family that a sample of this name belongs to: its own where no TYPE says more.
@@ -189,7 +196,7 @@ class Reader:
     def __init__(
         self, media_type: str, exclude: Sequence[str] = (), bounds: Bounds = BOUNDS
     ) -> None:
-        self._exposition = Exposition()
+        self._exposition = Exposition(bounds=bounds)
         self._openmetrics = media_type == OPENMETRICS
         self._exclude = re.compile("|".join(map(translate, exclude))) if exclude else None
         self._bounds = bounds
@@ -201,6 +208,7 @@ class Reader:
         self._families: set[str] = set()
         self._untold = False
         self._samples = 0
+        self._odd = 0
         self._text_bytes = 0
         self._excluded: dict[str, bool] = {}
         self._known: dict[str, LabelNames] = {"": ()}
@@ -272,7 +280,7 @@ class Reader:
             start = block.rfind(b"\n", 0, error.start) + 1
             self._block(block[:start])
             raise self._malformed(self._lines + 1) from None
-        if text and not self._plainly(text):
+        if text and not any(self._plainly(text, pattern) for pattern in self._patterns(text)):
             self._one_by_one(text.split("\n")[:-1])
         self._lines += text.count("\n")
 
@@ -283,12 +291,11 @@ class Reader:
             except (ValueError, LookupError, OverflowError):
                 raise self._malformed(number) from None
 
-    def _plainly(self, text: str) -> bool:
+    def _plainly(self, text: str, pattern: re.Pattern[str]) -> bool:
         """Take a block's lines by one expression. False where one of them cannot be taken so.
 
         Then nothing of it was taken.
         """
-        pattern = self._pattern(text)
         names, labels, *more, values, times, others = zip(*pattern.findall(text), strict=True)
         if more:
             quoted, of_quoted = more
@@ -299,7 +306,8 @@ class Reader:
         try:
             numbers = _numbers(values)
             instants = self._instants(times) if any(times) else None
-            label_names = self._label_names(labels)
+            unparsed = (lines.TEXT_UNPARSED, lines.OPENMETRICS_UNPARSED)
+            label_names = self._label_names(labels, trusted=pattern not in unparsed)
         except (ValueError, OverflowError):
             return False
         kept = None
@@ -308,6 +316,16 @@ class Reader:
                 not math.isnan(number) and (not instants or not time or instants[at] in TIMES_MS)
                 for at, (number, time) in enumerate(zip(numbers, times, strict=True))
             ]
+        if not any(others) and len(set(names)) * 8 < len(names):
+            # of few names that may take turns, the samples of each together
+            order = sorted(range(len(names)), key=names.__getitem__)
+            names, labels, times = (
+                tuple([one[place] for place in order]) for one in (names, labels, times)
+            )
+            numbers = array("d", [numbers[at] for at in order])
+            label_names = [label_names[at] for at in order]
+            instants = instants and [instants[at] for at in order]
+            kept = kept and [kept[at] for at in order]
         at = 0
         for name, run in groupby(names):
             start, at = at, at + len(list(run))
@@ -326,10 +344,18 @@ class Reader:
                 self._add_kept(column, kept[some], labels[some], numbers[some], of_times)
         return True
 
-    def _pattern(self, text: str) -> re.Pattern[str]:
+    def _patterns(self, text: str) -> Iterator[re.Pattern[str]]:
+        """The expressions to try on a block, the quickest first."""
         if '{"' in text:
-            return lines.OPENMETRICS_QUOTED if self._openmetrics else lines.TEXT_QUOTED
-        return lines.OPENMETRICS if self._openmetrics else lines.TEXT
+            yield lines.OPENMETRICS_QUOTED if self._openmetrics else lines.TEXT_QUOTED
+        elif self._openmetrics:
+            # what stands between the first and the last brace may be an exemplar's
+            if "# {" not in text:
+                yield lines.OPENMETRICS_UNPARSED
+            yield lines.OPENMETRICS
+        else:
+            yield lines.TEXT_UNPARSED
+            yield lines.TEXT
 
     def _others(
         self, pattern: re.Pattern[str], text: str, others: Sequence[str], start: int, stop: int
@@ -349,11 +375,14 @@ class Reader:
             return [lines.milliseconds(time) if time else 0 for time in times]
         return [int(time) if time else 0 for time in times]
 
-    def _label_names(self, labels: Sequence[str]) -> list[LabelNames]:
+    def _label_names(self, labels: Sequence[str], *, trusted: bool = True) -> list[LabelNames]:
         """The label names of each label set.
 
+        Args:
+            trusted: whether they are known to be label sets, and only not which.
+
         Raises:
-            ValueError: one is there twice.
+            ValueError: one is there twice, or it is no plain label set.
         """
         known = self._known
         found = list(map(known.get, labels))
@@ -364,7 +393,11 @@ class Reader:
                 if found[at] is None:
                     names = known.get(text)
                     if names is None:
-                        names = known[text] = self._names(text)
+                        if not trusted and not lines.is_plain(text):
+                            raise ValueError("not plain")
+                        names = self._names(text)
+                        if len(text) < _LONG_LABELS:
+                            known[text] = names
                     found[at] = names
         return found  # type: ignore[return-value]  # there is no None any more
 
@@ -402,6 +435,10 @@ class Reader:
             return
         if line.count('"') > _MAX_QUOTES:
             self._exposition.left_out["too_large"] += 1
+            return
+        self._odd += 1
+        if self._odd > self._bounds.compounds:
+            self._exposition.left_out["too_many_samples"] += 1
             return
         sample = lines.sample(line, openmetrics=self._openmetrics)
         if sample is None:
@@ -507,6 +544,8 @@ class Reader:
         """Take samples, as far as there is room."""
         count = len(labels)
         room = self._bounds.samples - self._samples
+        if len(column.names) > _MOST_LAYOUTS:
+            room = 0
         if count > room or self._text_bytes > self._bounds.text_bytes:
             taken = 0 if self._text_bytes > self._bounds.text_bytes else room
             self._exposition.left_out["too_many_samples"] += count - taken

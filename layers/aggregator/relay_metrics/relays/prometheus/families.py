@@ -118,11 +118,11 @@ class _Assembly:
         start = self._start(family, created)
         if kind == "histogram":
             parts = [columns.pop(f"{family}_{part}", None) for part in ("bucket", "sum", "count")]
-            yield family, _Histograms(self._left_out, start).columns(*parts)
+            yield family, _Histograms(self._exposition, start).columns(*parts)
         elif kind == "summary":
             names = (family, f"{family}_sum", f"{family}_count")
             parts = [columns.pop(name, None) for name in names]
-            yield family, _Summaries(self._left_out, start).columns(*parts)
+            yield family, _Summaries(self._exposition, start).columns(*parts)
         for name, column in columns.items():
             counts = kind == "counter" and name != f"{stem}_created"
             type = FamilyType.COUNTER if counts else FamilyType.GAUGE
@@ -278,8 +278,9 @@ class _Compound:
     label: str
     type: FamilyType
 
-    def __init__(self, left_out: dict[str, int], start: _Start | None) -> None:
-        self._left_out = left_out
+    def __init__(self, exposition: Exposition, start: _Start | None) -> None:
+        self._left_out = exposition.left_out
+        self._most = exposition.bounds.compounds
         self._start = start
         self._found: dict[_Key, _Parts] = {}
 
@@ -338,7 +339,11 @@ class _Compound:
     def _parts(self, labels: str, time_ms: int) -> _Parts:
         parts = self._found.get((labels, time_ms))
         if parts is None:
-            parts = self._found[labels, time_ms] = _Parts(labels)
+            parts = _Parts(labels)
+            if len(self._found) < self._most:
+                self._found[labels, time_ms] = parts
+            else:
+                self._left_out["too_many_samples"] += 1
         return parts
 
     def _latest(self, parts: _Parts) -> dict[str, float]:
@@ -356,8 +361,8 @@ class _Histograms(_Compound):
     label = "le"
     type = FamilyType.HISTOGRAM
 
-    def __init__(self, left_out: dict[str, int], start: _Start | None) -> None:
-        super().__init__(left_out, start)
+    def __init__(self, exposition: Exposition, start: _Start | None) -> None:
+        super().__init__(exposition, start)
         self._ascending: dict[tuple[str, ...], tuple[float, ...] | None] = {}
 
     def _told(self, parts: _Parts) -> tuple[list[float], Layout] | None:

@@ -35,6 +35,23 @@ def _pattern(series: str, time: str) -> re.Pattern[str]:
     return re.compile(rf"(?:{series}{_NUMBER}{time}[ \t\r]*+|([^\n]*+)){_END}")
 
 
+_ANY_LABELS = r'(?:\{([^\n]*"),?\})?'
+TEXT_UNPARSED = _pattern(rf"([a-zA-Z_:][a-zA-Z0-9_:]*+){_ANY_LABELS}", _TIME)
+OPENMETRICS_UNPARSED = _pattern(
+    rf"([a-zA-Z_:][a-zA-Z0-9_:]*+){_ANY_LABELS}", r"(?:[ \t]++([0-9+.eE-]++))?"
+)
+"""As the next two, but that nobody has looked yet at what stands between the braces.
+
+A label set that was seen before need not be looked at again."""
+
+_PLAIN_LABEL_SET = re.compile(rf"{_PLAIN_LABELS}\}}")
+
+
+def is_plain(labels: str) -> bool:
+    """Whether a label set is as the expressions below take it."""
+    return _PLAIN_LABEL_SET.fullmatch(f"{labels}}}") is not None
+
+
 TEXT, OPENMETRICS = _pattern(_PLAIN, _TIME), _pattern(_PLAIN, _OPENMETRICS_TIME)
 """A line with the blank ones and remarks behind it: name, labels, value, timestamp, any other."""
 

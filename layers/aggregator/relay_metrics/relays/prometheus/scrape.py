@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from relay_metrics.errors import Unauthorised
 from relay_metrics.families import Family
+from relay_metrics.observability import logger
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.prometheus.exposition import Bounds, Exposition, NoExposition, Reader
 from relay_metrics.relays.prometheus.families import assemble
@@ -46,4 +47,9 @@ def scrape(client: RelayClient, path: str, exclude: Sequence[str]) -> tuple[Fami
     families = assemble(exposition, client.time_ms)
     for type, count in exposition.left_out.items():
         client.left_out(endpoint, type, count)
+        if type in ("too_many_families", "too_many_samples"):
+            logger.warning(
+                "more than RELAY_MAX_FAMILIES or the memory allows: the rest is left out",
+                extra={"relay": client.relay.name, type: count},
+            )
     return families
