@@ -18,6 +18,7 @@ from relay_metrics.relays import Fetched
 from relay_metrics.relays.claude.run import State, fetch
 from relay_metrics.relays.client import RelayClient, Shard
 from relay_metrics.relays.limiter import Limiter
+from relay_metrics.relays.memory import Memory
 from relay_metrics.settings import environment, settings
 from relay_metrics.snapshot import Number, Reading, Scope
 
@@ -126,6 +127,7 @@ class Asker:
             self._client,
             self._pool,
             Limiter(self._environment.concurrency, [self._asked.name]),
+            Memory(256, 1),
             Deadline.after(60),
             lambda: self._renewed,
             time_ms=round(relay.clock() * 1000),

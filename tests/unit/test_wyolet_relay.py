@@ -19,6 +19,7 @@ from relay_metrics.net.http import Client
 from relay_metrics.relays import Fetched
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.limiter import Limiter
+from relay_metrics.relays.memory import Memory
 from relay_metrics.relays.wyolet.run import State, fetch
 from relay_metrics.settings import Relay, environment, settings
 from tests.unit.expositions import TIME_MS
@@ -45,6 +46,7 @@ def conversation_with(
         Client(),
         ThreadPoolExecutor(1),
         Limiter(1, [relay.name]),
+        Memory(256, 1),
         Deadline.after(30),
         lambda: renew(relay),
         time_ms=TIME_MS,

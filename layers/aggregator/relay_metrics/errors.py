@@ -42,8 +42,8 @@ class ExchangeError(RelayMetricsError):
     """An HTTP exchange ended without a whole answer.
 
     `type` is one of `dns`, `proxy`, `connection`, `tls`, `timeout`, `too_large`, `truncated`,
-    `encoding`: the `error.type` of what is counted. `dropped` where the other side closed the
-    connection.
+    `encoding`, `memory`: the `error.type` of what is counted. `dropped` where the other side closed
+    the connection.
     """
 
     dropped = False

@@ -16,6 +16,7 @@ from relay_metrics.observability import logger, redact
 from relay_metrics.relays import Fetched, kinds
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.limiter import Limiter
+from relay_metrics.relays.memory import Memory
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.settings import Environment, Relay
 from relay_metrics.snapshot import Reading, Scrape, Snapshot
@@ -146,6 +147,7 @@ def visit_all(
     at_once = min(max(len(relays), 1), _RELAYS_AT_ONCE)
     own_threads = min(bounds.concurrency, max(_THREADS // at_once, 1))
     limiter = Limiter(bounds.concurrency, [relay.name for relay in relays])
+    memory = Memory(bounds.memory_mb, len(relays))
 
     def one(relay: Relay) -> T:
         # threads of its own: those of a relay that hangs must not keep another one waiting
@@ -156,6 +158,7 @@ def visit_all(
                 runtime.client(relay.ca_pem),
                 requests,
                 limiter,
+                memory,
                 deadline,
                 lambda: invocation.renew().relay(relay.name) or relay,
                 time_ms=time_ms,

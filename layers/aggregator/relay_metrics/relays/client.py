@@ -15,9 +15,13 @@ from relay_metrics.deadline import Deadline
 from relay_metrics.errors import ExchangeError, InvalidAnswer, RelayError, Unauthorised
 from relay_metrics.net.http import Answer, Client, OpenAnswer
 from relay_metrics.relays.limiter import Limiter
+from relay_metrics.relays.memory import Memory, Parsed, Room, json_size
 from relay_metrics.relays.phases import Course, Phase, Request
 from relay_metrics.settings import Environment, Relay
 from relay_metrics.snapshot import Failure
+
+_STEP = 2 << 20
+_MOST_SAID = 65536
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class RelayClient:
         client: the connections to the relay.
         pool: runs the requests.
         shares: tells when a request may begin.
+        memory: what the answers may take.
         deadline: when all of them end.
         renew: reads the secret anew, once an invocation, and gives the relay as it is then.
         time_ms: the run's one instant, epoch milliseconds.
@@ -56,6 +61,7 @@ class RelayClient:
         client: Client,
         pool: Executor,
         limiter: Limiter,
+        memory: Memory,
         deadline: Deadline,
         renew: Callable[[], Relay],
         *,
@@ -71,6 +77,7 @@ class RelayClient:
         self._client = client
         self._pool = pool
         self._limiter = limiter
+        self._memory = memory
         self._deadline = deadline
         self._renew = renew
         self._failures: Counter[tuple[str, str]] = Counter()
@@ -104,21 +111,49 @@ class RelayClient:
             Unauthorised: the relay answered 401.
             RelayError: no answer, or one with another status.
         """
+        room = self._memory.room(self.relay.name)
+        try:
+            return self._ask(method, path, endpoint, headers, body, room)
+        except RelayError as error:
+            raise _apart(error) from None
+        finally:
+            room.give_back()
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        endpoint: str | None,
+        headers: Mapping[str, str] | None,
+        body: object,
+        room: Room,
+    ) -> Answer:
+        """As `ask`, with room for the body where it is long."""
         endpoint = endpoint or path.partition("?")[0].strip("/")
         sent = {**self.relay.headers, **(headers or {})}
         if body is not None:
             sent["Content-Type"] = "application/json"
+        blocks: list[bytes] = []
+        size, counted = 0, _STEP
         try:
             with self._limiter.request(self.relay.name, self._deadline):
                 deadline = self._deadline.or_after(self.environment.relay_timeout_s)
-                answer = self._client.exchange(
+                with self._client.open(
                     method,
                     self.relay.base_url + path,
                     seconds=deadline.left,
                     max_bytes=self.environment.max_response_bytes,
                     headers=sent,
                     body=None if body is None else json.dumps(body).encode(),
-                )
+                ) as opened:
+                    for block in opened.blocks():
+                        size += len(block)
+                        if size > counted:
+                            # twice, for the moment in which the blocks become one
+                            room.take(2 * (_STEP if room.size else counted + _STEP), deadline)
+                            counted += _STEP
+                        blocks.append(block)
+                answer = Answer(opened.status, opened.headers, b"".join(blocks))
         except ExchangeError as error:
             raise RelayError(self.relay.name, endpoint, error.type, str(error)) from None
         if answer.status != 200:
@@ -177,9 +212,25 @@ class RelayClient:
             RelayError: as `ask`.
         """
         endpoint = endpoint or path.partition("?")[0].strip("/")
-        answer = self.ask(method, path, endpoint=endpoint, headers=headers, body=body)
+        room = self._memory.room(self.relay.name)
         try:
+            return self._parsed(
+                self._ask(method, path, endpoint, headers, body, room), endpoint, says_success, room
+            )
+        except RelayError as error:
+            room.give_back()
+            raise _apart(error) from None
+
+    def _parsed(
+        self, answer: Answer, endpoint: str, says_success: bool, room: Room
+    ) -> dict[str, Any]:
+        deadline = self._deadline.or_after(self.environment.relay_timeout_s)
+        try:
+            needed = len(answer.body) + json_size(answer.body)
+            room.take(max(0, needed - room.size), deadline)
             value = json.loads(answer.body)
+        except ExchangeError as error:
+            raise self.invalid(endpoint, error.type, str(error)) from None
         except (ValueError, RecursionError):
             what = "HTML" if answer.media_type == "text/html" else "no JSON"
             raise self.invalid(endpoint, "not_json", f"answered 200 with {what}") from None
@@ -187,7 +238,11 @@ class RelayClient:
             raise self.invalid(endpoint, "not_json", "answered 200 with other than a JSON object")
         if says_success and value.get("success") is not True:
             raise self.invalid(endpoint, "unsuccessful", "answered 200 without success")
-        return value
+        if not room.size:
+            return value
+        parsed = Parsed(value)
+        parsed.room = room
+        return parsed
 
     def invalid(self, endpoint: str, type: str, message: str) -> InvalidAnswer:
         """An error of this relay for an answer that is not what it should be."""
@@ -252,11 +307,22 @@ class RelayClient:
         return sentences[0] + more
 
 
+def _apart(error: RelayError) -> RelayError:
+    """An error without the frames that it came through, and without what JSON's own error quotes.
+
+    They hold the body of the answer for as long as the error is kept.
+    """
+    error.__context__ = None
+    return error.with_traceback(None)
+
+
 def _reason(answer: Answer) -> str:
     """What the relay itself says in `error`, where that is a few plain words.
 
     Its `message` may be in another language, and may repeat what was sent.
     """
+    if len(answer.body) > _MOST_SAID:
+        return ""
     try:
         error = json.loads(answer.body).get("error")
     except (ValueError, RecursionError, AttributeError):
