@@ -119,6 +119,18 @@ def text_to_bytes(samples: int) -> None:
     assert Piece(Snapshot("wyolet-relay", "a", 1, {}, families=families)).request
 
 
+def test_an_exposition_is_columns_and_few_bytes() -> None:
+    text = "".join(exposition(20_000)).encode()
+    before = sys.getallocatedblocks()
+    families = assemble(read(text, "text/plain"), 1)
+    # an object a sample would be ten blocks of memory: its labels, their texts, its value
+    assert (sys.getallocatedblocks() - before) / 20_000 < 0.2
+    request = Piece(Snapshot("wyolet-relay", "a", 1, {}, families=families)).request
+    assert request is not None
+    assert request.size / request.points < 120
+    assert len(request.body) / request.points < 4
+
+
 def keys_to_bytes(samples: int) -> None:
     fields = {"usage.total.requests": 1, "usage.total.cost": 0.5}
     readings = [

@@ -73,13 +73,13 @@ class Bounds(NamedTuple):
 
     families: int = 10_000
     samples: int = 1_000_000
-    compounds: int = 125_000
+    compounds: int = 65_536
     text_bytes: int = 80_000_000
 
     @classmethod
     def of(cls, families: int, memory_mb: int) -> Bounds:
         """Those that a function with so much memory has."""
-        return cls(families, memory_mb * 4096, memory_mb * 512, memory_mb * 312_500)
+        return cls(families, memory_mb * 4096, memory_mb * 256, memory_mb * 312_500)
 
 
 BOUNDS = Bounds()
