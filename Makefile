@@ -48,6 +48,10 @@ test: $(DEV) ## Formatter and linter check, strict types, and all tests but test
 	.venv/bin/mypy $(wildcard $(CODE))
 	.venv/bin/pytest $(PYTEST_ARGS) --ignore=tests/e2e --cov --cov-report=term
 
+.PHONY: soak
+soak: $(DEV) ## Make 2,000 warm runs with faults at random, for half an hour at most
+	SOAK_RUNS=2000 SOAK_SECONDS=1800 .venv/bin/pytest -q tests/integration/test_soak.py $(ARGS)
+
 .PHONY: test-e2e
 test-e2e: $(DEV) $(DEPLOY) $(CHECKOV) ## The linters of the template, and the tests of the built artefacts
 	.venv/bin/pytest tests/e2e

@@ -309,6 +309,42 @@ def test_the_time_of_the_redriver_runs_out(system: System) -> None:
     assert len(ended.answer["batchItemFailures"]) >= 2
 
 
+def test_a_database_slower_than_a_push_of_the_collector_is_given_what_there_is(
+    system: System,
+) -> None:
+    system.claude()
+    slow = system.receiver()
+    system.put_secret()
+    spooled(system, 2, slow)
+    slow.fault = lambda request: Fault(delay_s=0.6)
+    system.environment["OTEL_TIMEOUT_MS"] = "300"
+    assert system.redrive().answer == {"batchItemFailures": []}
+    assert system.aws.spooled() == []
+    assert len(slow.of()["relay_up"]) == 2
+
+
+def test_one_foreign_table_costs_a_spooled_snapshot_only_its_own_rows(system: System) -> None:
+    system.claude()
+    db = system.database()
+    system.put_secret()
+    assert system.collect().error is None
+    db.sql("DROP TABLE relay_requests_total")
+    db.sql(
+        "CREATE TABLE relay_requests_total"
+        " (greptime_timestamp TIMESTAMP_NS, greptime_value DOUBLE, tag VARCHAR)"
+    )
+    db.fault = lambda request: REFUSED
+    assert system.collect().destination("default")["spooled"] > 0
+    db.fault = None
+    assert system.redrive().answer == {"batchItemFailures": []}
+    assert system.aws.spooled() == []
+    [held] = system.aws.dead()
+    assert held.message.snapshot.metrics == (("key", "usage.total.requests"),)
+    assert "incompatible existing tables" in str(held.reason)
+    assert len(contents(db)["relay_tokens_total"]) == 2
+    assert contents(db)["relay_requests_total"] == []
+
+
 # -- the same series, whoever reads ---------------------------------------------------------------
 
 
