@@ -222,10 +222,11 @@ class _Points:
 class _Values(dict[str, bytes]):
     """The attribute of one name, by its value."""
 
-    def __init__(self, field: bytes, name: str) -> None:
+    def __init__(self, field: bytes, name: str, most: int) -> None:
         super().__init__()
         self._field = field
         self._name = name
+        self._most = most
         self._before: dict[int, bytes] = {}
 
     def __missing__(self, value: str) -> bytes:
@@ -236,7 +237,7 @@ class _Values(dict[str, bytes]):
             of_this_size = _attribute(self._field, self._name, "x" * size)
             before = self._before[size] = of_this_size[: len(of_this_size) - size]
         written = before + text
-        if len(self) < _MOST_KNOWN and size < _LONG:
+        if len(self) < self._most and size < _LONG:
             self[value] = written
         return written
 
@@ -296,7 +297,8 @@ class _Attributes:
             if len(self._layouts) > _MOST_KNOWN:
                 self._layouts.clear()
             names = renamed([one.removeprefix(",")[:-1] for one in between[:-1]], self._reserved)
-            layout = self._layouts[between] = [_Values(self._field, name) for name in names]
+            most = _MOST_KNOWN // (len(names) or 1)
+            layout = self._layouts[between] = [_Values(self._field, name, most) for name in names]
         values = parts[1::2]
         if escaped:
             values = [value.replace("\0", "\\").replace("\1", '"') for value in values]
