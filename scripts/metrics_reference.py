@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from relay_metrics.catalogue import ATTRIBUTES, EVERY_RUN, METRICS, Metric
+from relay_metrics.catalogue import ATTRIBUTES, EVERY_RUN, METRICS, TIMED, Metric
 from relay_metrics.snapshot import Scope
 
 FILE: Final = Path(__file__).parents[1] / "docs" / "metrics.md"
@@ -63,11 +63,40 @@ SECTIONS: Final[Mapping[Scope, tuple[str, str]]] = {
     Scope.DAY_MODEL: ("A key's day with a model", f"{_A_DAY} By a back-fill with `models` alone."),
     Scope.DAY_ACCOUNT: ("An account's day", f"{_A_DAY} `platform` is the relay's group of it."),
     Scope.DAY_RELAY: ("A relay's day", _A_DAY),
+    Scope.KEY_INFO: (
+        "What a key is called",
+        (
+            "In every run; besides, the labels that `RELAY_KEY_LABELS` names. Sums of minutes and "
+            "days are joined with it."
+        ),
+    ),
+    Scope.USAGE: ("Whether usage is told", "Of a Wyolet Relay with an administrator's token."),
+    Scope.USAGE_MODEL: (
+        "A minute's use of a model",
+        (
+            "Of a Wyolet Relay with an administrator's token. Its time is the minute's beginning; "
+            "the resource has `relay.name` and `relay.kind` alone."
+        ),
+    ),
+    Scope.USAGE_KEY: (
+        "A minute's use by a key",
+        (
+            "Of a Wyolet Relay with an administrator's token. Its time is the minute's beginning; "
+            "the resource has `relay.name`, `relay.kind` and `relay.key.id` alone."
+        ),
+    ),
+    Scope.HOST_KEY: (
+        "An upstream key",
+        "Of a Wyolet Relay with an administrator's token.",
+    ),
 }
 OF_DAYS: Final = (Scope.DAY_KEY, Scope.DAY_MODEL, Scope.DAY_ACCOUNT, Scope.DAY_RELAY)
 
 KEY: Final = ("relay_name", "relay_key_id")
-_OF_KEYS: Final = (Scope.KEY, Scope.MODEL, Scope.DAY_KEY, Scope.DAY_MODEL)
+_OF_KEYS: Final = (
+    *(Scope.KEY, Scope.MODEL, Scope.DAY_KEY, Scope.DAY_MODEL),
+    *(Scope.KEY_INFO, Scope.USAGE_KEY),
+)
 _SHARED: Final = {"relay_requests_total": '{relay_kind="claude-relay"}'}
 """What tells a metric from a Wyolet Relay's of the same name."""
 
@@ -98,6 +127,8 @@ def promql(metric: Metric) -> str:
         return f"sum by ({by}) (sum_over_time({selector}[30d]))"
     if metric.running:
         return f"sum by ({by}) (increase({selector}[1d]))"
+    if metric.scope in TIMED:
+        return f"sum by ({by}) (sum_over_time({selector}[1d]))"
     if metric.fresh != EVERY_RUN:
         selector = f"last_over_time({selector}[1h])"
     latest = f"max by ({by}) ({selector})"
@@ -129,6 +160,12 @@ def sql(metric: Metric) -> str:
     if metric.running:
         return (
             f"SELECT {by}, max(greptime_value) - min(greptime_value) AS grown\n"
+            f"{where}greptime_timestamp > now() - INTERVAL '1 day'\n"
+            f"GROUP BY {by}"
+        )
+    if metric.scope in TIMED:
+        return (
+            f"SELECT {by}, sum(greptime_value) AS used\n"
             f"{where}greptime_timestamp > now() - INTERVAL '1 day'\n"
             f"GROUP BY {by}"
         )

@@ -17,7 +17,7 @@ from relay_metrics.runtime import Runtime
 
 
 class Run(NamedTuple):
-    """The report of a run, and what it pushed."""
+    """The report of a run, or the answer to what else was asked for, and what was pushed."""
 
     report: Mapping[str, Any]
     pushed: list[ExportMetricsServiceRequest]
@@ -30,6 +30,9 @@ class Collector:
         environment: its variables; the destination and the secret's id are there already.
         secret: what Secrets Manager holds.
         renewed_secret: what it holds when it is read anew, where that differs.
+
+    Attributes:
+        destination: the default one, to be told to misbehave.
     """
 
     def __init__(
@@ -40,10 +43,10 @@ class Collector:
     ) -> None:
         self._now_ms = 0
         self._pushed: list[ExportMetricsServiceRequest] = []
-        self._destination = HttpServer(self._take)
+        self.destination = HttpServer(self._take)
         self._variables = {
             "SECRET_ID": "relay-metrics",
-            "OTEL_EXPORT_URL": self._destination.url,
+            "OTEL_EXPORT_URL": self.destination.url,
             **environment,
         }
         self._provider = _Provider(json.dumps(secret), json.dumps(renewed_secret))
@@ -76,8 +79,8 @@ class Collector:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._destination.close()
-        assert not self._destination.errors, self._destination.errors
+        self.destination.close()
+        assert not self.destination.errors, self.destination.errors
 
 
 class _Provider(NamedTuple):

@@ -5,6 +5,7 @@ from local.relay.demo import for_demo, many_keys
 from local.relay.model import PRICES, Account, Key, Limits, Quota, Usage
 from local.relay.team import living_relay
 from local.relay.wyolet import WyoletRelay
+from local.relay.wyolet_usage import WyoletUsage
 
 __all__ = [
     "PRICES",
@@ -15,6 +16,7 @@ __all__ = [
     "Quota",
     "Usage",
     "WyoletRelay",
+    "WyoletUsage",
     "for_demo",
     "living_relay",
     "many_keys",

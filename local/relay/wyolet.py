@@ -1,4 +1,4 @@
-"""A simulated Wyolet Relay: its `/metrics` in Prometheus text 0.0.4, as its Go client writes it.
+"""A simulated Wyolet Relay: its usage API, and its `/metrics` as its Go client writes it.
 
 Names, help, types, labels and buckets are those of Wyolet Relay's own exposition. Every tick
 handles some requests and moves the overhead's median up and down over an hour of minutes, so that
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from local.http_server import HttpServer, Request, Response, Served
 from local.relay.exposition import Histogram, by_label, family, go_float, head, histogram_lines
+from local.relay.wyolet_usage import PREFIX, WyoletUsage
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=values"
 SOURCES = ("pipeline", "proxy", "ws")
@@ -44,6 +45,7 @@ class WyoletRelay(Served):
         clock: epoch seconds; only `process_start_time_seconds` and the GC's instant show it.
         headers: what a request must carry (lower-case names), as behind a reverse proxy that
             authenticates; 401 without.
+        usage: what answers under `/api/`; None where the administrator's API is switched off.
 
     Attributes:
         requests: handled requests by (source, status class).
@@ -62,7 +64,9 @@ class WyoletRelay(Served):
         tls: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.time,
         headers: Mapping[str, str] | None = None,
+        usage: WyoletUsage | None = None,
     ) -> None:
+        self.usage = usage
         self.seed = seed
         self.requests_per_tick = requests_per_tick
         self.clock = clock
@@ -131,6 +135,8 @@ class WyoletRelay(Served):
     def _answer(self, request: Request) -> Response:
         with self.lock:
             self.calls[request.path] += 1
+        if self.usage is not None and request.path.startswith(PREFIX):
+            return self.usage.answer(request)
         if (request.method, request.path) != ("GET", "/metrics"):
             return Response(404, b"404 page not found\n", "text/plain; charset=utf-8")
         if any(request.headers.get(name.lower()) != value for name, value in self.headers.items()):

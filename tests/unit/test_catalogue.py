@@ -99,7 +99,7 @@ def told() -> Mapping[str, Told]:
     found: defaultdict[str, Told] = defaultdict(lambda: Told(set(), set()))
     rows = {metric.name: metric.scope for metric in METRICS}
     for kind, name, unit, attributes in _in_cases():
-        own = kind == "wyolet-relay" and rows.get(name) not in (Scope.RUN, Scope.FAILURE)
+        own = kind == "wyolet-relay" and rows.get(name) in (None, Scope.KEY)
         if not own:
             found[name].units.add(unit)
             found[name].attributes |= attributes

@@ -225,7 +225,7 @@ def test_an_unknown_name_in_the_settings_is_told_with_those_known() -> None:
             SECRET,
             (
                 "the secret has a claude-relay's credential, but RELAY_KIND is wyolet-relay, "
-                "which takes relay_headers"
+                "which takes relay_headers and relay_admin_token"
             ),
         ),
         (
@@ -361,7 +361,7 @@ def test_a_wrong_secret_is_named(secret: Any, says: str) -> None:
             (
                 "relays[0] of the secret has an unknown key 'api_id'; known are admin_password, "
                 "admin_username, api_ids, api_keys, base_url, ca_pem, headers, kind, "
-                "metric_exclude, metrics_path, name"
+                "metric_exclude, metrics_path, name, usage"
             ),
         ),
         (
@@ -387,13 +387,13 @@ def test_a_wrong_secret_is_named(secret: Any, says: str) -> None:
         ),
         (
             {"metrics_path": "/metrics"},
-            "metrics_path and metric_exclude in relays[0] of the secret are for wyolet-relay only",
+            "usage and metrics_path and metric_exclude in relays[0] of the secret are for wyolet-relay only",
         ),
         (
             {"kind": "wyolet-relay"},
             (
                 "relays[0] of the secret has a claude-relay's credential, but is a wyolet-relay, "
-                "which takes headers"
+                "which takes headers and admin_token"
             ),
         ),
         (
@@ -429,7 +429,7 @@ KEYS = st.sampled_from(
         *("relay_api_id", "relay_api_key", "relay_admin_username", "relay_admin_password"),
         *("relay_headers", "name", "kind", "base_url", "url", "api_ids", "api_keys", "headers"),
         *("admin_username", "admin_password", "username", "password"),
-        *("metrics_path", "metric_exclude", "ca_pem"),
+        *("metrics_path", "metric_exclude", "ca_pem", "admin_token", "relay_admin_token", "usage"),
     ]
 )
 MARK = "hunter2"

@@ -9,7 +9,7 @@ Metrics of a Prometheus endpoint keep the endpoint's own names and have no rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple
@@ -73,9 +73,17 @@ ATTRIBUTES: Mapping[Scope, tuple[str, ...]] = MappingProxyType(
         Scope.DAY_MODEL: ("model",),
         Scope.DAY_ACCOUNT: ("platform", "relay.account.id"),
         Scope.DAY_RELAY: (),
+        Scope.KEY_INFO: ("relay.key.state", "relay.key.owner"),
+        Scope.USAGE: (),
+        Scope.USAGE_MODEL: ("model",),
+        Scope.USAGE_KEY: (),
+        Scope.HOST_KEY: ("relay.host_key.id", "relay.host_key.name"),
     }
 )
 """The attributes that a scope's points have beside those of their resource."""
+
+TIMED = frozenset({Scope.USAGE_MODEL, Scope.USAGE_KEY})
+"""The scopes whose points have a time of their own: sums, to be added up over time."""
 
 KEY_STATES = ("active", "waiting", "disabled", "expired")
 """Of a key: `waiting` for its first use, which starts its time."""
@@ -116,6 +124,12 @@ _OF_USED = "every run; without a login in turn while the key was never used"
 _IN_TURN = "in turn, key after key, as far as RELAY_SCANS_PER_RUN goes"
 _SCANS = "every run, where RELAY_SCANS_PER_RUN leaves room for it"
 _OF_PROVIDER = "as of the relay's latest look at the provider; left out when that is 30 minutes old"
+
+
+_TIMESERIES = "api/usage/timeseries"
+_HOST_KEY_HEALTH = "api/host-keys/by-id/ID/health"
+
+_OF_A_MINUTE = "once the minute is over, and again: see relays.md"
 
 
 def _total(name: str, unit: str, description: str, field: str, running: bool = True) -> Metric:
@@ -177,6 +191,35 @@ def _day(scope: Scope, name: str, unit: str, description: str, field: str) -> Me
 
 def _account(name: str, unit: str, description: str, field: str, fresh: str = EVERY_RUN) -> Metric:
     return Metric(name, Scope.ACCOUNT, unit, description, field, _ACCOUNTS, fresh=fresh)
+
+
+def _minutes(of: str, scope: Scope) -> Iterator[Metric]:
+    """What a Wyolet Relay's usage says of a minute: of all its models, or keys."""
+    said = {
+        Scope.USAGE_MODEL: "in a minute with a model",
+        Scope.USAGE_KEY: "in a minute by a key",
+    }[scope]
+    for figure, unit, what, field in (
+        ("requests", REQUESTS, "Requests that reached an upstream", "requests"),
+        ("errors", REQUESTS, "Requests that failed", "error_count"),
+        ("unpriced_requests", REQUESTS, "Requests without a price, errors among them", "unpriced"),
+        ("input_tokens", TOKENS, "Input tokens", "tokens.input"),
+        ("output_tokens", TOKENS, "Output tokens", "tokens.output"),
+        ("cache_create_tokens", TOKENS, "Cache create tokens", "tokens.cache_creation"),
+        ("cache_read_tokens", TOKENS, "Cache read tokens", "tokens.cache_read"),
+        ("cost_usd", USD, "USD cost by the prices of then", "cost_usd"),
+    ):
+        null = 0 if unit == TOKENS else None
+        yield Metric(
+            f"relay_usage_by_{of}_{figure}",
+            scope,
+            unit,
+            f"{what} {said}",
+            field,
+            _TIMESERIES,
+            null,
+            fresh=_OF_A_MINUTE,
+        )
 
 
 METRICS: tuple[Metric, ...] = (
@@ -779,6 +822,42 @@ METRICS: tuple[Metric, ...] = (
         USD,
         "USD cost of all API keys at list price on a day that is over",
         "cost",
+    # names, by which sums of minutes and days are told apart
+    Metric(
+        "relay_key_info",
+        Scope.KEY_INFO,
+        FLAG,
+        "Always 1: what a key is called, whose it is, its state and chosen labels",
+        "info",
+        "api/relay-keys",
+    ),
+    # the usage of a Wyolet Relay
+    Metric(
+        "relay_usage_up",
+        Scope.USAGE,
+        FLAG,
+        "Whether the relay told its usage by model and by key",
+        "up",
+        _TIMESERIES,
+    ),
+    *_minutes("model", Scope.USAGE_MODEL),
+    *_minutes("key", Scope.USAGE_KEY),
+    # an upstream key of a Wyolet Relay
+    Metric(
+        "relay_host_key_up",
+        Scope.HOST_KEY,
+        FLAG,
+        "Whether the relay gives requests to the upstream key: its breaker is closed",
+        "up",
+        _HOST_KEY_HEALTH,
+    ),
+    Metric(
+        "relay_host_key_cooldown_seconds_remaining",
+        Scope.HOST_KEY,
+        SECONDS,
+        "Seconds until the upstream key is tried again, 0 where it is in use",
+        "cooldown_s",
+        _HOST_KEY_HEALTH,
     ),
 )
 

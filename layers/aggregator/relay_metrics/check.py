@@ -90,8 +90,19 @@ def _findings(runtime: Runtime, event: Event, seconds: float) -> Iterator[Findin
     deadline = Deadline.after(seconds - min(5.0, seconds / 4))
     # a check makes no relay scan its database
     scanless = runtime.environment._replace(scans_per_run=0)
-    results = scrape_all(runtime, invocation, event, deadline, lambda _: None, environment=scanless)
-    yield from map(_of_relay, results)
+    results = scrape_all(
+        runtime,
+        invocation,
+        event,
+        deadline,
+        lambda _: None,
+        environment=scanless,
+        checking=True,
+    )
+    for result in results:
+        yield _of_relay(result)
+        for message, hint in result.remarks:
+            yield Finding(f"relay {result.relay.name}", True, message, hint)
     push_ends = deadline.or_after(runtime.environment.push_timeout_s)
 
     def failure_of(destination: Destination) -> PushError | None:

@@ -83,7 +83,7 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
             told = tell(
                 result.timed, destinations, runtime, invocation, times.push, tellings, failed
             )
-            if not any(one.missing for one in told):
+            if not any(one.later for one in told):
                 result.taken()
             with lock:
                 for name, outcome in outcomes.items():

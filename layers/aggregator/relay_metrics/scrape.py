@@ -13,7 +13,7 @@ from relay_metrics.deadline import Deadline
 from relay_metrics.entry.event import Event
 from relay_metrics.errors import SettingsError
 from relay_metrics.observability import logger, redact
-from relay_metrics.relays import Fetched, kinds
+from relay_metrics.relays import Fetched, Remark, kinds
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.limiter import Limiter
 from relay_metrics.relays.memory import Memory
@@ -37,6 +37,7 @@ class ScrapeResult(NamedTuple):
         taken: called when all destinations that are sent those have taken all of them.
         error: a sentence on the requests that failed; None where none did.
         duration_s: of the whole visit.
+        remarks: what a check says beside.
     """
 
     relay: Relay
@@ -46,6 +47,7 @@ class ScrapeResult(NamedTuple):
     up: bool
     error: str | None
     duration_s: float
+    remarks: tuple[Remark, ...] = ()
 
     def report(self, samples: int) -> dict[str, Any]:
         """Its place in the report.
@@ -100,6 +102,7 @@ def scrape_all(
     then: Callable[[ScrapeResult], None],
     *,
     environment: Environment | None = None,
+    checking: bool = False,
 ) -> list[ScrapeResult]:
     """Ask the relays that an event is for, side by side.
 
@@ -107,6 +110,7 @@ def scrape_all(
         deadline: when the asking ends.
         then: is given each visit as soon as it is over, in the thread of that relay.
         environment: in place of what is kept warm, for other bounds.
+        checking: whether this is a check.
 
     Returns:
         The visits, in the order of the settings.
@@ -164,6 +168,7 @@ def visit_all(
                 time_ms=time_ms,
                 scheduled_s=event.scheduled_s,
                 shard=event.shard,
+                checking=checking,
             )
             result = visit(client)
         limiter.leave(relay.name)
@@ -222,7 +227,9 @@ def _scrape(client: RelayClient, runtime: Runtime) -> ScrapeResult:
         )
     if client.shard.first:
         snapshot = replace(snapshot, scrape=scrape)
-    return ScrapeResult(relay, snapshot, timed, fetched.taken, fetched.up, error, duration_s)
+    return ScrapeResult(
+        relay, snapshot, timed, fetched.taken, fetched.up, error, duration_s, fetched.remarks
+    )
 
 
 def timed_snapshot(relay: Relay, time_ms: int, readings: Sequence[Reading]) -> Snapshot:

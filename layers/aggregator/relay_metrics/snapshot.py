@@ -44,6 +44,11 @@ class Scope(StrEnum):
     DAY_MODEL = "day_model"
     DAY_ACCOUNT = "day_account"
     DAY_RELAY = "day_relay"
+    KEY_INFO = "key_info"
+    USAGE = "usage"
+    USAGE_MODEL = "usage_model"
+    USAGE_KEY = "usage_key"
+    HOST_KEY = "host_key"
 
 
 Number = int | float

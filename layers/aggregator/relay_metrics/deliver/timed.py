@@ -14,7 +14,7 @@ from types import MappingProxyType
 from relay_metrics.deadline import Deadline, ended
 from relay_metrics.deliver.delivery import Left, Outcome, deliver
 from relay_metrics.deliver.pieces import Piece
-from relay_metrics.errors import PushError, Unavailable
+from relay_metrics.errors import Impossible, PushError, Unavailable
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.settings import Destination
 from relay_metrics.snapshot import Snapshot
@@ -42,6 +42,11 @@ class Told:
     missing: tuple[int, int] | None = None
 
     @property
+    def later(self) -> bool:
+        """Whether something was not taken that can be, once the destination is well."""
+        return any(not isinstance(one.error, Impossible) for one in self.outcome.left)
+
+    @property
     def error(self) -> str | None:
         """A sentence that says from when to when figures are missing; None where none are."""
         if self.missing is None:
@@ -65,8 +70,8 @@ def tell(
 ) -> list[Told]:
     """Push figures with a time of their own, the oldest first, a bounded part at a time.
 
-    A destination that does not take a part is not sent the later ones. One that does not keep the
-    last write is sent nothing.
+    A destination that cannot take a part at present is not sent the later ones. One that does not
+    keep the last write is sent nothing.
 
     Args:
         snapshot: of readings that have a time each.
@@ -83,7 +88,7 @@ def tell(
         told[name] = Told(name, snapshot.relay, untried, (times[0][0], times[-1][0]))
     for start in range(0, len(times), _READINGS):
         chosen = [snapshot.readings[at] for _, at in times[start : start + _READINGS]]
-        taking = [one for name, one in keepers.items() if told[name].missing is None]
+        taking = [one for name, one in keepers.items() if not told[name].later]
         if not taking:
             break
         piece = Piece(replace(snapshot, readings=chosen))
@@ -99,5 +104,7 @@ def tell(
         for name, outcome in (late | ended(pushes, deadline)).items():
             told[name].outcome.add(outcome)
             if outcome.error is not None:
-                told[name].missing = times[start][0], times[-1][0]
+                first_ms, _ = told[name].missing or times[start]
+                ends_at = -1 if told[name].later else start + len(chosen) - 1
+                told[name].missing = first_ms, times[ends_at][0]
     return list(told.values())

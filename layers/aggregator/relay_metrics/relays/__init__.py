@@ -12,6 +12,13 @@ from relay_metrics.families import Family
 from relay_metrics.snapshot import Reading
 
 
+class Remark(NamedTuple):
+    """What a check says of a relay that is well, and what to do about it."""
+
+    message: str
+    hint: str
+
+
 def _nothing() -> None:
     """Nobody waits to hear of it."""
 
@@ -26,6 +33,7 @@ class Fetched(NamedTuple):
             `relay.key.id` is set: the rest of their identity is the relay's name and kind.
         taken: called when every destination that keeps the last write has taken all of `timed`.
             What was not taken is asked again by a later run.
+        remarks: what a check says beside, where it is one.
         keys_failed: how many keys were asked for and gave no stats.
         keys_left_out: how many keys stand beyond `RELAY_MAX_KEYS`.
         models_left_out: how many model rows stand beyond `RELAY_MAX_MODELS_PER_KEY`.
@@ -36,6 +44,7 @@ class Fetched(NamedTuple):
     families: tuple[Family, ...] = ()
     timed: tuple[Reading, ...] = ()
     taken: Callable[[], None] = _nothing
+    remarks: tuple[Remark, ...] = ()
     keys_failed: int = 0
     keys_left_out: int = 0
     models_left_out: int = 0

@@ -52,6 +52,7 @@ class RelayClient:
         time_ms: the run's one instant, epoch milliseconds.
         scheduled_s: the instant that the run was scheduled for, epoch seconds.
         shard: the part of the keys that this run is for.
+        checking: whether this is a check, which tells nobody what it is answered.
     """
 
     def __init__(  # noqa: PLR0913 - what a run is made of, handed over once
@@ -68,12 +69,14 @@ class RelayClient:
         time_ms: int,
         scheduled_s: float,
         shard: Shard = Shard(),
+        checking: bool = False,
     ) -> None:
         self.relay = relay
         self.environment = environment
         self.time_ms = time_ms
         self.scheduled_s = scheduled_s
         self.shard = shard
+        self.checking = checking
         self._client = client
         self._pool = pool
         self._limiter = limiter

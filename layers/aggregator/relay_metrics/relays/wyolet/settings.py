@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from relay_metrics.errors import SettingsError
@@ -17,30 +17,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WyoletAccess:
-    """Where the exposition is, and what of it is not wanted.
+    """Where the exposition is, what of it is not wanted, and whether there is usage to ask for.
 
     Attributes:
         metrics_path: with its leading slash and its query.
         metric_exclude: patterns (`go_*`) of family names that are left out.
+        usage: whether the usage API is asked.
+        admin_token: what it is asked with; None where a proxy adds it.
     """
 
     metrics_path: str = "/metrics"
     metric_exclude: tuple[str, ...] = ()
+    usage: bool = False
+    admin_token: str | None = field(default=None, repr=False)
 
     @property
     def credentials(self) -> bool:
-        """None but in the headers, which every kind can have."""
-        return False
+        """The administrator's token, beside the headers, which every kind can have."""
+        return self.admin_token is not None
 
     @property
     def timed(self) -> bool:
-        """None: an exposition says what is now."""
-        return False
+        """Those of minutes, which the usage API tells."""
+        return self.usage
 
     @property
     def secrets(self) -> Iterator[str]:
-        """What may be a token in the query."""
+        """The token, and what may be one in the query."""
         yield from token_values(self.metrics_path)
+        if self.admin_token:
+            yield self.admin_token
 
 
 def access(relay: Relay) -> WyoletAccess:
@@ -50,18 +56,32 @@ def access(relay: Relay) -> WyoletAccess:
     return relay.access
 
 
-def of_one(_secret: Keys) -> WyoletAccess:
-    """The access of the environment's one relay."""
-    return WyoletAccess()
+def of_one(secret: Keys) -> WyoletAccess:
+    """The access of the environment's one relay.
+
+    Raises:
+        SettingsError: the token is none.
+    """
+    token = _token(secret, "relay_admin_token")
+    return WyoletAccess(usage=token is not None, admin_token=token)
 
 
 def of_listed(read: Keys) -> WyoletAccess:
     """The access of an entry of `relays`.
 
     Raises:
-        SettingsError: its path is none.
+        SettingsError: its path, or the token, is none.
     """
     metrics_path = read.text("metrics_path") or "/metrics"
     if not re.fullmatch(r"/[\x21-\x7e]*", metrics_path):
         raise SettingsError(f"metrics_path in {read.where} must begin with /")
-    return WyoletAccess(metrics_path, read.texts("metric_exclude"))
+    token = _token(read, "admin_token")
+    usage = read.flag("usage") or token is not None
+    return WyoletAccess(metrics_path, read.texts("metric_exclude"), usage, token)
+
+
+def _token(read: Keys, key: str) -> str | None:
+    token = read.text(key)
+    if token is not None and not re.fullmatch(r"[\x21-\x7e]+", token):
+        raise SettingsError(f"{key} in {read.where} has a character that no token has")
+    return token

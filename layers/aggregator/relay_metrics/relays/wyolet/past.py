@@ -1,0 +1,91 @@
+"""A back-fill of a Wyolet Relay's usage: its minutes, a day (UTC) at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+
+from relay_metrics.errors import Declined, RelayError
+from relay_metrics.relays.client import RelayClient
+from relay_metrics.relays.past import DAYS_BEFORE, Piece, Plan, Wanted
+from relay_metrics.relays.phases import Request
+from relay_metrics.relays.wyolet import keys, usage
+from relay_metrics.relays.wyolet.administrator import Known
+from relay_metrics.relays.wyolet.keys import RELAY_KEYS
+from relay_metrics.relays.wyolet.run import State
+from relay_metrics.relays.wyolet.settings import access
+from relay_metrics.relays.wyolet.timeseries import TIMESERIES, Told, Window
+from relay_metrics.snapshot import Scope
+
+_DAY_MS = 86_400_000
+
+
+def past(client: RelayClient, state: State, wanted: Wanted) -> WyoletPast:
+    """The days that are over; how far back they have figures is up to the relay's backend.
+
+    Raises:
+        Declined: the settings do not say that the relay has usage.
+    """
+    if not access(client.relay).usage:
+        raise Declined(client.relay.name, "a back-fill needs an admin_token in the secret")
+    return WyoletPast(client, state.known.setdefault(client.relay.name, Known()), wanted)
+
+
+class WyoletPast:
+    """The usage of a relay on days that are over."""
+
+    def __init__(self, client: RelayClient, known: Known, wanted: Wanted) -> None:
+        self._client = client
+        self._memory = known.usage
+        yesterday = datetime.fromtimestamp(client.time_ms / 1000, UTC).date() - timedelta(days=1)
+        last = min(wanted.last or yesterday, yesterday)
+        first = wanted.first or last - timedelta(days=DAYS_BEFORE - 1)
+        days = [first + timedelta(days=at) for at in range((last - first).days + 1)]
+        # the list of keys, and each day by model and by key
+        asked = {TIMESERIES: 2 * len(days), RELAY_KEYS: 1} if days else {}
+        self.plan = Plan(days, last, asked)
+
+    def pieces(self) -> Iterator[Piece]:
+        """The days, in their order.
+
+        A hash that belongs to no key is left out and counted: what was told of it while it was a
+        key's has that key's id.
+        """
+        names = self._memory.names
+        try:
+            names.take(self._client, keys.ask(self._client))
+        except RelayError as error:
+            self._client.failed(error)
+            return
+        for day in self.plan.days:
+            yield self._piece(day)
+
+    def _piece(self, day: date) -> Piece:
+        start_ms = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
+        window = Window(start_ms, start_ms + _DAY_MS)
+        client, memory = self._client, self._memory
+        told: dict[Scope, Told] = {}
+        client.together(
+            [
+                Request(
+                    TIMESERIES,
+                    lambda: usage.by_model(client, memory, window),
+                    lambda one: told.__setitem__(Scope.USAGE_MODEL, one),
+                ),
+                Request(
+                    TIMESERIES,
+                    lambda: usage.by_key(client, memory, window),
+                    lambda one: told.__setitem__(Scope.USAGE_KEY, one),
+                ),
+            ]
+        )
+        for one in told.values():
+            for type, count in one.left_out.items():
+                client.left_out(TIMESERIES, type, count)
+        models = told[Scope.USAGE_MODEL].minutes if Scope.USAGE_MODEL in told else ()
+        by_key = told[Scope.USAGE_KEY].minutes if Scope.USAGE_KEY in told else ()
+        nobodys = usage.unknown(by_key, memory.names)
+        if nobodys:
+            client.left_out(RELAY_KEYS, "unknown_key", len(nobodys))
+        readings = (*usage.of_models(models), *usage.of_keys(by_key, memory.names, nobodys))
+        return Piece(day, readings, len(told) == 2)
