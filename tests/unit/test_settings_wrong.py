@@ -268,7 +268,8 @@ def test_what_is_missing_or_twice_is_named(
             {"relay_api_key_id": "x"},
             (
                 "the secret has an unknown key 'relay_api_key_id'; known are destinations, "
-                "greptime_password, greptime_username, relay_admin_password, relay_admin_username, "
+                "greptime_password, greptime_username, relay_admin_password, relay_admin_token, "
+                "relay_admin_username, "
                 "relay_api_id, relay_api_key, relay_headers, relays"
             ),
         ),
@@ -360,7 +361,7 @@ def test_a_wrong_secret_is_named(secret: Any, says: str) -> None:
             {"api_id": "x"},
             (
                 "relays[0] of the secret has an unknown key 'api_id'; known are admin_password, "
-                "admin_username, api_ids, api_keys, base_url, ca_pem, headers, kind, "
+                "admin_token, admin_username, api_ids, api_keys, base_url, ca_pem, headers, kind, "
                 "metric_exclude, metrics_path, name, usage"
             ),
         ),
@@ -387,7 +388,10 @@ def test_a_wrong_secret_is_named(secret: Any, says: str) -> None:
         ),
         (
             {"metrics_path": "/metrics"},
-            "usage and metrics_path and metric_exclude in relays[0] of the secret are for wyolet-relay only",
+            (
+                "usage and metrics_path and metric_exclude in relays[0] of the secret "
+                "are for wyolet-relay only"
+            ),
         ),
         (
             {"kind": "wyolet-relay"},

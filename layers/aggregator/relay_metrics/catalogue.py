@@ -822,6 +822,7 @@ METRICS: tuple[Metric, ...] = (
         USD,
         "USD cost of all API keys at list price on a day that is over",
         "cost",
+    ),
     # names, by which sums of minutes and days are told apart
     Metric(
         "relay_key_info",

@@ -123,6 +123,7 @@ def scrape_all(
         lambda client: _scrape(client, runtime),
         then,
         environment=environment,
+        checking=checking,
     )
 
 
@@ -135,12 +136,13 @@ def visit_all(
     then: Callable[[T], None] = lambda _: None,
     *,
     environment: Environment | None = None,
+    checking: bool = False,
 ) -> list[T]:
     """Visit the relays that an event is for, side by side, each in a thread of its own.
 
     Args:
         visit: asks one relay; must not raise.
-        deadline, then, environment: as `scrape_all` has them.
+        deadline, then, environment, checking: as `scrape_all` has them.
 
     Returns:
         What each visit gave, in the order of the settings.
