@@ -189,3 +189,12 @@ def test_the_totals_of_ten_thousand_keys_have_room_beside_a_hungry_relay() -> No
         room = memory.room("ours")
         room.take(json_size(body), Deadline.after(0))
         room.give_back()
+
+
+def test_a_relay_s_large_answers_follow_each_other_as_they_are_forgotten() -> None:
+    memory = Memory(FUNCTION_MB, 1)
+    first, second = memory.room("a"), memory.room("a")
+    first.take(memory.share, Deadline.after(1))
+    del first
+    second.take(memory.share, Deadline.after(0))
+    assert second.size == memory.share

@@ -532,3 +532,37 @@ def test_a_check_says_what_is_wrong_with_the_backend() -> None:
             "its usage takes more than a second to answer, and is asked for every ten minutes",
             "it answers one question about its usage in different ways",
         ]
+
+
+# -- a back-fill
+
+BACKFILL = {"action": "backfill", "from": "2026-11-25", "to": "2026-11-26"}
+
+
+def test_a_back_fill_tells_the_rows_that_were_told_live() -> None:
+    with place(past_minutes=3200) as at:
+        live = at.run()
+        run = at.run(event=BACKFILL)
+        start = DAY_BEFORE[0] - 86_400
+        assert usage_of(run) == pytest.approx(at.expected(start, DAY_BEFORE[1]), rel=1e-12)
+        day_before = {key: value for key, value in usage_of(live).items() if key[2] < DAY_BEFORE[1]}
+        assert day_before.items() <= usage_of(run).items()
+        assert len(usage_of(run)) == run.report["relays"][0]["samples"] == len(list(every(run)))
+        assert run.report["next"] is None
+
+
+def test_a_back_fill_leaves_out_and_counts_a_hash_of_nobody() -> None:
+    with place(per_minute=0) as at:
+        former = at.usage.rotate(at.usage.keys[0])
+        at.usage.late(DAY_BEFORE[0] + 60, relay_key_hash=former)
+        run = at.run(event=BACKFILL)
+        assert values(run, "relay_usage_by_key_requests") == {}
+        assert len([key for key in usage_of(run) if "by_model_requests" in key[0]]) == 1
+
+
+def test_a_back_fill_that_the_relay_does_not_answer_goes_on_where_it_failed() -> None:
+    with place(past_minutes=3200) as at:
+        at.usage.backend_down = True
+        run = at.run(event=BACKFILL)
+        assert usage_of(run) == {}
+        assert run.report["next"]["from"] == "2026-11-25"

@@ -61,7 +61,8 @@ class Memory:
     def __init__(self, function_mb: int, relays: int) -> None:
         self._left = int(function_mb * (1 << 20) * _OF_THE_FUNCTION)
         self.share = int(self._left * _OF_ONE_RELAY) if relays > 1 else self._left
-        self._rooms: dict[str, Room] = {}
+        # by its id: what refers to a room keeps it from being forgotten
+        self._rooms: dict[str, int] = {}
         self._changed = threading.Condition()
 
     def room(self, relay: str) -> Room:
@@ -72,7 +73,7 @@ class Memory:
         """As `Room.take`."""
 
         def free() -> bool:
-            return self._rooms.get(room.relay, room) is room and size <= self._left
+            return self._rooms.get(room.relay, id(room)) == id(room) and size <= self._left
 
         _return_freed_memory()
         with self._changed:
@@ -80,14 +81,14 @@ class Memory:
             if not enough or not self._changed.wait_for(free, deadline.left):
                 message = "reading the answer would take more memory than there is for one relay"
                 raise ExchangeError("memory", message)
-            self._rooms[room.relay] = room
+            self._rooms[room.relay] = id(room)
             self._left -= size
             room.size += size
 
     def give_back(self, room: Room) -> None:
         """As `Room.give_back`."""
         with self._changed:
-            if self._rooms.get(room.relay) is room:
+            if self._rooms.get(room.relay) == id(room):
                 del self._rooms[room.relay]
                 self._left += room.size
                 room.size = 0

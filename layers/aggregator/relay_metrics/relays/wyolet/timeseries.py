@@ -113,7 +113,7 @@ def _told(client: RelayClient, scope: Scope, dimension: str, window: Window) -> 
         answer = _twice(lambda: get(client, path, TIMESERIES))
     except RelayError as error:
         minutes = (window.end_ms - window.start_ms) // MINUTE_MS
-        if error.type != "too_large" or minutes < 2:
+        if error.type not in ("too_large", "memory") or minutes < 2:
             raise
         halves = window.parts((minutes + 1) // 2)
         return _joined([_told(client, scope, dimension, half) for half in halves])
