@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from local.figures import Comparison, Counted, Stored, counted, stored
 from local.runtime_api import Result
-from local.sql import SqlError
+from local.sql import Database, SqlError
 from local.stack import CREDENTIALS, Stack
 from local.table import grown, milliseconds, money, table, whole
 
@@ -112,6 +112,8 @@ def _demo(variables: Mapping[str, str], *, show_logs: bool) -> None:
             except SqlError as error:
                 raise DemoError(f"the store cannot be asked: {error}") from error
             _show(store)
+            if stack.wyolet is not None:
+                _show_usage(stack.database)
             _check(stack, store, runs.own)
         if runs.errors:
             raise DemoError("a relay did not answer everything:\n  " + "\n  ".join(runs.errors))
@@ -276,6 +278,20 @@ def _show_overhead(store: Stored) -> None:
         ("source", ">requests", ">p50 ms, run by run", ">p99 ms, run by run", "promise"),
         rows,
     )
+
+
+def _show_usage(database: Database) -> None:
+    """What the Wyolet relay's minutes add up to; their times are before the runs."""
+    for of, column in (("model", "model"), ("key", "relay_key_id")):
+        rows = database.query(
+            f"SELECT {column}, sum(greptime_value) AS usd FROM relay_usage_by_{of}_cost_usd "  # noqa: S608 - both are ours
+            f"WHERE relay_name = 'wyolet' GROUP BY {column} ORDER BY usd DESC"
+        )
+        _print(
+            f"The Wyolet relay's cost by {of}, minute by minute, added up",
+            (of, ">cost USD"),
+            [(row[column] or "(none)", money(row["usd"])) for row in rows],
+        )
 
 
 def _print(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

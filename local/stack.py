@@ -22,7 +22,7 @@ from typing import Any, Final
 from local.aws import Aws
 from local.closing import Closing
 from local.greptimedb import GreptimeDB
-from local.relay import ClaudeRelay, WyoletRelay, living_relay
+from local.relay import ClaudeRelay, WyoletRelay, WyoletUsage, living_relay
 from local.relay.demo import ADMIN
 from local.runtime_api import Function, Result
 from local.sql import LOOPBACK, Database, place, root_of
@@ -194,7 +194,9 @@ class Stack(Closing):
         # so many that each run tells all of this small relay, and can be compared with it
         self.environment.setdefault("RELAY_SCANS_PER_RUN", "40")
         self.claude = parts.enter_context(living_relay(clock=self.clock))
-        self.wyolet = parts.enter_context(WyoletRelay(clock=self.clock))
+        token = secrets.token_urlsafe(16)
+        usage = WyoletUsage(self.clock, token=token)
+        self.wyolet = parts.enter_context(WyoletRelay(clock=self.clock, usage=usage))
         tell(f"relays     {self.claude.url} is a simulated Claude Relay Service, to be read")
         tell("           by an administrator's login;")
         tell(f"           {self.wyolet.url} is a simulated Wyolet Relay")
@@ -206,7 +208,12 @@ class Stack(Closing):
                 "admin_username": ADMIN[0],
                 "admin_password": ADMIN[1],
             },
-            {"name": "wyolet", "kind": "wyolet-relay", "base_url": self.wyolet.url},
+            {
+                "name": "wyolet",
+                "kind": "wyolet-relay",
+                "base_url": self.wyolet.url,
+                "admin_token": token,
+            },
         ]
         databases = {key: text for key, text in secret.items() if key.startswith("greptime_")}
         return {**databases, "relays": relays}
