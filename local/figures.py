@@ -137,7 +137,9 @@ def stored(database: Database, since_ms: int, environment: str) -> Stored:
 
 
 def counted(claude: ClaudeRelay, wyolet: WyoletRelay, period: str = "monthly") -> Counted:
-    """What the simulated relays have counted themselves by now, of the keys that they let in.
+    """What the simulated relays have counted themselves by now.
+
+    Of a key that is disabled or has expired only its running totals are told.
 
     Args:
         period: of the model rows, as `RELAY_METRICS_PERIOD` has it.
@@ -146,12 +148,12 @@ def counted(claude: ClaudeRelay, wyolet: WyoletRelay, period: str = "monthly") -
     figures: dict[tuple[str, ...], float] = {}
     with claude.lock:
         for key in claude.keys:
-            if not key.active or key.expired(claude.clock()):
-                continue
             total = key.usage_in()
             figures["requests", key.id] = total.requests
             figures["tokens", key.id] = total.all_tokens
             figures["cost_usd", key.id] = total.rated_usd
+            if not key.active or key.expired(claude.clock()):
+                continue
             for model, usage in key.models_in(current).items():
                 figures["model requests", key.id, model] = usage.requests
                 figures["model tokens", key.id, model] = usage.all_tokens

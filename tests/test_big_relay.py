@@ -14,6 +14,8 @@ from relay_metrics.runtime import Runtime
 
 KEYS = 10_000
 LATENCY_S = 0.01
+NOON_S = 1_795_752_000
+"""An hour of the relay's day at which the day before is told."""
 
 
 class Provider:
@@ -25,7 +27,10 @@ class Provider:
 
 def test_ten_thousand_keys() -> None:
     keys = many_keys(KEYS)
-    with ClaudeRelay(keys, admin=ADMIN, latency_s=LATENCY_S) as relay, GreptimeDB() as database:
+    with (
+        ClaudeRelay(keys, clock=lambda: NOON_S, admin=ADMIN, latency_s=LATENCY_S) as relay,
+        GreptimeDB() as database,
+    ):
         relay.tick()
         runtime = Runtime(
             {
@@ -36,6 +41,7 @@ def test_ten_thousand_keys() -> None:
                 "RELAY_TIMEOUT_MS": "60000",
             },
             Provider(),
+            clock=lambda: NOON_S * 10**9,
         )
         report = collect(runtime, Event.of({}), seconds=900)
         assert relay.server.errors == []
@@ -66,6 +72,7 @@ def test_ten_thousand_keys() -> None:
                 "/admin/dashboard": 1,
                 "/admin/concurrency": 1,
                 "/admin/azure-openai-accounts": 1,  # the dashboard does not know of these
+                "/admin/usage-trend": 1,
                 "/health": 1,
                 "/apiStats/api/batch-stats": -(-KEYS // 30),
                 "/apiStats/api/user-stats": limited,
