@@ -219,6 +219,15 @@ def test_sam_local_s_command_chooses_this_machine_s_processor(path: Path) -> Non
         assert done.stdout == f"Architecture={architecture}\n"
 
 
+@pytest.mark.parametrize("output", ["FillSecretCommand", "CheckCommand"])
+def test_the_readme_shows_the_commands_that_the_stack_prints(output: str) -> None:
+    value = TEMPLATE["Outputs"][output]["Value"]["Fn::Sub"]
+    printed = value if isinstance(value, str) else value[0]
+    shown = printed.replace("--region ${AWS::Region} ", "").replace("${Arn}", "ARN")
+    shown = shown.replace("${CollectorFunction}", "NAME")
+    assert shown in (ROOT / "README.md").read_text("utf-8")
+
+
 def anchors(path: Path) -> set[str]:
     """The anchors that GitHub gives to a document's headings."""
     headings = re.findall(r"(?m)^#+ (.+)$", path.read_text("utf-8"))
