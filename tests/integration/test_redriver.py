@@ -14,7 +14,7 @@ from local.relay import ClaudeRelay, Key, Limits, many_keys
 from relay_metrics.deliver.pieces import Piece
 from relay_metrics.deliver.spool import MAX_MESSAGE_BYTES, Message
 from relay_metrics.errors import SecretError, SettingsError
-from relay_metrics.snapshot import Snapshot
+from relay_metrics.snapshot import SCHEMA, Snapshot
 from tests.integration.conftest import System, contents
 from tests.integration.receiver import Receiver
 
@@ -197,13 +197,15 @@ def test_a_snapshot_of_a_newer_release(system: System) -> None:
     system.receiver()
     system.put_secret()
     message = Message("default", Piece(Snapshot("claude-relay", "r", 0, {})))
-    newer = message.snapshot.dump().replace(b'"schema":1', b'"schema":2')
+    newer = message.snapshot.dump().replace(
+        f'"schema":{SCHEMA}'.encode(), f'"schema":{SCHEMA + 1}'.encode()
+    )
     body = json.loads(str(message.dump()))
     body["snapshot"] = packed(newer)
     system.aws.sqs.send_message(QueueUrl=system.aws.spool_url, MessageBody=json.dumps(body))
     assert system.redrive().answer == {"batchItemFailures": []}
     [held] = system.aws.dead()
-    assert held.reason == "the snapshot has a schema other than 1 to 1"
+    assert held.reason == f"the snapshot has a schema other than 1 to {SCHEMA}"
 
 
 def test_the_dead_letter_queue_is_out_of_reach(system: System) -> None:
