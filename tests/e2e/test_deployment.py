@@ -17,6 +17,7 @@ from typing import Any
 
 import boto3
 import pytest
+from moto.awslambda.models import LambdaBackend, LayerVersion
 from moto.server import ThreadedMotoServer
 
 from local.greptimedb import GreptimeDB
@@ -286,7 +287,16 @@ def test_the_redriver_delivers_a_message_with_its_instant(
 
 
 @pytest.mark.parametrize("release", RELEASES, ids=lambda path: path.stem)
-def test_a_release_is_updated_in_place(account: Account, release: Path) -> None:
+def test_a_release_is_updated_in_place(
+    account: Account, release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Where a stack's update changes a function, moto hands over the layer itself, not its ARN.
+    by_arn = LambdaBackend.layers_versions_by_arn
+    monkeypatch.setattr(
+        LambdaBackend,
+        "layers_versions_by_arn",
+        lambda backend, layer: layer if isinstance(layer, LayerVersion) else by_arn(backend, layer),
+    )
     parameters = {"RelayBaseUrl": "https://relay.example.com", "OtelExportUrl": ""}
     stack = f"from-{release.stem.replace('.', '-')}"
     old, new = transformed(release), transformed()
