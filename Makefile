@@ -6,9 +6,9 @@ SHELL := /bin/sh
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 # The compiled requirements are complete: nothing is left for pip to work out.
-# A user's pip.conf may say where else to install: not here.
-PIP_INSTALL := -m pip install --disable-pip-version-check --quiet --require-hashes --no-deps \
-	--no-user --prefix=
+# Whatever a user's pip.conf says of `user` or `prefix`, $(1), a folder here, is installed into.
+pip_install = $(1)/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes \
+	--no-deps --no-user --prefix "$(CURDIR)/$(1)"
 # SAM would report each use of it.
 export SAM_CLI_TELEMETRY := 0
 
@@ -124,12 +124,12 @@ clean: ## Remove what was made here, the environments included
 
 $(LOCAL): requirements-local.txt | .venv/bin/python
 	@echo "Installing requirements-local.txt into .venv"
-	@.venv/bin/python $(PIP_INSTALL) -r requirements-local.txt
+	@$(call pip_install,.venv) -r requirements-local.txt
 	@touch $@
 
 $(DEV): requirements-dev.txt | .venv/bin/python
 	@echo "Installing requirements-dev.txt into .venv"
-	@.venv/bin/python $(PIP_INSTALL) -r requirements-dev.txt
+	@$(call pip_install,.venv) -r requirements-dev.txt
 	@touch $@ $(LOCAL)
 
 .venv-deploy/.stamp: requirements-deploy.txt
@@ -138,5 +138,5 @@ $(DEV): requirements-dev.txt | .venv/bin/python
 	@test -n "$(PYTHON)" || { echo "relay-metrics needs Python 3.11 or newer on the PATH" >&2; exit 1; }
 	@echo "Installing $< into $(@D)"
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP_INSTALL) -r $<
+	@$(call pip_install,$(@D)) -r $<
 	@touch $@
