@@ -58,6 +58,15 @@ SECTIONS: Final[Mapping[Scope, tuple[str, str]]] = {
     Scope.RELAY: ("A relay at large", "With an administrator's login."),
     Scope.KEY_STATE: ("Keys by state", "With an administrator's login."),
     Scope.ACCOUNT_STATE: ("Accounts by state", "With an administrator's login."),
+    Scope.ACCOUNT_FAMILY: (
+        "An upstream account's limit of a family of models",
+        "With an administrator's login.",
+    ),
+    Scope.ALL_KEYS_MODEL: (
+        "The use that all keys made of a model",
+        "With an administrator's login, in the period of `RELAY_METRICS_PERIOD`.",
+    ),
+    Scope.BUILD: ("A relay's release", "With an administrator's login."),
     Scope.ACCOUNT: ("An upstream account", "With an administrator's login."),
     Scope.DAY_KEY: ("A key's day", f"{_A_DAY} Keys that are not deleted."),
     Scope.DAY_MODEL: ("A key's day with a model", f"{_A_DAY} By a back-fill with `models` alone."),

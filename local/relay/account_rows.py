@@ -137,7 +137,18 @@ def _console(relay: RelayState, account: Account) -> dict[str, Any]:
 
 def _ccr(relay: RelayState, account: Account) -> dict[str, Any]:
     usage = _with_averages(relay, account)
-    return _with_quota(relay, account) | NO_SUBSCRIPTION | {"usage": usage}
+    row = _with_quota(relay, account) | NO_SUBSCRIPTION | {"usage": usage}
+    now, until = relay.clock(), account.rate_limited_until
+    limited = until is not None and account.rate_limited(now)
+    left_ms = int((until - now) * 1000) if until is not None and limited else 0
+    row["rateLimitInfo"] = {
+        "isRateLimited": limited,
+        "rateLimitedAt": iso(account.rate_limited_at) if limited else None,
+        "rateLimitExpireAt": iso(until) if limited else None,
+        "remainingTimeMs": left_ms,
+        "remainingTimeMinutes": math.ceil(left_ms / 60_000),
+    }
+    return row
 
 
 def _with_quota(relay: RelayState, account: Account) -> dict[str, Any]:
@@ -286,12 +297,24 @@ def _bedrock(relay: RelayState, account: Account) -> dict[str, Any]:
     }
 
 
+def _gemini_api(relay: RelayState, account: Account) -> dict[str, Any]:
+    usage = _with_averages(relay, account)
+    row = _stored(relay, account) | {"platform": "gemini-api", "isActive": account.active}
+    for name in ("accessToken", "refreshToken", "hasRefreshToken", "scopes"):
+        del row[name]
+    return row | {"rateLimitStatus": _rate_limit(account, relay.clock()), "usage": usage}
+
+
+SCANNED = frozenset(("openai-responses", "gemini-api", "droid"))
+"""Platforms whose list walks the database, and once more an account without a request today."""
+
 PLATFORMS: Mapping[str, Callable[[RelayState, Account], dict[str, Any]]] = {
     "claude": _claude,
     "claude-console": _console,
     "openai": _openai,
     "openai-responses": _openai_responses,
     "gemini": _gemini,
+    "gemini-api": _gemini_api,
     "bedrock": _bedrock,
     "azure-openai": _azure,
     "droid": _droid,

@@ -237,7 +237,31 @@ def concurrency(relay: RelayState, _request: Request) -> Response:
 def accounts(relay: RelayState, request: Request) -> Response:
     """The list of the platform in the path."""
     platform = request.path.removeprefix("/admin/").removesuffix("-accounts")
+    if platform in account_rows.SCANNED:
+        of_platform = [one for one in relay.accounts if one.platform == platform]
+        today = relay.day()
+        relay.scans += 1 + sum(not one.usage.get(today, Usage()).requests for one in of_platform)
     return _success(account_rows.rows(relay, platform))
+
+
+def temp_unavailable(relay: RelayState, _request: Request) -> Response:
+    """The accounts that are out of service after a failure of their provider. No scan."""
+    now = relay.clock()
+    data = {}
+    for account in relay.accounts:
+        until = account.unavailable_until
+        if until is not None and now < until:
+            left = int(until - now)
+            data[f"{account.platform}:{account.id}"] = {
+                "accountId": account.id,
+                "accountType": account.platform,
+                "statusCode": 529,
+                "errorType": "overload",
+                "markedAt": iso(until - 600),
+                "ttl": left,
+                "remainingSeconds": left,
+            }
+    return _success(data)
 
 
 # azure-openai is in none of the dashboard's platforms before releases later than 1.1.314.

@@ -34,6 +34,7 @@ ADMIN: Mapping[tuple[str, str], Answer] = {
     ("GET", "/admin/usage-costs"): admin_api.usage_costs,
     ("GET", "/admin/dashboard"): admin_api.dashboard,
     ("GET", "/admin/concurrency"): admin_api.concurrency,
+    ("GET", "/admin/temp-unavailable"): admin_api.temp_unavailable,
     **{("GET", f"/admin/{platform}-accounts"): admin_api.accounts for platform in PLATFORMS},
     ("GET", "/admin/api-keys-usage-trend"): history_api.api_keys_usage_trend,
     ("GET", "/admin/usage-trend"): history_api.usage_trend,

@@ -222,6 +222,7 @@ class Account:
     last_used_at: float | None = None
     rate_limited_at: float | None = None
     rate_limited_until: float | None = None
+    unavailable_until: float | None = None
     daily_quota_usd: float = 0
     quota: Quota | None = None
     usage: dict[str, Usage] = field(default_factory=dict)

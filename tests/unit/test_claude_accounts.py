@@ -24,15 +24,22 @@ TODAY: dict[str, Number] = {
     "usage.daily.allTokens": 0,
     "usage.daily.cost": 0,
 }
+EVER: dict[str, Number] = {
+    f"usage.total.{name}": 0
+    for name in (
+        *("requests", "allTokens", "inputTokens", "outputTokens"),
+        *("cacheCreateTokens", "cacheReadTokens"),
+    )
+}
 WELL: dict[str, Number] = {"up": 1, "schedulable": 1, "rate_limited": 0, "rate_limit_s": 0}
 
 
 def fields(platform: str, row: object, left_out: list[str] | None = None) -> dict[str, Number]:
     counted: list[str] = []
-    reading = account(platform, row, NOW_MS, counted.append)
+    made = account(platform, row, NOW_MS, counted.append)
     assert counted == (left_out or [])
-    assert reading is not None
-    return dict(reading.fields)
+    assert made is not None
+    return dict(made.reading.fields)
 
 
 def recorded(platform: str) -> Any:
@@ -50,18 +57,20 @@ def row(**more: Any) -> dict[str, Any]:
 
 
 def test_a_console_account_as_recorded() -> None:
-    expected = {**WELL, **TODAY, "dailyQuota": 100, "dailyUsage": 0}
+    tasks = {"maxConcurrentTasks": 5, "active_tasks": 0}
+    expected = {**WELL, **TODAY, **EVER, **tasks, "dailyQuota": 100, "quota_used": 0}
     assert fields("claude-console", recorded("claude-console")) == expected
 
 
 def test_figures_that_are_text_as_recorded() -> None:
-    expected = {**WELL, **TODAY, "dailyQuota": 20, "dailyUsage": 0}
+    expected = {**WELL, **TODAY, **EVER, "dailyQuota": 20, "quota_used": 0}
     assert fields("openai-responses", recorded("openai-responses")) == expected
 
 
 def test_who_it_is() -> None:
-    reading = account("claude", {"id": " a ", "name": "b \ud800"}, NOW_MS, lambda _: None)
-    assert reading is not None
+    made = account("claude", {"id": " a ", "name": "b \ud800"}, NOW_MS, lambda _: None)
+    assert made is not None
+    reading = made.reading
     assert reading.resource == {}
     assert reading.attributes == {
         "platform": "claude",
@@ -84,11 +93,13 @@ def test_up_and_limited_on_every_platform(platform: str, active: bool) -> None:
         found = fields(platform, rows(relay, platform)[0])
     assert found["up"] == int(active)
     assert found["schedulable"] == 1
-    # of these two the relay does not know
-    known = platform not in ("bedrock", "azure-openai")
-    assert found.get("rate_limited") == (1 if known else None)
+    # of that one the relay does not know, and the simulated azure one is never limited
+    known = platform != "bedrock"
+    told = platform != "azure-openai"
+    assert found.get("rate_limited") == (int(told) if known else None)
     # and of that one not for how long
-    assert found.get("rate_limit_s") == (1800 if known and platform != "droid" else None)
+    seconds = 1800 if told else 0
+    assert found.get("rate_limit_s") == (seconds if known and platform != "droid" else None)
 
 
 @pytest.mark.parametrize(
@@ -147,8 +158,10 @@ BOTH = {
     "five_hour_reset_s": 9000,
     "seven_day_percent": 42,
     "seven_day_reset_s": 9000,
+    "seven_day_opus_percent": 42,
+    "seven_day_opus_reset_s": 9000,
 }
-RESETS = {"five_hour_reset_s": 9000, "seven_day_reset_s": 9000}
+RESETS = {name: figure for name, figure in BOTH.items() if name.endswith("_s")}
 
 
 def test_utilisation_is_left_out_once_it_is_old_and_the_seconds_are_not() -> None:
@@ -158,14 +171,14 @@ def test_utilisation_is_left_out_once_it_is_old_and_the_seconds_are_not() -> Non
 
 
 def test_a_limit_that_has_reset_since_is_no_longer_used() -> None:
-    resets = {"five_hour_reset_s": 0, "seven_day_reset_s": 0}
+    resets = dict.fromkeys(RESETS, 0)
     assert claude(0, seconds=0) == {"up": 1, **TODAY, **resets}
     assert claude(31 * MINUTE, seconds=0) == {"up": 1, **TODAY}, "it may have begun anew"
 
 
 def test_a_limit_that_is_not_begun() -> None:
     found = claude(0, percent=0, seconds=None)
-    assert found == {"up": 1, **TODAY, "five_hour_percent": 0, "seven_day_percent": 0}
+    assert found == {"up": 1, **TODAY, **{name: 0 for name in BOTH if "percent" in name}}
 
 
 @pytest.mark.parametrize(
@@ -210,6 +223,8 @@ def test_the_demo_relays_accounts() -> None:
     assert found["claude-max-1"]["five_hour_percent"] == 42
     assert found["claude-max-2"] == {
         **WELL,
+        **EVER,
+        "token_expires_s": NOW + 8 * 3600,
         "schedulable": 0,
         **TODAY,
         "five_hour_reset_s": 1800,
@@ -232,4 +247,4 @@ def test_what_is_not_sent_is_counted_and_never_zero() -> None:
     odd = {"id": "a", "isActive": 1, "usage": {"daily": {"requests": "x", "allTokens": None}}}
     assert fields("claude", odd, ["missing_field", "invalid_value", "null", "missing_field"]) == {}
     quota = row(dailyQuota=None)
-    assert fields("ccr", quota, ["null", "missing_field"]) == {"up": 1, **TODAY}
+    assert fields("ccr", quota, ["null"]) == {"up": 1, **TODAY, "quota_used": 0}

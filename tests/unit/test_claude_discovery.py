@@ -55,6 +55,12 @@ def test_a_discovered_key_says_what_a_configured_one_does() -> None:
     by_name, expected = discovered.keys(), configured.keys()
     assert len(by_name) == 4
     # a used key without a weekly limit: its week is in user-stats alone, which it is not asked for
+    # and its last use and its requests under way in what an administrator is told alone
+    own = {"last_used_s", "active"}
+    by_name = {
+        name: one._replace(fields={at: f for at, f in one.fields.items() if at not in own})
+        for name, one in by_name.items()
+    }
     beta = expected['team-beta "β"']
     expected['team-beta "β"'] = beta._replace(
         fields={name: one for name, one in beta.fields.items() if name != WEEKLY}
@@ -185,9 +191,11 @@ def test_the_relay_at_large() -> None:
         "overview.totalOutputTokensUsed": ever.output_tokens,
         "overview.totalCacheCreateTokensUsed": ever.cache_create_tokens,
         "overview.totalCacheReadTokensUsed": ever.cache_read_tokens,
-        "summary.totalActiveRequests": 8,
+        "active": 8,
         "summary.totalQueuedRequests": 1,
         "uptime": 30,
+        "redis_connected": 1,
+        "redis_latency_s": 0.001,
     }
     accounts = {
         (one.attributes["platform"], one.attributes["state"]): one.fields["accounts"]
@@ -268,8 +276,10 @@ def test_discovered_keys_that_were_never_used_are_counted_where_no_scan_is_left(
         relay.missing = {USAGE, BATCH}
         run = asker.run()
     assert run.scans <= 10
-    assert run.calls[STATS] == 5
-    assert run.failures == {("user-stats", "no_scan_left"): 35}
+    # five scans go to the dashboard, the totals and requests under way, and more to accounts
+    asked = run.calls[STATS]
+    assert 1 <= asked <= 5
+    assert run.failures == {("user-stats", "no_scan_left"): 40 - asked}
 
 
 def test_without_any_page_the_totals_tell_which_keys_there_are() -> None:
@@ -395,8 +405,8 @@ def test_model_rows_come_in_turn_within_the_scans() -> None:
         told: set[str] = set()
         for _ in range(2 * -(-54 // 5)):
             run = asker.run()
-            assert run.scans == 10
-            assert run.calls[MODELS] == 5
+            assert 9 <= run.scans <= 10
+            assert 4 <= run.calls[MODELS] <= 5, "a list of accounts is read now and then"
             told |= {one.resource["relay.key.id"] for one in run.readings(Scope.MODEL)}
             later(relay, 60)
     assert told == {key.id for key in relay.keys if key.models}, "all that were ever used"

@@ -15,7 +15,6 @@ from local.http_server import Fault, HttpServer, Request, Response
 from local.relay import ClaudeRelay
 from local.relay.demo import ADMIN, demo_keys
 from relay_metrics.relays.claude.accounts import account
-from relay_metrics.snapshot import Reading
 from tests.unit.claude import BATCH, LOGIN, MODELS, NOW, STATS, Asker, Clock
 
 ANYTHING = st.recursive(
@@ -65,9 +64,10 @@ ACCOUNT = holding(
 @given(row=ACCOUNT)
 def test_any_row_of_an_account(row: object) -> None:
     counted: list[str] = []
-    reading = account("claude", row, round(NOW * 1000), counted.append)
-    assert isinstance(reading, Reading) or counted == ["invalid_row"]
-    if reading is not None:
+    made = account("claude", row, round(NOW * 1000), counted.append)
+    assert made is not None or counted == ["invalid_row"]
+    if made is not None:
+        reading = made.reading
         assert all(math.isfinite(figure) for figure in reading.fields.values())
         assert reading.attributes["relay.account.id"]
 

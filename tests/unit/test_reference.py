@@ -106,11 +106,27 @@ def test_each_metric_is_on_a_dashboard_or_is_named_here() -> None:
     assert {metric.name for metric in METRICS} - shown == NOT_SHOWN
 
 
+KINDS_OF_TOKEN = ("input_tokens", "output_tokens", "cache_create_tokens", "cache_read_tokens")
+ACCOUNT_TOTALS = ("requests", "tokens", *KINDS_OF_TOKEN)
+ALL_KEYS_MODEL = ("requests", *KINDS_OF_TOKEN, "cost_usd")
 NOT_SHOWN = {
     # of a Wyolet Relay's usage: what queries are made of, in docs/queries.md
     *(metric.name for metric in METRICS if metric.scope in TIMED),
     *("relay_key_info", "relay_usage_up", "relay_host_key_up"),
     "relay_host_key_cooldown_seconds_remaining",
+    # told of accounts, models and the relay for questions of one's own
+    *(f"relay_account_{name}_total" for name in ACCOUNT_TOTALS),
+    *(f"relay_all_keys_model_{name}" for name in ALL_KEYS_MODEL),
+    *("relay_account_unavailable_seconds_remaining", "relay_account_overloaded"),
+    *("relay_account_active_tasks", "relay_account_task_limit"),
+    "relay_account_subscription_expiry_timestamp_seconds",
+    "relay_account_token_expiry_timestamp_seconds",
+    "relay_account_seven_day_opus_utilization_percent",
+    "relay_account_seven_day_opus_reset_seconds_remaining",
+    "relay_account_model_rate_limited",
+    "relay_account_model_rate_limit_seconds_remaining",
+    *("relay_key_last_used_timestamp_seconds", "relay_key_active_requests"),
+    *("relay_build_info", "relay_redis_connected", "relay_redis_latency_seconds"),
     # limits and lengths that other panels are shares of, or that mean little alone
     *("relay_current_window_tokens", "relay_token_limit", "relay_concurrency_limit"),
     "relay_rate_limit_window_minutes",

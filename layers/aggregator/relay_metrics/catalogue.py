@@ -69,6 +69,12 @@ ATTRIBUTES: Mapping[Scope, tuple[str, ...]] = MappingProxyType(
         Scope.KEY_STATE: ("state",),
         Scope.ACCOUNT_STATE: ("platform", "state"),
         Scope.ACCOUNT: ("platform", "relay.account.id", "relay.account.name"),
+        Scope.ACCOUNT_FAMILY: (
+            *("platform", "relay.account.id", "relay.account.name"),
+            "model.family",
+        ),
+        Scope.BUILD: ("version",),
+        Scope.ALL_KEYS_MODEL: ("model", "period"),
         Scope.DAY_KEY: (),
         Scope.DAY_MODEL: ("model",),
         Scope.DAY_ACCOUNT: ("platform", "relay.account.id"),
@@ -94,9 +100,10 @@ ACCOUNT_STATES: Mapping[str, str] = MappingProxyType(
         "abnormal": "abnormal",
         "paused": "paused",
         "rateLimited": "rate_limited",
+        "unavailable": "unavailable",
     }
 )
-"""Of an account, by the name that the relay's dashboard has for it."""
+"""Of an account, by the name that the relay's dashboard has for it: it never says `unavailable`."""
 
 _RUN = "the run itself"
 _STATS = "user-stats"
@@ -108,6 +115,8 @@ _USAGE = "admin/usage-stats"
 _DASHBOARD = "admin/dashboard"
 _CONCURRENCY = "admin/concurrency"
 _HEALTH = "health"
+_COSTS = "admin/usage-costs"
+_UNAVAILABLE = "admin/temp-unavailable"
 _ACCOUNTS = "admin/*-accounts"
 
 _DAYS: Mapping[Scope, str] = MappingProxyType(
@@ -189,8 +198,28 @@ def _day(scope: Scope, name: str, unit: str, description: str, field: str) -> Me
     return Metric(name, scope, unit, description, field, _DAYS[scope], fresh=_WHEN_OVER)
 
 
-def _account(name: str, unit: str, description: str, field: str, fresh: str = EVERY_RUN) -> Metric:
-    return Metric(name, Scope.ACCOUNT, unit, description, field, _ACCOUNTS, fresh=fresh)
+def _account(
+    name: str,
+    unit: str,
+    description: str,
+    field: str,
+    fresh: str = EVERY_RUN,
+    *,
+    running: bool = False,
+) -> Metric:
+    return Metric(
+        name, Scope.ACCOUNT, unit, description, field, _ACCOUNTS, running=running, fresh=fresh
+    )
+
+
+def _account_total(name: str, unit: str, description: str, field: str) -> Metric:
+    path = f"usage.total.{field}"
+    return _account(f"relay_account_{name}_total", unit, description, path, running=True)
+
+
+def _all_keys_model(name: str, unit: str, description: str, field: str) -> Metric:
+    name = f"relay_all_keys_model_{name}"
+    return Metric(name, Scope.ALL_KEYS_MODEL, unit, description, field, _COSTS)
 
 
 def _minutes(of: str, scope: Scope) -> Iterator[Metric]:
@@ -465,6 +494,23 @@ METRICS: tuple[Metric, ...] = (
         "USD cost incurred by the relay API key during the current month",
         "monthlyUsage.cost",
     ),
+    Metric(
+        "relay_key_last_used_timestamp_seconds",
+        Scope.KEY,
+        SECONDS,
+        "When the relay API key was used last, seconds since 1970; left out where it never was",
+        "last_used_s",
+        _KEYS,
+    ),
+    Metric(
+        "relay_key_active_requests",
+        Scope.KEY,
+        REQUESTS,
+        "Requests under way of the relay API key, where it has a concurrency limit",
+        "active",
+        _CONCURRENCY,
+        fresh=_SCANS,
+    ),
     _instant(
         "relay_key_expiry_timestamp_seconds",
         "When the relay API key expires, seconds since 1970; left out where it does not",
@@ -545,14 +591,13 @@ METRICS: tuple[Metric, ...] = (
         "Upstream accounts that the relay has, by platform and state",
         "accounts",
         _DASHBOARD,
-        fresh=_SCANS,
     ),
     Metric(
         "relay_active_requests",
         Scope.RELAY,
         REQUESTS,
-        "Requests under way at the relay",
-        "summary.totalActiveRequests",
+        "Requests under way of keys that have a concurrency limit",
+        "active",
         _CONCURRENCY,
         fresh=_SCANS,
     ),
@@ -609,11 +654,69 @@ METRICS: tuple[Metric, ...] = (
         "Cache read tokens consumed by all API keys that the relay ever had",
         "totalCacheReadTokensUsed",
     ),
+    Metric(
+        "relay_build_info",
+        Scope.BUILD,
+        FLAG,
+        "Always 1: the release that the relay is of",
+        "info",
+        _HEALTH,
+    ),
+    Metric(
+        "relay_redis_connected",
+        Scope.RELAY,
+        FLAG,
+        "Whether the relay is connected to its Redis",
+        "redis_connected",
+        _HEALTH,
+    ),
+    Metric(
+        "relay_redis_latency_seconds",
+        Scope.RELAY,
+        SECONDS,
+        "How long the relay's Redis took to answer it",
+        "redis_latency_s",
+        _HEALTH,
+    ),
+    # the use that all keys made of a model
+    _all_keys_model(
+        "requests", REQUESTS, "Requests for a specific model by all API keys", "requests"
+    ),
+    _all_keys_model(
+        "input_tokens",
+        TOKENS,
+        "Input tokens consumed for a specific model by all API keys",
+        "usage.input_tokens",
+    ),
+    _all_keys_model(
+        "output_tokens",
+        TOKENS,
+        "Output tokens consumed for a specific model by all API keys",
+        "usage.output_tokens",
+    ),
+    _all_keys_model(
+        "cache_create_tokens",
+        TOKENS,
+        "Cache create tokens consumed for a specific model by all API keys",
+        "usage.cache_creation_input_tokens",
+    ),
+    _all_keys_model(
+        "cache_read_tokens",
+        TOKENS,
+        "Cache read tokens consumed for a specific model by all API keys",
+        "usage.cache_read_input_tokens",
+    ),
+    _all_keys_model(
+        "cost_usd",
+        USD,
+        "USD cost for a specific model by all API keys, by the price list",
+        "costs.total",
+    ),
     # an upstream account
     _account(
         "relay_account_up",
         FLAG,
-        "Whether the account is active and neither blocked nor unauthorised",
+        "Whether the account is active, neither blocked nor unauthorised, nor out of service",
         "up",
     ),
     _account(
@@ -633,6 +736,62 @@ METRICS: tuple[Metric, ...] = (
         SECONDS,
         "Seconds until the account's rate limit ends, 0 where there is none",
         "rate_limit_s",
+    ),
+    Metric(
+        "relay_account_unavailable_seconds_remaining",
+        Scope.ACCOUNT,
+        SECONDS,
+        "Seconds until an account that failed is used again, 0 where it is in service",
+        "unavailable_s",
+        _UNAVAILABLE,
+    ),
+    _account(
+        "relay_account_overloaded",
+        FLAG,
+        "Whether the relay takes the account for overloaded",
+        "overloaded",
+    ),
+    _account_total("requests", REQUESTS, "Total requests that the account served", "requests"),
+    _account_total("tokens", TOKENS, "Total tokens that the account served", "allTokens"),
+    _account_total("input_tokens", TOKENS, "Input tokens that the account served", "inputTokens"),
+    _account_total(
+        "output_tokens", TOKENS, "Output tokens that the account served", "outputTokens"
+    ),
+    _account_total(
+        "cache_create_tokens",
+        TOKENS,
+        "Cache create tokens that the account served",
+        "cacheCreateTokens",
+    ),
+    _account_total(
+        "cache_read_tokens",
+        TOKENS,
+        "Cache read tokens that the account served",
+        "cacheReadTokens",
+    ),
+    _account(
+        "relay_account_active_tasks",
+        "{task}",
+        "Tasks under way over the account, where it has a limit of them",
+        "active_tasks",
+    ),
+    _account(
+        "relay_account_task_limit",
+        "{task}",
+        "How many tasks may be under way over the account at once, 0 for no limit",
+        "maxConcurrentTasks",
+    ),
+    _account(
+        "relay_account_subscription_expiry_timestamp_seconds",
+        SECONDS,
+        "When the account's subscription ends, seconds since 1970; left out where it is not known",
+        "subscription_expires_s",
+    ),
+    _account(
+        "relay_account_token_expiry_timestamp_seconds",
+        SECONDS,
+        "When the account's token ends, seconds since 1970; the relay renews it before",
+        "token_expires_s",
     ),
     _account(
         "relay_account_daily_requests",
@@ -662,7 +821,7 @@ METRICS: tuple[Metric, ...] = (
         "relay_account_daily_quota_used_usd",
         USD,
         "USD of the account's daily quota that are used",
-        "dailyUsage",
+        "quota_used",
     ),
     _account(
         "relay_account_five_hour_utilization_percent",
@@ -689,6 +848,35 @@ METRICS: tuple[Metric, ...] = (
         SECONDS,
         "Seconds until the account's 7-day limit resets",
         "seven_day_reset_s",
+    ),
+    _account(
+        "relay_account_seven_day_opus_utilization_percent",
+        PERCENT,
+        "How much of the account's 7-day limit of one family of models is used, 0 to 100",
+        "seven_day_opus_percent",
+        fresh=_OF_PROVIDER,
+    ),
+    _account(
+        "relay_account_seven_day_opus_reset_seconds_remaining",
+        SECONDS,
+        "Seconds until the account's 7-day limit of one family of models resets",
+        "seven_day_opus_reset_s",
+    ),
+    Metric(
+        "relay_account_model_rate_limited",
+        Scope.ACCOUNT_FAMILY,
+        FLAG,
+        "Whether the provider limits the account's rate for a family of models",
+        "rate_limited",
+        _ACCOUNTS,
+    ),
+    Metric(
+        "relay_account_model_rate_limit_seconds_remaining",
+        Scope.ACCOUNT_FAMILY,
+        SECONDS,
+        "Seconds until that limit ends, 0 where there is none",
+        "rate_limit_s",
+        _ACCOUNTS,
     ),
     _day(
         Scope.DAY_KEY,

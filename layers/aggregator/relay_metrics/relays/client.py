@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -53,6 +54,7 @@ class RelayClient:
         scheduled_s: the instant that the run was scheduled for, epoch seconds.
         shard: the part of the keys that this run is for.
         checking: whether this is a check, which tells nobody what it is answered.
+        clock: seconds, of which the first is the run's instant.
     """
 
     def __init__(  # noqa: PLR0913 - what a run is made of, handed over once
@@ -70,6 +72,7 @@ class RelayClient:
         scheduled_s: float,
         shard: Shard = Shard(),
         checking: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.relay = relay
         self.environment = environment
@@ -77,6 +80,7 @@ class RelayClient:
         self.scheduled_s = scheduled_s
         self.shard = shard
         self.checking = checking
+        self._clock, self._began_s = clock, clock()
         self._client = client
         self._pool = pool
         self._limiter = limiter
@@ -91,6 +95,15 @@ class RelayClient:
     def seconds_left(self) -> float:
         """The seconds until its requests end."""
         return self._deadline.left
+
+    @property
+    def elapsed_s(self) -> int:
+        """Whole seconds since the run's instant.
+
+        A relay counts what remains of a limit when it answers: at the instant that the figure is
+        stamped with it was so much more.
+        """
+        return int(self._clock() - self._began_s)
 
     # -- one request
 

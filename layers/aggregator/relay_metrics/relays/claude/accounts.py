@@ -6,7 +6,7 @@ Booleans and numbers are text in some of them, and what a platform does not have
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from relay_metrics import catalogue
 from relay_metrics.relays.values import dig, figures, flag, instant_ms, number, text
@@ -14,78 +14,198 @@ from relay_metrics.snapshot import Number, Reading, Scope
 
 PLATFORMS = (
     *("claude", "claude-console", "openai", "openai-responses"),
-    *("gemini", "bedrock", "azure-openai", "droid", "ccr"),
+    *("gemini", "gemini-api", "bedrock", "azure-openai", "droid", "ccr"),
 )
+
+SCANNED = frozenset(("openai-responses", "gemini-api", "droid"))
+"""The platforms of whose accounts a list scans the database: once, and once more an account that
+had no request yet on this day."""
 
 UTILIZATION_WORTH_MS = 30 * 60_000
 """A tenth of the shorter limit's time. The relay asks the provider only when its own page does."""
 
 _DAILY = tuple(row for row in catalogue.rows(Scope.ACCOUNT) if row.field.startswith("usage.daily."))
-_QUOTA = tuple(row for row in catalogue.rows(Scope.ACCOUNT) if row.field.startswith("daily"))
+_TOTALS = tuple(
+    row for row in catalogue.rows(Scope.ACCOUNT) if row.field.startswith("usage.total.")
+)
+_QUOTA = tuple(row for row in catalogue.rows(Scope.ACCOUNT) if row.field == "dailyQuota")
 _CODEX_WINDOWS: Mapping[Number, str] = {300: "five_hour", 10_080: "seven_day"}
+_REFUSED = ("blocked", "unauthorized")
+
+
+class Account(NamedTuple):
+    """An account in its platform's list.
+
+    Attributes:
+        state: one of `catalogue.ACCOUNT_STATES`; None where the row does not tell.
+        families: its limits of families of models.
+    """
+
+    id: str
+    reading: Reading
+    state: str | None
+    families: tuple[Reading, ...] = ()
+
+    def out_for(self, seconds: Number | None, *, out: bool) -> Account:
+        """The same by what the relay knows of accounts that are out of service.
+
+        Args:
+            seconds: until it is used again; None where that is not told.
+        """
+        fields = dict(self.reading.fields)
+        if seconds is not None:
+            fields["unavailable_s"] = seconds
+        if not out:
+            return self._replace(reading=self.reading._replace(fields=fields))
+        if "up" in fields:
+            fields["up"] = 0
+        state = self.state if self.state == "abnormal" else "unavailable"
+        return self._replace(reading=self.reading._replace(fields=fields), state=state)
 
 
 def account(
-    platform: str, row: object, time_ms: int, left_out: Callable[[str], None]
-) -> Reading | None:
+    platform: str,
+    row: object,
+    time_ms: int,
+    left_out: Callable[[str], None],
+    elapsed_s: int = 0,
+) -> Account | None:
     """What a row of a platform's list says of an account; None where it names none.
 
     Args:
         time_ms: the run's instant, epoch milliseconds.
         left_out: is told the type of each value that cannot be had.
+        elapsed_s: how long after the run's instant the relay answered.
     """
     account_id = text(row.get("id")) if isinstance(row, dict) else ""
     if not isinstance(row, dict) or not account_id:
         left_out("invalid_row")
         return None
     fields: dict[str, Number] = {}
-    active = flag(row.get("isActive"))
+    limit = _rate_limit(platform, row, time_ms, elapsed_s)
+    fields.update(limit)
+    active, schedulable = flag(row.get("isActive")), flag(row.get("schedulable"))
+    # a console account that is limited is neither active nor schedulable until that ends
+    only_limited = row.get("status") == "rate_limited" and bool(limit.get("rate_limited"))
+    state = None
     if active is None:
         left_out("missing_field")
     else:
         # what is neither of these two the relay's own dashboard calls abnormal
-        refused = row.get("status") in ("blocked", "unauthorized")
-        fields["up"] = int(active and not refused)
-    schedulable = flag(row.get("schedulable"))
+        works = (active or only_limited) and row.get("status") not in _REFUSED
+        fields["up"] = int(works)
+        state = "normal" if works else "abnormal"
+        if works and not only_limited and schedulable is False:
+            state = "paused"
+        elif works and limit.get("rate_limited"):
+            state = "rate_limited"
     if schedulable is not None:
         fields["schedulable"] = int(schedulable)
-    fields.update(_rate_limit(row, time_ms))
-    fields.update(figures(_DAILY, row, left_out))
+    daily = figures(_DAILY, row, left_out)
+    fields.update(daily)
+    fields.update(_totals(row, left_out))
     if "dailyQuota" in row:
+        # its own dailyUsage is never updated on some platforms, and yesterday's on another
         fields.update(figures(_QUOTA, row, left_out))
-    fields.update(_utilization(row, time_ms))
+        if "usage.daily.cost" in daily:
+            fields["quota_used"] = daily["usage.daily.cost"]
+    fields.update(_more(row))
+    fields.update(_utilization(row, time_ms, elapsed_s))
     attributes = {
         "platform": platform,
         "relay.account.id": account_id,
         "relay.account.name": text(row.get("name")),
     }
-    return Reading(Scope.ACCOUNT, fields, attributes)
+    reading = Reading(Scope.ACCOUNT, fields, attributes, start_ms=instant_ms(row.get("createdAt")))
+    families = _families(row, attributes, time_ms, elapsed_s)
+    return Account(account_id, reading, state, tuple(families))
 
 
-def _rate_limit(row: Mapping[str, Any], time_ms: int) -> dict[str, Number]:
+def idle(row: object) -> bool:
+    """Whether an account had no request yet on this day."""
+    return number(dig(row, "usage.daily.requests")) == 0
+
+
+def _totals(row: Mapping[str, Any], left_out: Callable[[str], None]) -> dict[str, Number]:
+    """Its running totals; none where all are 0 and it was used: a fault of the relay's database."""
+    if not isinstance(dig(row, "usage.total"), dict):
+        return {}
+    totals = figures(_TOTALS, row, left_out)
+    if not any(totals.values()) and text(row.get("lastUsedAt")):
+        left_out("zero_of_used")
+        return {}
+    return totals
+
+
+def _more(row: Mapping[str, Any]) -> dict[str, Number]:
+    """What only some platforms have."""
+    fields: dict[str, Number] = {}
+    overloaded = flag(dig(row, "overloadStatus.isOverloaded"))
+    if overloaded is not None:
+        fields["overloaded"] = int(overloaded)
+    most, tasks = number(row.get("maxConcurrentTasks")), number(row.get("activeTaskCount"))
+    if most is not None:
+        fields["maxConcurrentTasks"] = most
+        if tasks is not None and most > 0:  # without a limit they are not counted
+            fields["active_tasks"] = tasks
+    subscription = instant_ms(row.get("subscriptionExpiresAt")) or instant_ms(row.get("expiresAt"))
+    token = instant_ms(row.get("tokenExpiresAt"))
+    if subscription is not None:
+        fields["subscription_expires_s"] = subscription / 1000
+    if token is not None:
+        fields["token_expires_s"] = token / 1000
+    return fields
+
+
+def _families(
+    row: Mapping[str, Any], attributes: Mapping[str, str], time_ms: int, elapsed_s: int
+) -> Iterable[Reading]:
+    limits = row.get("modelRateLimitStatus")
+    for family, state in limits.items() if isinstance(limits, dict) else ():
+        limited = flag(dig(state, "isRateLimited"))
+        if limited is not None:
+            fields = {"rate_limited": int(limited), **_seconds(limited, state, time_ms, elapsed_s)}
+            named = {**attributes, "model.family": text(family)}
+            yield Reading(Scope.ACCOUNT_FAMILY, fields, named)
+
+
+def _rate_limit(
+    platform: str, row: Mapping[str, Any], time_ms: int, elapsed_s: int
+) -> dict[str, Number]:
     """Whether the account is limited, and for how long: of most platforms in whole minutes."""
     for name in ("rateLimitStatus", "rateLimitInfo"):
         if name in row:
             state = row[name]
             break
     else:
-        return {}
+        if platform != "azure-openai":
+            return {}
+        state = None  # it has one only while it is limited
     if isinstance(state, str):
         limited = {"limited": True, "normal": False, "": False}.get(state)
     else:
         limited = False if state is None else flag(dig(state, "isRateLimited"))
     if limited is None:
         return {}
+    return {"rate_limited": int(limited), **_seconds(limited, state, time_ms, elapsed_s)}
+
+
+def _seconds(limited: bool, state: object, time_ms: int, elapsed_s: int) -> dict[str, Number]:
+    """How long a limit goes on from the run's instant."""
     if not limited:
-        return {"rate_limited": 0, "rate_limit_s": 0}
-    ends_ms = instant_ms(dig(state, "rateLimitResetAt"))
-    if ends_ms is not None:
-        return {"rate_limited": 1, "rate_limit_s": max(0, (ends_ms - time_ms) / 1000)}
-    minutes = number(dig(state, "minutesRemaining"))
-    return {"rate_limited": 1} | ({} if minutes is None else {"rate_limit_s": minutes * 60})
+        return {"rate_limit_s": 0}
+    for name in ("rateLimitResetAt", "rateLimitExpireAt", "resetAt"):
+        ends_ms = instant_ms(dig(state, name))
+        if ends_ms is not None:
+            return {"rate_limit_s": max(0, (ends_ms - time_ms) / 1000)}
+    for name, unit_s in (("remainingTimeMs", 0.001), ("minutesRemaining", 60)):
+        left = number(dig(state, name))
+        if left is not None:
+            return {"rate_limit_s": left * unit_s + elapsed_s}
+    return {}
 
 
-def _utilization(row: Mapping[str, Any], time_ms: int) -> dict[str, Number]:
+def _utilization(row: Mapping[str, Any], time_ms: int, elapsed_s: int) -> dict[str, Number]:
     """How much of the 5-hour and the 7-day limit is used, and when each resets."""
     usage = row.get("claudeUsage", row.get("codexUsage"))
     if not isinstance(usage, dict):
@@ -100,12 +220,13 @@ def _utilization(row: Mapping[str, Any], time_ms: int) -> dict[str, Number]:
         if percent is not None and fresh and seconds != 0:
             fields[f"{limit}_percent"] = percent
         if seconds is not None and (fresh or seconds > 0):
-            fields[f"{limit}_reset_s"] = seconds
+            fields[f"{limit}_reset_s"] = seconds + (elapsed_s if seconds > 0 else 0)
     return fields
 
 
 def _windows(usage: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    named = {"five_hour": usage.get("fiveHour"), "seven_day": usage.get("sevenDay")}
+    named: dict[str, Any] = {"five_hour": usage.get("fiveHour"), "seven_day": usage.get("sevenDay")}
+    named["seven_day_opus"] = usage.get("sevenDayOpus")
     for name in ("primary", "secondary"):
         window = usage.get(name)
         limit = _CODEX_WINDOWS.get(number(dig(window, "windowMinutes")) or 0)

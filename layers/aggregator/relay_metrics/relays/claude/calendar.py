@@ -26,7 +26,7 @@ class Calendar(NamedTuple):
     @property
     def next_day_s(self) -> float:
         """When the next day begins, epoch seconds."""
-        return (self._day + 1) * DAY_S - self.offset_s
+        return (self.day + 1) * DAY_S - self.offset_s
 
     def next_week_s(self, day: int, hour: int) -> float:
         """When the next week begins of a key, epoch seconds.
@@ -35,12 +35,13 @@ class Calendar(NamedTuple):
             day: on which it begins, 1 for Monday to 7 for Sunday.
             hour: at which it begins, 0 to 23.
         """
-        today = (self._day + 3) % 7 + 1  # 1970 began on a Thursday
-        begins = (self._day + (day - today) % 7) * DAY_S + hour * 3600
+        today = (self.day + 3) % 7 + 1  # 1970 began on a Thursday
+        begins = (self.day + (day - today) % 7) * DAY_S + hour * 3600
         if begins <= self.now_s + self.offset_s:
             begins += 7 * DAY_S
         return begins - self.offset_s
 
     @property
-    def _day(self) -> int:
+    def day(self) -> int:
+        """The relay's day, counted from 1970."""
         return int((self.now_s + self.offset_s) // DAY_S)

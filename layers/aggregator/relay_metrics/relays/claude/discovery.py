@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from relay_metrics import catalogue
 from relay_metrics.relays.claude.admin import Administrator
-from relay_metrics.relays.claude.record import TOTALS, Described, Listed, Usage
-from relay_metrics.relays.claude.stats import counter, described
+from relay_metrics.relays.claude.keys import Identity
+from relay_metrics.relays.claude.record import TOTALS, Described, Listed, Models, Usage
+from relay_metrics.relays.claude.stats import counter, described, models
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.values import dig, figures, flag, instant_ms, number, text
 from relay_metrics.snapshot import Scope
 
 KEYS = "admin/api-keys"
 USAGE = "admin/usage-stats"
+MODELS = "admin/api-keys/model-stats"
 PAGE_SIZE = 100
 """The largest that the relay takes; it takes any other number for 20."""
 MAX_PAGES = 10_000
 """A million keys: an answer that tells of more is not believed."""
 
-_LIMITS = catalogue.told_by(Scope.KEY, KEYS)
+_LIMITS = tuple(
+    row for row in catalogue.told_by(Scope.KEY, KEYS) if row.field.startswith("limits.")
+)
 
 
 class Page(NamedTuple):
@@ -109,3 +114,33 @@ def _state(key: Described, item: Mapping[str, Any], time_ms: int) -> str:
     if item.get("expirationMode") == "activation" and flag(item.get("isActivated")) is not True:
         return "waiting"
     return "active"
+
+
+def models_of_today(
+    client: RelayClient, administrator: Administrator, key: Identity
+) -> Models | None:
+    """The use that a key made of each model on this day. No scan where there was any.
+
+    Returns:
+        None where an older relay has no such endpoint.
+
+    Raises:
+        RelayError: the relay gives no answer.
+    """
+    path = f"/{KEYS}/{quote(key.id, safe='')}/model-stats?period=daily"
+    answer = administrator.ask_if_there(path, endpoint=MODELS)
+    if answer is None:
+        return None
+    rows = answer.get("data")
+    if not isinstance(rows, list):
+        raise client.invalid(MODELS, "incomplete", "answered without a list of models")
+    return models(client, MODELS, key, [_with_real_total(row) for row in rows], "daily")
+
+
+def _with_real_total(row: Any) -> Any:
+    """A row whose `costs.total` is the rated one, in the form of user-model-stats."""
+    costs = row.get("costs") if isinstance(row, dict) else None
+    if not isinstance(costs, dict):
+        return row
+    named = {"rated": costs.get("total"), "total": costs.get("real")}
+    return {**row, "costs": {name: cost for name, cost in named.items() if cost is not None}}

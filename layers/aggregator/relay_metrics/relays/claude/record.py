@@ -98,6 +98,7 @@ class Record(NamedTuple):
         absent: whether batch-stats came without it, as it does for a key that may not be read.
         cost: all that it ever cost, by a batch of it alone.
         refused: whether the relay did not answer its user-stats for the key's sake.
+        active: its requests under way; None where they are not counted.
     """
 
     identity: Identity
@@ -110,6 +111,7 @@ class Record(NamedTuple):
     stats: Stats | None = None
     refused: bool = False
     models: Models | None = None
+    active: Number | None = None
 
     # -- what follows from the answers
 
@@ -298,6 +300,10 @@ class Record(NamedTuple):
             fields["day_resets_s"] = calendar.next_day_s
             if expires_ms is not None:
                 fields["expires_s"] = expires_ms / 1000
+            if self.listed is not None and self.listed.last_used_ms is not None:
+                fields["last_used_s"] = self.listed.last_used_ms / 1000
+            if self.active is not None and fields.get("limits.concurrencyLimit", 0) > 0:
+                fields["active"] = self.active
             if week is not None:
                 fields["week_resets_s"] = calendar.next_week_s(*week)
             yield Reading(Scope.KEY, fields, {}, resource, created_ms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from relay_metrics.errors import RelayError
 from relay_metrics.relays.claude.admin import Sessions
@@ -30,6 +30,14 @@ if TYPE_CHECKING:
     from relay_metrics.relays.claude.day_before import Told
 
 
+class Counted(NamedTuple):
+    """How many accounts a list had on a day of the relay, and how many without a request."""
+
+    day: int
+    accounts: int
+    idle: int
+
+
 @dataclass
 class State:
     """What is kept from one run to the next. Without it a run asks a little more.
@@ -37,6 +45,7 @@ class State:
     Attributes:
         utc_offset_hours: of relays' clocks, by base URL.
         days_told: the day before that was told last, by base URL and shard.
+        lists: what was counted in lists of accounts that scan, by base URL and platform.
     """
 
     key_ids: KeyIds = field(default_factory=KeyIds)
@@ -44,6 +53,7 @@ class State:
     keys: Memory = field(default_factory=Memory)
     utc_offset_hours: dict[str, float] = field(default_factory=dict)
     days_told: dict[tuple[str, int, int], Told] = field(default_factory=dict)
+    lists: dict[tuple[str, str], Counted] = field(default_factory=dict)
 
 
 class Records:

@@ -19,6 +19,8 @@ from relay_metrics.snapshot import Number, Scope
 
 USER_STATS, USER_MODELS, BATCH = "user-stats", "user-model-stats", "batch-stats"
 
+WINDOW_LEFT = "limits.windowRemainingSeconds"
+
 BATCH_SIZE = 30
 """The relay refuses more ids in one batch."""
 
@@ -46,6 +48,8 @@ def user_stats(client: RelayClient, key_ids: KeyIds, key: Identity) -> Stats:
         if not isinstance(dig(data, path), dict):
             raise client.invalid(USER_STATS, "incomplete", f"answered without {path}")
     told = figures(STATS, data, counter(client, USER_STATS))
+    if told.get(WINDOW_LEFT, 0) > 0:
+        told[WINDOW_LEFT] += client.elapsed_s
     return Stats(key, described(data, data["limits"]), told)
 
 

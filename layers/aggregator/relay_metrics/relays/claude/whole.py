@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from relay_metrics import catalogue
+from relay_metrics.catalogue import ACCOUNT_STATES
 from relay_metrics.relays import Fetched
 from relay_metrics.relays.claude import at_large, discovery
-from relay_metrics.relays.claude.accounts import PLATFORMS
+from relay_metrics.relays.claude.accounts import PLATFORMS, SCANNED, Account
+from relay_metrics.relays.claude.calendar import Calendar
 from relay_metrics.relays.claude.day_before import DayBefore
 from relay_metrics.relays.claude.keys import Identity, in_shard
-from relay_metrics.relays.claude.record import Listed, Record, Usage, most_used
-from relay_metrics.relays.claude.records import Records, State
+from relay_metrics.relays.claude.record import Listed, Models, Record, Usage, most_used
+from relay_metrics.relays.claude.records import Counted, Records, State
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.phases import Phase, Request
 from relay_metrics.relays.rotation import in_turn
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
     from relay_metrics.relays.claude.admin import Administrator
 
 Round = Iterable[Request[Any]]
+
+MODELS_OF_TODAY = 100
+"""Keys a run whose model rows of this day are asked for: each takes the relay some 30 ms."""
+
+EMPTY_LIST_MINUTES = 15
+"""How often a list of accounts that scans is asked for again after it was empty."""
 
 
 class Whole:
@@ -56,8 +64,11 @@ class Whole:
         self._pages: dict[int, discovery.Page] = {}
         self._usage: Mapping[str, Usage] | None = None
         self._dashboard: at_large.Dashboard | None = None
-        self._of_relay: dict[str, Mapping[str, Number] | None] = {}
-        self._accounts: dict[str, list[Reading] | None] = {}
+        self._concurrency: at_large.Concurrency | None = None
+        self._of_relay: dict[str, list[Reading] | None] = {}
+        self._unavailable: Mapping[str, Number] | None = None
+        self._accounts: dict[str, at_large.Accounts] = {}
+        self._without_models_of_today = False
         self._keys_left_out = 0
         self._day_before: DayBefore | None = None
 
@@ -119,11 +130,27 @@ class Whole:
 
     def concurrency(self) -> Iterator[Round]:
         """Requests under way and waiting."""
-        yield [self._relays_own(at_large.CONCURRENCY, at_large.concurrency)]
+
+        def take(told: at_large.Concurrency | None) -> None:
+            self._concurrency = told
+
+        yield [self._ask(at_large.CONCURRENCY, at_large.concurrency, take)]
 
     def health(self) -> Iterator[Round]:
-        """How long the relay has been up."""
+        """The relay's release, how long it has been up, and its Redis."""
         yield [self._relays_own(at_large.HEALTH, lambda client, _: at_large.health(client))]
+
+    def model_costs(self) -> Iterator[Round]:
+        """What all keys used of each model."""
+        yield [self._relays_own(at_large.COSTS, at_large.model_costs)]
+
+    def unavailable(self) -> Iterator[Round]:
+        """The accounts that are out of service."""
+
+        def take(told: Mapping[str, Number] | None) -> None:
+            self._unavailable = told
+
+        yield [self._ask(at_large.UNAVAILABLE, at_large.unavailable, take)]
 
     # -- what goes by the answers before
 
@@ -147,9 +174,57 @@ class Whole:
             yield [self._page(number) for number in range(2, self._pages[1].pages + 1)]
 
     def accounts(self) -> Iterator[Round]:
-        """Each account of each platform but those that the dashboard calls empty."""
+        """Each account of each platform but those that the dashboard calls empty.
+
+        A list that scans is asked for where scans are left for it: one, and one more an account
+        without a request on this day, as the dashboard and an earlier run tell.
+        """
         empty = self._dashboard.empty if self._dashboard else frozenset()
-        yield [self._list(platform) for platform in PLATFORMS if platform not in empty]
+        requests = []
+        for platform in PLATFORMS:
+            scans = self._scans_of(platform)
+            if platform in empty or scans is None or scans > self.scans:
+                continue
+            self.scans -= scans
+            requests.append(self._list(platform, scans))
+        yield requests
+
+    def _scans_of(self, platform: str) -> int | None:
+        """What a list of accounts scans at the most; None where it is not this run's turn."""
+        if platform not in SCANNED:
+            return 0
+        counted = self._kept.lists.get((self._client.relay.base_url, platform))
+        if counted is None:
+            states = self._dashboard.states.get(platform, {}) if self._dashboard else {}
+            return 1 + int(states.get("total", 0))
+        if not counted.accounts and self._client.scheduled_s // 60 % EMPTY_LIST_MINUTES:
+            return None
+        today = counted.day == self._calendar.day
+        return 1 + (counted.idle if today else counted.accounts)
+
+    def _list(self, platform: str, scans: int) -> Request[Any]:
+        def take(listed: at_large.Accounts | None) -> None:
+            if listed is None:
+                return
+            self._accounts[platform] = listed
+            if scans:
+                self.scans = max(0, self.scans + scans - 1 - listed.idle)
+                self._kept.lists[self._client.relay.base_url, platform] = Counted(
+                    self._calendar.day, len(listed.accounts), listed.idle
+                )
+
+        return self._ask(
+            f"admin/{platform}-accounts",
+            lambda client, administrator: at_large.accounts(client, administrator, platform),
+            take,
+        )
+
+    @property
+    def _calendar(self) -> Calendar:
+        offset = self._kept.utc_offset_hours.get(
+            self._client.relay.base_url, self._client.environment.utc_offset_hours
+        )
+        return Calendar.at(self._client.time_ms, offset)
 
     def usage(self) -> Iterator[Round]:
         """Batches of all keys, and user-stats where it is known to be wanted and not to scan."""
@@ -222,6 +297,33 @@ class Whole:
                 # without a scan too, the relay is up or it is not
                 yield [self._relays_own(at_large.HEALTH, lambda one, _: at_large.health(one))]
 
+    def models_of_today(self) -> Iterator[Round]:
+        """The day's model rows, which scan nothing: of as many keys as the relay can bear."""
+        if self._client.environment.period != "daily":
+            return
+        records = self._records
+        ids = [
+            key_id
+            for key_id in sorted(records.of)
+            # of a day without use it would scan
+            if self._wants_models(key_id)
+            and records.of[key_id].fields.get("dailyUsage.requests", 0) > 0
+        ]
+
+        def request(key_id: str) -> Request[Any]:
+            def take(models: Models | None) -> None:
+                self._without_models_of_today |= models is None
+                records.learn(key_id, models=models)
+
+            key = records.of[key_id].identity
+            return self._ask(
+                discovery.MODELS,
+                lambda client, administrator: discovery.models_of_today(client, administrator, key),
+                take,
+            )
+
+        yield map(request, in_turn(ids, MODELS_OF_TODAY, self._client.scheduled_s))
+
     def turn(self) -> Iterator[Round]:
         """What scans in turn: model rows, and user-stats of keys that never cost anything."""
         records = self._records
@@ -229,7 +331,11 @@ class Whole:
             (key_id, models)
             for key_id in sorted(records.of)
             for models in (False, True)
-            if (self._wants_models(key_id) if models else self._wants_free_stats(key_id))
+            if (
+                self._models_scan and self._wants_models(key_id)
+                if models
+                else self._wants_free_stats(key_id)
+            )
         ]
         turn = in_turn(scanning, self.scans, self._client.scheduled_s)
         yield [
@@ -259,13 +365,6 @@ class Whole:
         self, endpoint: str, ask: Callable[[RelayClient, Administrator], Any]
     ) -> Request[Any]:
         return self._ask(endpoint, ask, lambda told: self._of_relay.__setitem__(endpoint, told))
-
-    def _list(self, platform: str) -> Request[Any]:
-        return self._ask(
-            f"admin/{platform}-accounts",
-            lambda client, administrator: at_large.accounts(client, administrator, platform),
-            lambda accounts: self._accounts.__setitem__(platform, accounts),
-        )
 
     # -- keys
 
@@ -326,6 +425,13 @@ class Whole:
         record = self._records.of[key_id]
         return record.delivered_whole and record.used_in(self._client.environment.period)
 
+    @property
+    def _models_scan(self) -> bool:
+        """Whether model rows are to be had by a scan alone."""
+        if self._administrator is None or self._client.environment.period != "daily":
+            return True
+        return self._without_models_of_today
+
     def _take_scanned(self, asked: Iterable[str]) -> None:
         """Take what user-stats scanned, or may have scanned, off what is left."""
         scanned = sum(self._records.of[key_id].may_scan for key_id in asked)
@@ -341,6 +447,9 @@ class Whole:
 
     def _fetched(self) -> Fetched:
         records = self._records
+        if self._concurrency is not None:
+            for key_id in records.of:
+                records.learn(key_id, active=self._concurrency.active.get(key_id, 0))
         administrator = self._administrator
         accepted = records.accepted or at_large.HEALTH in self._of_relay
         day_before = self._day_before
@@ -354,6 +463,37 @@ class Whole:
             keys_left_out=self._keys_left_out,
             models_left_out=records.models_left_out,
         )
+
+    def _plausible(self, figures: Mapping[str, Number]) -> Mapping[str, Number]:
+        """What the dashboard says that all keys used; nothing where that is 0 and one was used."""
+        if any(figures.values()) or not any(one.used for one in self._records.of.values()):
+            return figures
+        self._client.left_out(at_large.DASHBOARD, "zero_of_used")
+        return {}
+
+    def _in_service(self, account: Account) -> Account:
+        """An account by what is known of those that are out of service."""
+        if self._unavailable is None:
+            return account
+        seconds = self._unavailable.get(account.id, 0)
+        return account.out_for(seconds, out=seconds > 0)
+
+    def _accounts_by_state(self, accounts: Mapping[str, Sequence[Account]]) -> Iterator[Reading]:
+        """How many accounts there are: by their rows, and where those did not come the dashboard.
+
+        The dashboard does not know which are out of service, and calls a console account that is
+        limited abnormal.
+        """
+        told = dict(self._dashboard.states) if self._dashboard else {}
+        for platform, listed in accounts.items():
+            if self._accounts[platform].whole and (listed or platform in told):
+                counted = Counter(one.state for one in listed)
+                told[platform] = {state: counted[state] for state in ACCOUNT_STATES.values()}
+        for platform, states in told.items():
+            for state in ACCOUNT_STATES.values():
+                if state in states:
+                    attributes = {"platform": platform, "state": state}
+                    yield Reading(Scope.ACCOUNT_STATE, {"accounts": states[state]}, attributes)
 
     @property
     def _unconfirmed(self) -> int:
@@ -372,13 +512,22 @@ class Whole:
         """Of the relay and its accounts, which the first shard tells."""
         if self._administrator is None or not self._client.shard.first:
             return
-        if self._dashboard is not None:
-            yield from self._dashboard.readings()
+        accounts = {
+            platform: [self._in_service(one) for one in self._accounts[platform].accounts]
+            for platform in PLATFORMS
+            if platform in self._accounts
+        }
+        if self._dashboard is not None and (figures := self._plausible(self._dashboard.figures)):
+            yield Reading(Scope.RELAY, figures)
+        yield from self._accounts_by_state(accounts)
+        if self._concurrency is not None:
+            yield Reading(Scope.RELAY, self._concurrency.figures)
         for endpoint in sorted(self._of_relay):
-            if figures := self._of_relay[endpoint]:
-                yield Reading(Scope.RELAY, figures)
-        for platform in PLATFORMS:
-            yield from self._accounts.get(platform) or ()
+            yield from self._of_relay[endpoint] or ()
+        for listed_accounts in accounts.values():
+            for one in listed_accounts:
+                yield one.reading
+                yield from one.families
         listed = self._listed
         if self._whole(listed):
             states = Counter(one.state for one in listed.values())
@@ -409,17 +558,21 @@ STEPS = (
     Step("first page", (), 0, Whole.first_page),
     Step("totals", (), 1, Whole.totals),
     Step("dashboard", (), 3, Whole.dashboard, wanted=Whole.wants_clock),
-    Step("concurrency", (), 1, Whole.concurrency, wanted=Whole.speaks_for_all),
+    Step("concurrency", (), 1, Whole.concurrency),
     Step("health", (), 0, Whole.health, wanted=Whole.speaks_for_all),
     # one scan, and four for a day before or after that had no use
     Step("day before", ("dashboard",), 0, Whole.day_before),
+    Step("model costs", (), 0, Whole.model_costs, wanted=Whole.speaks_for_all),
+    Step("unavailable", (), 0, Whole.unavailable, wanted=Whole.speaks_for_all),
     Step("pages", ("first page",), 0, Whole.pages),
+    # a list of some platforms scans, and once more an idle account
     Step("accounts", ("dashboard",), 0, Whole.accounts, wanted=Whole.speaks_for_all),
     Step("usage", ("pages", "totals"), 0, Whole.usage, of_administrator=False),
     Step("costs", ("usage",), 0, Whole.costs, of_administrator=False),
     # one scan a key that never cost anything
     Step("stats", ("costs", "accounts"), 0, Whole.stats, of_administrator=False),
+    Step("models of today", ("usage",), 0, Whole.models_of_today),
     # one scan each
-    Step("turn", ("stats",), 0, Whole.turn, of_administrator=False),
+    Step("turn", ("stats", "models of today"), 0, Whole.turn, of_administrator=False),
 )
 """A run on one page. What scans first has the first call on `RELAY_SCANS_PER_RUN`."""
