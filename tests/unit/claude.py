@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, repeat
 from types import TracebackType
 from typing import Any, Self
 
@@ -115,8 +116,12 @@ class Asker:
         self._client = Client()
         self._pool = ThreadPoolExecutor(self._environment.concurrency)
 
-    def run(self, shard: str = "1/1") -> Run:
-        """A run at the relay's own instant."""
+    def run(self, shard: str = "1/1", answered_after_s: float = 0) -> Run:
+        """A run at the relay's own instant.
+
+        Args:
+            answered_after_s: how long after it each answer comes, by the collector's clock.
+        """
         relay = self._relay
         relay.calls.clear()
         relay.scans = 0
@@ -133,6 +138,7 @@ class Asker:
             time_ms=round(relay.clock() * 1000),
             scheduled_s=relay.clock(),
             shard=Shard(int(index), int(count)),
+            clock=chain([0.0], repeat(answered_after_s)).__next__,
         )
         fetched = fetch(client, self._kept)
         assert relay.server.errors == []

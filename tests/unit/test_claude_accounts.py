@@ -13,6 +13,7 @@ from local.relay.account_rows import PLATFORMS as SIMULATED
 from local.relay.account_rows import rows
 from local.relay.demo import demo_accounts
 from relay_metrics.relays.claude.accounts import PLATFORMS, account
+from relay_metrics.relays.claude.accounts import Account as Row
 from relay_metrics.snapshot import Number
 from tests.exchanges import RECORDINGS
 from tests.unit.claude import NOW, Clock
@@ -211,6 +212,72 @@ def test_codex_windows_are_told_apart_by_their_length() -> None:
         "seven_day_percent": 12,
         "seven_day_reset_s": 5,
     }
+
+
+def console(**more: Any) -> Row:
+    made = account("claude-console", row(**more), NOW_MS, lambda _: None)
+    assert made is not None
+    return made
+
+
+LIMITED: dict[str, Any] = {
+    "isActive": False,
+    "schedulable": False,
+    "status": "rate_limited",
+    "rateLimitInfo": {"isRateLimited": True, "minutesRemaining": 5},
+}
+"""A console account whose provider answered 429."""
+
+
+@pytest.mark.parametrize(
+    ("more", "up", "state"),
+    [
+        (LIMITED, 1, "rate_limited"),
+        # the limit is over, or the relay took it off for something else
+        ({**LIMITED, "rateLimitInfo": {"isRateLimited": False}}, 0, "abnormal"),
+        ({**LIMITED, "status": "unauthorized"}, 0, "abnormal"),
+        ({**LIMITED, "status": "quota_exceeded"}, 0, "abnormal"),
+        ({"schedulable": False}, 1, "paused"),
+        ({}, 1, "normal"),
+    ],
+)
+def test_a_console_account_that_is_limited_is_not_abnormal(
+    more: dict[str, Any], up: int, state: str
+) -> None:
+    made = console(**more)
+    assert (made.reading.fields["up"], made.state) == (up, state)
+
+
+@pytest.mark.parametrize(
+    ("more", "state"),
+    [({}, "unavailable"), (LIMITED, "unavailable"), ({"isActive": False}, "abnormal")],
+)
+def test_an_account_that_is_out_of_service(more: dict[str, Any], state: str) -> None:
+    made = console(**more)
+    out = made.out_for(580, out=True)
+    assert out.state == state
+    assert out.reading.fields == {**made.reading.fields, "up": 0, "unavailable_s": 580}
+    back = made.out_for(0, out=False)
+    assert back.state == made.state
+    assert back.reading.fields == {**made.reading.fields, "unavailable_s": 0}
+
+
+@pytest.mark.parametrize(
+    ("limit", "seconds"),
+    [
+        ({"minutesRemaining": 5}, 320),
+        ({"remainingTimeMs": 5000}, 25),
+        # the end itself is the same whenever it is told
+        ({"rateLimitExpireAt": iso(NOW + 300), "remainingTimeMs": 280_000}, 300),
+    ],
+)
+def test_seconds_that_remain_hold_at_the_runs_instant(
+    limit: dict[str, Any], seconds: float
+) -> None:
+    limited = row(rateLimitInfo={"isRateLimited": True, **limit})
+    made = account("ccr", limited, NOW_MS, lambda _: None, elapsed_s=20)
+    assert made is not None
+    assert made.reading.fields["rate_limit_s"] == seconds
 
 
 def test_the_demo_relays_accounts() -> None:

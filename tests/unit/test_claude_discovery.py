@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from local.http_server import Fault, Request
-from local.relay import ClaudeRelay, Key, Limits
+from local.relay import Account, ClaudeRelay, Key, Limits
 from local.relay.demo import ADMIN, demo_accounts, demo_keys, many_keys
 from relay_metrics.relays.claude import discovery as claude_discovery
 from relay_metrics.relays.claude.keys import instance_id
 from relay_metrics.relays.claude.record import STATS as STATS_ROWS
+from relay_metrics.relays.claude.stats import WINDOW_LEFT
 from relay_metrics.snapshot import Number, Reading, Scope
 from tests.unit.claude import BATCH, LOGIN, MODELS, NOW, STATS, Asker, Clock, Run, used
 
@@ -275,11 +276,11 @@ def test_discovered_keys_that_were_never_used_are_counted_where_no_scan_is_left(
     with a_relay(*keys) as relay, Asker(relay) as asker:
         relay.missing = {USAGE, BATCH}
         run = asker.run()
-    assert run.scans <= 10
-    # five scans go to the dashboard, the totals and requests under way, and more to accounts
-    asked = run.calls[STATS]
-    assert 1 <= asked <= 5
-    assert run.failures == {("user-stats", "no_scan_left"): 40 - asked}
+    # six of ten go to the totals, which are not there, the dashboard, the requests under way and a
+    # list of accounts
+    assert run.scans == 9
+    assert run.calls[STATS] == 4
+    assert run.failures == {("user-stats", "no_scan_left"): 36}
 
 
 def test_without_any_page_the_totals_tell_which_keys_there_are() -> None:
@@ -400,16 +401,57 @@ def test_four_shards_give_together_what_one_run_gives() -> None:
 
 
 def test_model_rows_come_in_turn_within_the_scans() -> None:
-    """Five of ten scans are taken by the totals, the dashboard and the requests under way."""
+    """Five of ten scans are taken by the totals, the dashboard and the requests under way.
+
+    Now and then one more is, by a list of accounts.
+    """
     with a_relay(*many_keys(60)) as relay, Asker(relay) as asker:
         told: set[str] = set()
-        for _ in range(2 * -(-54 // 5)):
+        for minute in range(2 * -(-54 // 5)):
             run = asker.run()
-            assert 9 <= run.scans <= 10
-            assert 4 <= run.calls[MODELS] <= 5, "a list of accounts is read now and then"
+            assert run.scans == 10
+            # a list of accounts that was empty is asked for each quarter of an hour
+            assert run.calls["/admin/gemini-api-accounts"] == (minute % 15 == 0)
+            assert run.calls[MODELS] == (4 if minute % 15 == 0 else 5)
             told |= {one.resource["relay.key.id"] for one in run.readings(Scope.MODEL)}
             later(relay, 60)
     assert told == {key.id for key in relay.keys if key.models}, "all that were ever used"
+
+
+def test_the_days_model_rows_scan_nothing_and_are_those_that_a_scan_gives() -> None:
+    with a_relay(*many_keys(60)) as relay:
+        with Asker(relay, RELAY_METRICS_PERIOD="daily") as asker:
+            run = asker.run()
+        ids = {"api_ids": [key.id for key in relay.keys]}
+        with Asker(relay, ids, RELAY_METRICS_PERIOD="daily", RELAY_SCANS_PER_RUN="99") as asker:
+            by_scan = asker.run()
+    assert run.calls[MODELS] == 0
+    assert run.scans == 6
+    assert by_scan.calls[MODELS] == 54
+    assert in_order(run.readings(Scope.MODEL)) == in_order(by_scan.readings(Scope.MODEL)) != []
+
+
+def test_the_days_model_rows_come_by_scans_where_a_relay_has_no_other_way() -> None:
+    with a_relay(*many_keys(60)) as relay:
+        relay.missing = {f"{KEYS}/{key.id}/model-stats" for key in relay.keys}
+        with Asker(relay, RELAY_METRICS_PERIOD="daily") as asker:
+            run = asker.run()
+    assert (run.scans, run.calls[MODELS], run.failures) == (10, 4, {})
+
+
+def test_what_remains_is_told_as_of_the_runs_instant() -> None:
+    account = Account("claude", "out", created_at=NOW, unavailable_until=NOW + 580)
+    with a_relay(accounts=[account]) as relay, Asker(relay) as asker:
+        at_once, late = asker.run(), asker.run(answered_after_s=7.9)
+    (one,) = at_once.readings(Scope.ACCOUNT)
+    (other,) = late.readings(Scope.ACCOUNT)
+    assert (one.fields["up"], one.fields["unavailable_s"]) == (0, 580)
+    assert other.fields["unavailable_s"] == 587, "whole seconds later it is 580"
+    windows = at_once.figures(WINDOW_LEFT)
+    assert any(windows.values())
+    assert late.figures(WINDOW_LEFT) == {
+        name: left + 7 if left > 0 else left for name, left in windows.items()
+    }
 
 
 @pytest.mark.parametrize("budget", range(13))

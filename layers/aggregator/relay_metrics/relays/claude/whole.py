@@ -204,7 +204,8 @@ class Whole:
 
     def _list(self, platform: str, scans: int) -> Request[Any]:
         def take(listed: at_large.Accounts | None) -> None:
-            if listed is None:
+            if listed is None:  # an older relay has no such list
+                self.scans += scans
                 return
             self._accounts[platform] = listed
             if scans:
