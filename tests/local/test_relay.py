@@ -491,7 +491,7 @@ def test_accounts_say_their_state_in_their_platforms_words(bare: Client, clock: 
         "minutesRemaining": 2,
         "rateLimitResetAt": "2026-11-21T12:01:30.000Z",
     }
-    assert rows["ccr"]["rateLimitInfo"]["minutesSinceRateLimit"] == 1
+    assert rows["ccr"]["rateLimitInfo"]["remainingTimeMs"] == 90_000
     assert rows["gemini"]["isActive"] == "true"
     assert rows["openai-responses"]["dailyQuota"] == "20"
     assert rows["openai-responses"]["dailyUsage"] == "1.000001"
