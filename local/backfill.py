@@ -41,7 +41,8 @@ examples:
     GREPTIME_USERNAME=… GREPTIME_PASSWORD=… FROM=2026-10-01
 
 It can be stopped and begun again at any time: what is told twice changes nothing. The exit code
-is 0 where all was told, else 1.
+is 0 where all was told, 1 where something is left, 2 where it could not be run at all, and 130
+where it was stopped by Ctrl-C.
 """
 MINUTE_S: Final = 60.0
 WALKING: Final = ("claude-relay",)

@@ -19,7 +19,8 @@ examples:
     OTEL_EXPORT_URL=https://greptimedb.example.com GREPTIME_USERNAME=… GREPTIME_PASSWORD=…
 
 What is not given is simulated on this machine. `make demo ARGS=--help` lists the variables.
-Nothing is written anywhere. The exit code is 0 where all is well, else 1.
+Nothing is written anywhere. The exit code is 0 where all is well, 1 where something is not, 2 where
+the check could not be run at all.
 """
 
 

@@ -20,7 +20,8 @@ HEAD: Final = """\
 *Written by `make docs` after `layers/aggregator/relay_metrics/catalogue.py`: change that.*
 
 Every metric that relay-metrics defines. GreptimeDB's table has the metric's name, `greptime_value`
-(a float), `greptime_timestamp` (the run's instant, in milliseconds) and the labels below as
+(a float), `greptime_timestamp` (the time of the run, in milliseconds; both are
+[default names](greptimedb.md#what-the-columns-are-called)) and the labels below as
 columns; a `.` in a label's name is a `_` there and in PromQL. The metrics of a Prometheus endpoint
 keep the endpoint's own names: see [prometheus.md](prometheus.md). Questions that take more than
 one metric are in [queries.md](queries.md).

@@ -52,6 +52,12 @@ def test_what_is_wrong_comes_with_what_to_do_and_without_the_credential() -> Non
     assert "very-secret" not in said
 
 
+def test_what_cannot_be_run_at_all_has_a_status_of_its_own() -> None:
+    status, said = check(RELAY_BASE_URL="http://127.0.0.1:9", RELAY_HEADERS="no JSON")
+    assert status == 2
+    assert said == "make check: RELAY_HEADERS must be a JSON object of header names to text\n"
+
+
 def test_a_missing_credential_is_named() -> None:
     status, said = check(RELAY_BASE_URL="http://127.0.0.1:9")
     assert status == 1

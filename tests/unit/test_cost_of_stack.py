@@ -15,7 +15,7 @@ from relay_metrics.settings import environment
 from scripts import cost
 from scripts.cost import PRICES, Item
 from scripts.cost_measurement import LAMBDAS_LINES, WARM_RUNS, Measured, Push, log_bytes
-from tests.template.deployed import deployed, of_type, source
+from tests.template.deployed import ROOT, deployed, of_type, source
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:operators"
 MEASURED = Measured.recorded()
@@ -36,6 +36,12 @@ def test_the_default_stack_stays_under_one_dollar_a_month() -> None:
 
 def test_the_alarms_stay_under_two_more() -> None:
     assert cost.usd(cost.alarms()) < 2
+
+
+def test_the_readme_says_the_bill_with_all_alarms() -> None:
+    together = cost.usd(cost.stack(ONE_KEY)) + cost.usd(cost.alarms())
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert f"[less than a dollar a month](docs/cost.md) ({together:.2f} with all alarms)" in readme
 
 
 def test_the_template_has_what_is_counted() -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
+from botocore import xform_name
 from samtranslator.yaml_helper import yaml_parse
 
 from local.stack import CREDENTIALS, PASSED_ON
@@ -28,9 +31,21 @@ TEMPLATE = source()
 OF_THE_STACK = {"SECRET_ID", "SPOOL_QUEUE_URL"}
 """Variables whose value the stack itself gives."""
 
-PROGRAMS = {"make", "sam", "aws", "cat", "rm", "git"}
+PROGRAMS = {
+    *("make", "sam", "aws", "cat", "rm", "git", "jq", "base64", "gunzip", "uname", "sed"),
+    *("output", "arn"),  # functions of the shell that docs/failures.md makes
+    ".venv/bin/pytest",
+}
 MADE = {"secret.json", "dist/template.yaml"}
 """By the reader, or by a command before."""
+OF_BACKFILL = {"STACK", "FROM", "TO", "RELAYS", "MODELS", "SCANS", "DRY_RUN"}
+"""Variables of `make backfill`."""
+OF_MAKE = {"ARGS", "BUCKET", "PREFIX", "VICTORIAMETRICS", "CHROMIUM", *OF_BACKFILL}
+
+AWS_OPTIONS = {"region", "query", "output", "cli-binary-format", "cli-read-timeout"}
+"""Options that every command of the AWS CLI has."""
+AWS_OWN = {("s3", "cp"), ("logs", "tail")}
+"""Commands that the AWS CLI makes of several operations, or under another name."""
 
 
 def section(text: str, heading: str) -> str:
@@ -133,6 +148,40 @@ def test_every_example_of_a_secret_is_one(text: str) -> None:
     assert read.warnings == ()
 
 
+def test_the_hint_for_greptimedb_is_a_header_that_is_taken() -> None:
+    [text] = blocks((ROOT / "docs" / "greptimedb.md").read_text("utf-8"), "json")
+    assert environment({"OTEL_EXPORT_HEADERS": text})
+
+
+def test_the_changelog_says_how_many_parameters_there_were_and_are() -> None:
+    before = yaml_parse((ROOT / "tests/e2e/releases/1.0.0.yaml").read_text("utf-8"))["Parameters"]
+    said = (
+        f"**{len(TEMPLATE['Parameters'])} parameters of the template in place of {len(before)}.**"
+    )
+    assert said in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ("operations.md", "{alarm} of its {CollectorFunction} seconds"),
+        ("backfill.md", "the collector's code and {BackfillFunction} s"),
+        ("relays.md", "under ten seconds. It has {CollectorFunction}."),
+        ("cost.md", "{memory} MB"),
+    ],
+)
+def test_a_document_says_the_numbers_of_the_template(document: str, says: str) -> None:
+    resources = TEMPLATE["Resources"]
+    numbers = {
+        name: resource["Properties"]["Timeout"]
+        for name, resource in resources.items()
+        if "Timeout" in resource.get("Properties", {})
+    }
+    numbers["alarm"] = resources["CollectorSlowAlarm"]["Properties"]["Threshold"] // 1000
+    numbers["memory"] = TEMPLATE["Parameters"]["MemorySize"]["Default"]
+    assert says.format(**numbers) in (ROOT / "docs" / document).read_text("utf-8")
+
+
 def test_every_event_is_there_with_its_file() -> None:
     rows = table(section(CONFIGURATION, "## Events"), "event")
     files = [ROOT / row[1] for row in rows]
@@ -155,14 +204,52 @@ def targets() -> set[str]:
     return set(re.findall(r"(?m)^([a-z][a-z0-9-]*):", (ROOT / "Makefile").read_text("utf-8")))
 
 
-def commands() -> Iterator[Any]:
-    """Every command of the documents' shell blocks, as its words."""
+def scripts() -> Iterator[tuple[str, str]]:
+    """What the documents tell a shell: in blocks of its own, and in the middle of a sentence."""
     for path in DOCUMENTS:
-        for text in blocks(path.read_text("utf-8"), "sh"):
-            script = re.sub(r"(?s)<<'END'\n.*?\nEND\n", "\n", text.replace("\\\n", " "))
-            for line in script.splitlines():
-                for command in line.split("&&"):
-                    yield pytest.param(shlex.split(command), id=f"{path.name}: {command.strip()}")
+        text = path.read_text("utf-8")
+        for block in blocks(text, "sh"):
+            yield path.name, block
+        for inline in re.findall(r"`((?:make|sam|aws) [^`]+)`", text):
+            yield path.name, inline.replace("\n", " ")
+
+
+def commands_of(script: str) -> Iterator[list[str]]:
+    """The commands of a script, as their words, those in pipes and substitutions too."""
+    script = re.sub(r"(?s)<<'END'\n.*?\nEND\n", "\n", script.replace("\\\n", " "))
+    functions = set(re.findall(r"(?m)^(\w+)\(\) \{", script))
+    script = re.sub(r"(?m)^\w+\(\) \{", "", script)
+    # what stands in $(…) is a word of one command, and a command of its own
+    for inner in re.findall(r"\$\(([^()]*)\)", script):
+        yield from commands_of(inner)
+    script = re.sub(r"\$\([^()]*\)", "…", script)
+    for line in script.splitlines():
+        words = shlex.shlex(line, posix=True, punctuation_chars="|&;")
+        words.whitespace_split = True
+        command: list[str] = []
+        for word in [*words, ";"]:
+            if set(word) <= set("|&;"):
+                if command and command[0] not in {"}", *functions}:
+                    yield command
+                command = []
+            else:
+                command.append(word)
+
+
+def commands() -> Iterator[Any]:
+    """Every command of the documents, as its words."""
+    for name, script in scripts():
+        for command in commands_of(script):
+            yield pytest.param(command, id=f"{name}: {' '.join(command)}")
+
+
+def of_the_outputs() -> Iterator[Any]:
+    """The commands that the stack prints."""
+    for name, output in TEMPLATE["Outputs"].items():
+        value = output["Value"].get("Fn::Sub", "") if isinstance(output["Value"], dict) else ""
+        text = value if isinstance(value, str) else value[0]
+        if name.endswith("Command"):
+            yield pytest.param(shlex.split(text), id=name)
 
 
 def of_the_workflow() -> Iterator[Any]:
@@ -187,20 +274,30 @@ def test_the_workflow_builds_validates_and_deploys_with_a_role_that_it_assumes()
     assert role.keys() == {"role-to-assume", "aws-region"}
 
 
-@pytest.mark.parametrize("words", [*commands(), *of_the_workflow()])
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the commands are for a shell")
+def test_a_shell_can_read_every_block() -> None:
+    script = "\n".join(script for _, script in scripts())
+    read = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
+    assert read.stderr == ""
+
+
+@pytest.mark.parametrize("words", [*commands(), *of_the_workflow(), *of_the_outputs()])
 def test_a_command_names_only_what_exists(words: list[str]) -> None:
     set_before = [word for word in words if re.match(r"[A-Z_]+=", word)]
+    if len(set_before) == len(words):
+        return  # a variable of the shell
     program, *arguments = [word for word in words if word not in set_before]
     assert program in PROGRAMS
     if program == "make":
         assert set(arguments) <= targets()
-        assert {word.partition("=")[0] for word in set_before} <= {
-            *CREDENTIALS,
-            *PASSED_ON,
-            *("ARGS", "BUCKET", "PREFIX"),
-        }
+        names = {word.partition("=")[0] for word in set_before}
+        assert names <= {*CREDENTIALS, *PASSED_ON, *OF_MAKE}
+    if program == "aws":
+        _aws(arguments)
+    if program == "output":
+        assert arguments[0] in TEMPLATE["Outputs"]
     if program == "sam":
-        if "invoke" in arguments:
+        if "invoke" in arguments[:2] and len(arguments) > 2:
             assert arguments[2] in TEMPLATE["Resources"]
         overridden = re.findall(r"(?m)^([A-Z][A-Za-z0-9]+)=", "\n".join(words))
         assert set(overridden) <= TEMPLATE["Parameters"].keys()
@@ -208,6 +305,22 @@ def test_a_command_names_only_what_exists(words: list[str]) -> None:
         name = word.removeprefix("file://")
         if name.endswith((".json", ".yaml", ".py")) and name not in MADE:
             assert (ROOT / name).exists()
+
+
+def _aws(arguments: list[str]) -> None:
+    """Hold a command of the AWS CLI to the operation that it is made of."""
+    service, operation, *rest = arguments
+    if (service, operation) in AWS_OWN:
+        return
+    model = botocore.session.Session().get_service_model(service)
+    operations = {xform_name(name, "-"): name for name in model.operation_names}
+    shape = model.operation_model(operations[operation]).input_shape
+    assert shape is not None
+    if not rest:
+        return  # its name alone, in a sentence
+    options = {word.removeprefix("--") for word in rest if word.startswith("--")}
+    assert options <= {*AWS_OPTIONS, *(xform_name(name, "-") for name in shape.members)}
+    assert {xform_name(name, "-") for name in shape.required_members} <= options
 
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "docs/deploying.md"])

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
-
-import pytest
 
 from relay_metrics.deliver.pieces import Piece
 from relay_metrics.deliver.spool import Message
@@ -38,11 +35,3 @@ def test_a_message_is_unfolded_as_the_document_says() -> None:
         "base64 -d | gunzip", shell=True, input=packed.encode(), capture_output=True, check=True
     )
     assert json.loads(unfolded.stdout)["relay"] == "tëam"
-
-
-@pytest.mark.skipif(shutil.which("bash") is None, reason="the commands are for a shell")
-def test_the_commands_are_ones_that_a_shell_can_read() -> None:
-    blocks = re.findall(r"(?:^    .*\n)+", DOCUMENT, re.MULTILINE)
-    assert len(blocks) == 6
-    for block in blocks:
-        subprocess.run(["bash", "-n"], input=block, text=True, check=True, capture_output=True)
