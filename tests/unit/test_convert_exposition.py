@@ -29,10 +29,10 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from relay_metrics.convert import convert
 from relay_metrics.convert import exposition as module
-from relay_metrics.convert.exposition import RESERVED, renamed
+from relay_metrics.convert.exposition import renamed
 from relay_metrics.errors import EncodingError
 from relay_metrics.families import Family, FamilyType, Series
-from relay_metrics.naming import tag
+from relay_metrics.naming import RESERVED, tag
 from relay_metrics.snapshot import Snapshot
 from tests.otlp import request_of
 from tests.unit.snapshots import TIME_MS, snapshots

@@ -15,6 +15,7 @@ from relay_metrics import check, dry_run
 from relay_metrics.entry import actions
 from relay_metrics.entry.event import Event
 from relay_metrics.errors import SettingsError
+from relay_metrics.observability import logger
 from relay_metrics.relays.client import Shard
 from relay_metrics.runtime import Runtime
 from tests.template.deployed import ROOT
@@ -83,6 +84,76 @@ def test_the_examples_are_events(path: Path) -> None:
     if "Records" not in event and "Parameters" not in event:
         asked = Event.of(event)
         assert asked.action == event.get("action", "collect")
+
+
+EVENTBRIDGE = {
+    "version": "0",
+    "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718",
+    "detail-type": "Scheduled Event",
+    "source": "aws.events",
+    "account": "111122223333",
+    "time": "2026-11-21T21:00:00Z",
+    "region": "us-east-1",
+    "resources": ["arn:aws:events:us-east-1:111122223333:rule/collect"],
+    "detail": {},
+}
+"""What a rule of EventBridge invokes a function with."""
+
+
+SENSELESS: list[Any] = [
+    *("", "now", "<aws.scheduler.scheduled-time>", "12:00", "2026-13-01T00:00:00Z"),
+    *(True, [], {}, -1, 0, 1e300, "NaN", "1000-01-01T00:00:00Z"),
+]
+"""Values of `time` that are no instant."""
+
+
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    said: list[str] = []
+    monkeypatch.setattr(logger, "warning", lambda text, *what: said.append(text % what))
+    return said
+
+
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        ({}, []),
+        (EVENTBRIDGE, []),
+        (
+            EVENTBRIDGE | {"relay": ["main"], "shards": "1/4"},
+            [
+                "the event has an unknown field 'relay': it is left out of account",
+                "the event has an unknown field 'shards': it is left out of account",
+            ],
+        ),
+        *(
+            (
+                {"relays": ["main"], "time": senseless},
+                ["time in the event is no instant like 2026-10-01T12:00:00Z: now is used"],
+            )
+            for senseless in SENSELESS
+        ),
+    ],
+)
+def test_what_an_event_cannot_mean_is_warned_of(
+    event: dict[str, Any], says: list[str], warnings: list[str]
+) -> None:
+    asked = Event.of(event)
+    assert asked.action == "collect"
+    assert warnings == says
+    assert asked.scheduled_s in (NOW, 1_795_294_800.0)
+
+
+@pytest.mark.parametrize("action", ["check", "dry-run", "backfill"])
+def test_what_an_action_does_not_know_is_named(action: str, warnings: list[str]) -> None:
+    assert Event.of({**EVENTBRIDGE, "action": action, "relays": ["main"]}).action == action
+    with pytest.raises(SettingsError) as caught:
+        Event.of({"action": action, "form": "2026-10-01"})
+    known = "action, relays, shard, time" + (
+        ", from, to, models, scans, dry_run" if action == "backfill" else ""
+    )
+    assert str(caught.value) == f"the event has an unknown field 'form'; known are {known}"
+    assert warnings == []
 
 
 # -- what a wrong one says

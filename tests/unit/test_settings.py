@@ -132,9 +132,9 @@ def test_space_around_a_value_is_not_of_it() -> None:
         ("OTEL_RESOURCE_ATTRIBUTES", "a=b", "resource_attributes", {"a": "b"}),
         (
             "OTEL_RESOURCE_ATTRIBUTES",
-            " a = b%2Cc , d.e=f=g,,%C3%A9=%E2%82%AC",
+            " a = b%2Cc , d.e=f=g,,%C3%A9q=%E2%82%AC",
             "resource_attributes",
-            {"a": "b,c", "d.e": "f=g", "é": "€"},
+            {"a": "b,c", "d.e": "f=g", "éq": "€"},
         ),
     ],
 )
@@ -370,6 +370,10 @@ def test_headers_of_the_default_destination(
     environment: dict[str, str], headers: dict[str, str]
 ) -> None:
     assert destination(environment).headers == headers
+
+
+def test_a_secret_with_a_byte_order_mark_is_read() -> None:
+    assert relay(secret="\ufeff" + json.dumps(SECRET)) == relay()
 
 
 def test_the_secret_s_credential_wins_over_a_header_of_any_case() -> None:

@@ -121,6 +121,92 @@ from tests.unit.settings_read import (
             '{"X-A": 1}',
             "OTEL_EXPORT_HEADERS has a value that no HTTP header can have",
         ),
+        *(
+            (
+                "OTEL_EXPORT_HEADERS",
+                json.dumps({"X-A": value}),
+                "OTEL_EXPORT_HEADERS has a value that no HTTP header can have",
+            )
+            for value in ("数据库", "équipe", "a\0", "\x7f")
+        ),
+        *(
+            (
+                "OTEL_EXPORT_HEADERS",
+                json.dumps({name: "5"}),
+                f"OTEL_EXPORT_HEADERS cannot have {name.lower()}: the request itself needs it",
+            )
+            for name in ("Content-Length", "transfer-encoding", "Connection", "Expect", "TE")
+        ),
+        *(
+            (
+                "GREPTIME_DATABASE",
+                value,
+                "GREPTIME_DATABASE has a value that no HTTP header can have",
+            )
+            for value in ("数据库", "b\r\nX-C: d", "é")
+        ),
+        *(
+            (
+                "OTEL_RESOURCE_ATTRIBUTES",
+                f"a=b,{name}=c",
+                (
+                    "OTEL_RESOURCE_ATTRIBUTES: name 2 must have a letter or digit of ASCII, "
+                    "and no control character"
+                ),
+            )
+            for name in ("команда", "team%0d%0aX-Evil%3A 1", "%3B", "a%00", "_")
+        ),
+        *(
+            (
+                "OTEL_RESOURCE_ATTRIBUTES",
+                f"{name}=c",
+                f"OTEL_RESOURCE_ATTRIBUTES: name 1 is stored as the tag {tag}, which is taken",
+            )
+            for name, tag in [
+                ("le", "le"),
+                ("greptime_value", "greptime_value"),
+                ("greptime.timestamp", "greptime_timestamp"),
+                ("job", "job"),
+                ("service_name", "service_name"),
+                ("Relay.Name", "relay_name"),
+            ]
+        ),
+        *(
+            (
+                "OTEL_RESOURCE_ATTRIBUTES",
+                f"{names},x=1",
+                "OTEL_RESOURCE_ATTRIBUTES: names 1 and 2 are stored as one tag",
+            )
+            for names in ("a%3Bb=1,a.b=2", "_foo=1,key_foo=2", "Team=1,team=2")
+        ),
+        (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "a=b,__tsid=1",
+            "OTEL_RESOURCE_ATTRIBUTES: name 2 must not begin with two underscores",
+        ),
+        (
+            "RELAY_KEY_LABELS",
+            "cost centre,cost.centre",
+            "RELAY_KEY_LABELS: names 1 and 2 are stored as one tag",
+        ),
+        (
+            "RELAY_KEY_LABELS",
+            "team,relay_key_owner",
+            "RELAY_KEY_LABELS: name 2 is stored as the tag relay_key_owner, which is taken",
+        ),
+        (
+            "RELAY_KEY_LABELS",
+            "relay.key.id",
+            "RELAY_KEY_LABELS: name 1 is stored as the tag relay_key_id, which is taken",
+        ),
+        (
+            "RELAY_KEY_LABELS",
+            "团队",
+            (
+                "RELAY_KEY_LABELS: name 1 must have a letter or digit of ASCII, "
+                "and no control character"
+            ),
+        ),
         (
             "OTEL_RESOURCE_ATTRIBUTES",
             "team",
@@ -291,6 +377,14 @@ def test_what_is_missing_or_twice_is_named(
             "greptime_username is missing in the secret: it goes with greptime_password",
         ),
         (
+            {**SECRET, "greptime_username": "a:b", "greptime_password": "c"},
+            "greptime_username in the secret must not have a colon",
+        ),
+        (
+            {**SECRET, "relay_headers": {"Content-Length": "5"}},
+            "relay_headers in the secret cannot have content-length: the request itself needs it",
+        ),
+        (
             {**SECRET, "relay_headers": "X-A: b"},
             "relay_headers in the secret must be a JSON object of header names to text",
         ),
@@ -322,6 +416,15 @@ def test_what_is_missing_or_twice_is_named(
                 "destinations[0] of the secret has an unknown key 'token'; "
                 "known are ca_pem, headers, name, overwrites, password, url, username"
             ),
+        ),
+        (
+            {
+                **SECRET,
+                "destinations": [
+                    {"name": "b", "url": "https://b", "username": "a:b", "password": "c"}
+                ],
+            },
+            "username in destinations[0] of the secret must not have a colon",
         ),
         (
             {**SECRET, "destinations": [{"name": "default", "url": "https://b"}]},

@@ -9,6 +9,11 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+RESERVED = frozenset(("job", "instance", "le", "quantile", "greptime_value", "greptime_timestamp"))
+"""Tags that a destination sets itself, from a resource or for its own columns."""
+RESERVED_PREFIX = "__"
+"""Of further such tags: GreptimeDB's `__tsid` and `__table_id`, and all in Prometheus."""
+
 _PART = re.compile("[a-zA-Z0-9]+")
 _OUTSIDE = re.compile("[^a-zA-Z0-9]")
 _PLAIN = re.compile("[a-zA-Z_][a-zA-Z0-9_]*")

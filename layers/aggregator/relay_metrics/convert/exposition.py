@@ -19,13 +19,8 @@ from relay_metrics.convert.parts import Part
 from relay_metrics.convert.points import SCOPE
 from relay_metrics.errors import EncodingError
 from relay_metrics.families import Batch, Family, FamilyType, pairs
-from relay_metrics.naming import table, tag
+from relay_metrics.naming import RESERVED, RESERVED_PREFIX, table, tag
 from relay_metrics.snapshot import Snapshot
-
-RESERVED = frozenset(("job", "instance", "le", "quantile", "greptime_value", "greptime_timestamp"))
-"""Labels that a destination sets itself, from a resource or for its own columns."""
-_RESERVED_PREFIX = "__"
-"""Of further such labels: GreptimeDB's `__tsid` and `__table_id`, and all in Prometheus."""
 
 SERIES_AT_ONCE = 4096
 _PART_BYTES = 1 << 17
@@ -324,7 +319,7 @@ def renamed(labels: Sequence[str], reserved: Collection[str]) -> tuple[str, ...]
     kept = set()
     for name in labels:
         of_name = tag(name)
-        if of_name and of_name not in taken and not of_name.startswith(_RESERVED_PREFIX):
+        if of_name and of_name not in taken and not of_name.startswith(RESERVED_PREFIX):
             taken.add(of_name)
             kept.add(name)
     names = []

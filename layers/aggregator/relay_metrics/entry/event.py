@@ -7,12 +7,19 @@ import time
 from typing import NamedTuple
 
 from relay_metrics.errors import SettingsError
+from relay_metrics.observability import logger
 from relay_metrics.relays.client import Shard
 from relay_metrics.relays.values import instant_ms
 from relay_metrics.snapshot import mend
 
 COLLECT, CHECK, DRY_RUN, BACKFILL = "collect", "check", "dry-run", "backfill"
 MAX_SHARDS = 1000
+
+_ANY = ("action", "relays", "shard", "time")
+_OF_BACKFILL = ("from", "to", "models", "scans", "dry_run")
+_OF_EVENTBRIDGE = ("version", "id", "detail-type", "source", "account", "region", "resources")
+_EVENTBRIDGE = frozenset({*_OF_EVENTBRIDGE, "detail"})
+"""What a rule of EventBridge sends beside `time`."""
 
 
 class Event(NamedTuple):
@@ -34,8 +41,11 @@ class Event(NamedTuple):
     def of(cls, event: object) -> Event:
         """An event, typed.
 
+        Who asks for an action reads the answer: there a field that is not known is an error. A
+        schedule's event is nobody's to read: there it is a warning, and the relays are collected.
+
         Raises:
-            SettingsError: a field has a value that it cannot have.
+            SettingsError: a field has a value that it cannot have, or is not known.
         """
         given = {} if event is None else event
         if not isinstance(given, dict):
@@ -45,7 +55,16 @@ class Event(NamedTuple):
             raise SettingsError(
                 f"action in the event must be {CHECK}, {DRY_RUN} or {BACKFILL}, or absent"
             )
+        known = (*_ANY, *(_OF_BACKFILL if action == BACKFILL else ()))
+        for name in given:
+            if name not in known and name not in _EVENTBRIDGE:
+                what = f"the event has an unknown field {mend(str(name))[:64]!r}"
+                if action is not None:
+                    raise SettingsError(f"{what}; known are {', '.join(known)}")
+                logger.warning("%s: it is left out of account", what)
         scheduled_ms = instant_ms(given.get("time"))
+        if scheduled_ms is None and given.get("time") is not None:
+            logger.warning("time in the event is no instant like 2026-10-01T12:00:00Z: now is used")
         return cls(
             action=action or COLLECT,
             relays=_names(given.get("relays")),

@@ -37,7 +37,7 @@ def destinations_of(
 def _destinations(
     environment: Environment, secret: Keys, warnings: list[str]
 ) -> Iterator[Destination]:
-    credentials = secret.pair("greptime_username", "greptime_password")
+    credentials = secret.basic("greptime_username", "greptime_password")
     if environment.export_url is not None:
         headers = {"X-Greptime-DB-Name": environment.database}
         yield Destination(
@@ -51,7 +51,7 @@ def _destinations(
         yield Destination(
             read.needed("name"),
             otlp_endpoint(f"url in {read.where}", read.needed("url"), warnings),
-            with_basic(read.headers("headers"), read.pair("username", "password")),
+            with_basic(read.headers("headers"), read.basic("username", "password")),
             read.certificates("ca_pem"),
             read.flag("overwrites"),
         )

@@ -12,6 +12,14 @@ from relay_metrics.errors import SettingsError
 _OPEN = ("x-greptime-db-name", "x-greptime-otlp-")
 """Headers of GreptimeDB that hold no credential; `x-greptime-auth` does."""
 
+_FRAMING = frozenset(
+    {
+        *("connection", "content-length", "expect", "keep-alive", "proxy-connection", "te"),
+        *("trailer", "transfer-encoding", "upgrade"),
+    }
+)
+"""They say how a request is sent, which is not for configuration to say."""
+
 
 def checked(where: str, value: Any) -> Mapping[str, str]:
     """A JSON value as headers.
@@ -24,12 +32,25 @@ def checked(where: str, value: Any) -> Mapping[str, str]:
     """
     if not isinstance(value, dict):
         raise SettingsError(f"{where} must be a JSON object of header names to text")
-    for name, text in value.items():
+    for name in value:
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}", name):
             raise SettingsError(f"{where} has a name that no HTTP header can have")
-        if not isinstance(text, str) or not re.fullmatch(r"[\t\x20-\x7e\x80-\xff]*", text):
-            raise SettingsError(f"{where} has a value that no HTTP header can have")
-    return {name: text.strip() for name, text in value.items()}
+        if name.lower() in _FRAMING:
+            raise SettingsError(f"{where} cannot have {name.lower()}: the request itself needs it")
+    return {name: checked_value(where, text) for name, text in value.items()}
+
+
+def checked_value(where: str, text: Any) -> str:
+    """The value of a header, without space around it: ASCII, which all servers read alike.
+
+    Others are read as Latin-1 by some and as UTF-8 by others (RFC 9110, 5.5).
+
+    Raises:
+        SettingsError: it is none.
+    """
+    if not isinstance(text, str) or not re.fullmatch(r"[\t\x20-\x7e]*", text):
+        raise SettingsError(f"{where} has a value that no HTTP header can have")
+    return text.strip()
 
 
 def over(headers: Mapping[str, str], more: Mapping[str, str]) -> Mapping[str, str]:

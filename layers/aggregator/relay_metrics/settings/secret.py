@@ -24,7 +24,8 @@ def document(secret: str | None) -> Any:
     if secret is None:
         return {}
     try:
-        value = json.loads(secret)
+        # Windows PowerShell writes a byte order mark, and so the AWS CLI's file:// sends one
+        value = json.loads(secret.removeprefix("\ufeff"))
     except (ValueError, RecursionError):
         raise SettingsError("the secret must be one JSON object; it is not JSON") from None
     if not isinstance(value, dict):
@@ -114,6 +115,13 @@ class Keys:
             missing, given = (first, second) if one is None else (second, first)
             raise SettingsError(f"{missing} is missing in {self.where}: it goes with {given}")
         return one, other
+
+    def basic(self, username: str, password: str) -> tuple[str, str] | None:
+        """A pair for basic authentication, whose user name ends at the first colon (RFC 7617)."""
+        credentials = self.pair(username, password)
+        if credentials is not None and ":" in credentials[0]:
+            raise SettingsError(f"{username} in {self.where} must not have a colon")
+        return credentials
 
     def certificates(self, key: str) -> str | None:
         """Certificates in PEM form."""

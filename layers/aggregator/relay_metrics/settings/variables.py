@@ -6,10 +6,11 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import unquote
 
 from relay_metrics.errors import SettingsError
+from relay_metrics.naming import RESERVED, RESERVED_PREFIX, tag
 from relay_metrics.relays import kinds
 from relay_metrics.settings import headers
 from relay_metrics.settings.addresses import base_address, parsed
@@ -29,6 +30,16 @@ NOT_IN_SETTINGS = {
     *("OTEL_EXPORT_HEADERS", "OTEL_RESOURCE_ATTRIBUTES", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"),
 }
 """URLs, and what may itself contain spaces."""
+
+_RESOURCE = (
+    *("service.name", "service.namespace", "service.version", "service.instance.id"),
+    *("service.endpoint", "deployment.environment", "deployment.environment.name"),
+    *("relay.name", "relay.kind", "relay.key.id", "relay.key.name"),
+)
+"""The resource attributes that we give, and of which a variable may give some."""
+
+_KEY_INFO = ("relay.key.state", "relay.key.owner")
+"""The attributes of `relay_key_info`."""
 
 
 def environment(variables: Mapping[str, str] | None = None) -> Environment:
@@ -61,7 +72,9 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
         secret_id=read.text("SECRET_ID"),
         secret_max_age_s=read.integer("SECRET_MAX_AGE_SECONDS", 300, 0, 31_536_000),
         export_url=export_url and parsed("OTEL_EXPORT_URL", export_url).geturl(),
-        database=read.text("GREPTIME_DATABASE") or "public",
+        database=headers.checked_value(
+            "GREPTIME_DATABASE", read.text("GREPTIME_DATABASE") or "public"
+        ),
         export_headers=read.headers("OTEL_EXPORT_HEADERS"),
         push_timeout_s=read.integer("OTEL_TIMEOUT_MS", 5000, 1, 900_000) / 1000,
         service_name=read.text("OTEL_SERVICE_NAME"),
@@ -116,8 +129,10 @@ class _Variables:
 
     def names(self, name: str) -> tuple[str, ...]:
         """Names with commas between, each once."""
-        names = (one.strip() for one in (self.text(name) or "").split(","))
-        return tuple(dict.fromkeys(one for one in names if one))
+        stripped = (one.strip() for one in (self.text(name) or "").split(","))
+        names = tuple(dict.fromkeys(one for one in stripped if one))
+        _check_tags(name, names, {tag(one): "" for one in (*_RESOURCE, *_KEY_INFO)})
+        return names
 
     def choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
         value = self.text(name) or default
@@ -165,4 +180,37 @@ class _Variables:
             if not equals or not key.strip():
                 raise SettingsError(f"{name} must be a list of key=value, commas between")
             attributes[unquote(key.strip())] = mend(unquote(value.strip()))
+        _check_tags(name, attributes, {tag(one): one for one in _RESOURCE})
         return attributes
+
+
+def _check_tags(variable: str, names: Iterable[str], ours: Mapping[str, str]) -> None:
+    """Whether GreptimeDB stores each name as a tag of its own.
+
+    Of two that it stores as one, one would be lost; of one that has none, all series.
+
+    Args:
+        ours: the tags that we give, and the name by which each may be given here all the same.
+
+    Raises:
+        SettingsError: it does not.
+    """
+    seen: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        if not re.search("[0-9A-Za-z]", name) or re.search(r"[\x00-\x1f\x7f]", name):
+            raise SettingsError(
+                f"{variable}: name {number} must have a letter or digit of ASCII, "
+                "and no control character"
+            )
+        stored = tag(name).lower()
+        if stored.startswith(RESERVED_PREFIX):
+            raise SettingsError(f"{variable}: name {number} must not begin with two underscores")
+        if stored in RESERVED or ours.get(stored, name) != name:
+            raise SettingsError(
+                f"{variable}: name {number} is stored as the tag {stored}, which is taken"
+            )
+        if stored in seen:
+            raise SettingsError(
+                f"{variable}: names {seen[stored]} and {number} are stored as one tag"
+            )
+        seen[stored] = number
