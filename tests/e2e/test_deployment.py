@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +24,9 @@ from moto.awslambda.models import LambdaBackend, LayerVersion
 from moto.server import ThreadedMotoServer
 
 from local.greptimedb import GreptimeDB
-from local.relay import ClaudeRelay, for_demo
+from local.http_server import HttpServer, Request, Response
+from local.relay import ClaudeRelay, for_demo, living_relay
+from local.relay.demo import ADMIN
 from local.runtime_api import Function, Result
 from tests.e2e.conftest import HERE, LAYERS
 from tests.template.deployed import ROOT, transformed
@@ -163,27 +168,34 @@ def functions(
 ) -> Iterator[dict[str, Function]]:
     """The deployed functions, by logical id, laid out as Lambda does: task root and /opt."""
     folder = tmp_path_factory.mktemp("lambda")
-    _unpack(account, LAYERS[HERE], folder / "opt")
-    made = {}
-    for name in ("CollectorFunction", "RedriverFunction"):
-        _unpack(account, name, folder / name)
-        configuration = account.client("lambda").get_function_configuration(
-            FunctionName=account.resources(stack)[name]
-        )
-        variables = configuration["Environment"]["Variables"]
-        made[name] = Function(
-            folder / name,
-            configuration["Handler"],
-            {key: str(value) for key, value in variables.items()}
-            | {"AWS_ENDPOINT_URL": account.endpoint, "AWS_REGION": REGION},
-            layer_path=folder / "opt",
-            memory_mb=configuration["MemorySize"],
-            timeout_s=configuration["Timeout"],
-            isolated=True,
-        )
+    made = {
+        name: _deployed(account, stack, name, folder)
+        for name in ("CollectorFunction", "RedriverFunction")
+    }
     yield made
     for function in made.values():
         function.close()
+
+
+def _deployed(account: Account, stack: str, name: str, folder: Path) -> Function:
+    """A function of a stack, with the code, the layer and the settings that it was given."""
+    for artefact, place in ((name, folder / name), (LAYERS[HERE], folder / "opt")):
+        if not place.exists():
+            _unpack(account, artefact, place)
+    configuration = account.client("lambda").get_function_configuration(
+        FunctionName=account.resources(stack)[name]
+    )
+    variables = configuration["Environment"]["Variables"]
+    return Function(
+        folder / name,
+        configuration["Handler"],
+        {key: str(value) for key, value in variables.items()}
+        | {"AWS_ENDPOINT_URL": account.endpoint, "AWS_REGION": REGION},
+        layer_path=folder / "opt",
+        memory_mb=configuration["MemorySize"],
+        timeout_s=configuration["Timeout"],
+        isolated=True,
+    )
 
 
 def _unpack(account: Account, name: str, folder: Path) -> None:
@@ -284,6 +296,72 @@ def test_the_redriver_delivers_a_message_with_its_instant(
         "WHERE relay_key_name = 'example'"
     )
     assert rows == [{"instant": instant, "greptime_value": 1250.0}]
+
+
+def test_make_backfill_tells_the_past_through_the_stack_s_function(
+    account: Account, tmp_path: Path
+) -> None:
+    """The command is told the stack's name alone. moto would run the function in Docker."""
+    with (
+        living_relay(days=5) as relay,
+        GreptimeDB(username=USERNAME, password=PASSWORD) as database,
+    ):
+        login = {"relay_admin_username": ADMIN[0], "relay_admin_password": ADMIN[1]}
+        to_write = {"greptime_username": USERNAME, "greptime_password": PASSWORD}
+        secret = account.client("secretsmanager").create_secret(
+            Name="with-a-past", SecretString=json.dumps({**login, **to_write})
+        )
+        account.deploy(
+            "with-a-past",
+            transformed(),
+            update=False,
+            RelayBaseUrl=relay.url,
+            OtelExportUrl=database.url,
+            SecretArn=secret["ARN"],
+            Architecture=HERE,
+        )
+        name = account.resources("with-a-past")["BackfillFunction"]
+        events: list[Any] = []
+        with _deployed(account, "with-a-past", "BackfillFunction", tmp_path) as function:
+
+            def invoked(request: Request) -> Response:
+                assert request.path == f"/2015-03-31/functions/{name}/invocations"
+                events.append(request.json())
+                result = function.invoke(events[-1])
+                assert result.error is None, result.logs
+                return Response.of_json(result.payload)
+
+            with HttpServer(invoked) as functions:
+                said = _make_backfill(account, functions.url, "with-a-past")
+                assert functions.errors == []
+        assert [event.get("dry_run", False) for event in events] == [True, False]
+        assert "5 of 5 days" in said
+        [row] = database.sql("SELECT sum(greptime_value) AS requests FROM relay_day_requests")
+        assert row["requests"] > 0
+        assert database.errors == []
+
+
+def _make_backfill(account: Account, functions: str, stack: str) -> str:
+    """What `make backfill STACK=…` prints, where AWS is on this machine."""
+    done = subprocess.run(
+        [sys.executable, "-m", "local.backfill"],
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "AWS_ENDPOINT_URL": account.endpoint,
+            "AWS_ENDPOINT_URL_LAMBDA": functions,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "STACK": stack,
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("release", RELEASES, ids=lambda path: path.stem)
