@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,10 @@ from local.backfill import BackfillError, event_of, run
 from local.greptimedb import GreptimeDB
 from local.relay import living_relay
 from local.relay.demo import ADMIN
+from relay_metrics.backfill import Order
 
 ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs" / "backfill.md").read_text("utf-8")
 
 
 def relay(first: str | None, last: str | None, samples: int = 10, **more: Any) -> dict[str, Any]:
@@ -100,7 +105,7 @@ def test_variables_make_the_event() -> None:
         event_of({"SCANS": "many"})
 
 
-def test_as_a_newcomer_runs_it() -> None:
+def test_as_a_newcomer_runs_it_and_takes_it_back() -> None:
     """A relay of one's own, into a database of one's own, without AWS."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     with living_relay(days=5) as own, GreptimeDB(username="u", password="p") as database:
@@ -110,6 +115,7 @@ def test_as_a_newcomer_runs_it() -> None:
             env={
                 **environment,
                 "RELAY_BASE_URL": own.url,
+                "RELAY_NAME": "main",
                 "RELAY_ADMIN_USERNAME": ADMIN[0],
                 "RELAY_ADMIN_PASSWORD": ADMIN[1],
                 "OTEL_EXPORT_URL": database.url,
@@ -121,6 +127,31 @@ def test_as_a_newcomer_runs_it() -> None:
             timeout=120,
             check=False,
         )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 of 5 days" in done.stdout
-    assert ADMIN[1] not in done.stdout + done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "5 of 5 days" in done.stdout
+        assert ADMIN[1] not in done.stdout + done.stderr
+        told = days(database)
+        assert len(told) == 5
+        # the document's statement, for the first two days in place of October
+        [undo] = re.findall(r"```sql\n(.*?)```", DOCUMENT, re.DOTALL)
+        undo = undo.replace("2026-10-01", told[0]).replace("2026-11-01", told[2])
+        database.sql(undo)
+        assert days(database) == told[2:]
+
+
+def days(database: GreptimeDB) -> list[str]:
+    """The days that are there, ascending."""
+    rows = database.sql(
+        "SELECT DISTINCT strftime(greptime_timestamp, '%Y-%m-%d') AS day"
+        " FROM relay_day_cost_usd WHERE relay_name = 'main' ORDER BY day"
+    )
+    return [row["day"] for row in rows]
+
+
+def test_the_document_s_event_and_fields_are_those_that_are_read() -> None:
+    [event] = re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL)
+    order = Order.of(json.loads(event))
+    assert order == Order(date(2026, 10, 1), date(2026, 10, 31), True, None, False)
+    fields = re.findall(r"(?m)^\| (`\w+`(?:, `\w+`)*) \| \S", DOCUMENT.split("## The event")[1])
+    named = {name for field in fields for name in re.findall(r"\w+", field)}
+    assert named == {"from", "to", "relays", "models", "scans", "dry_run"}

@@ -551,6 +551,28 @@ def test_a_back_fill_tells_the_rows_that_were_told_live() -> None:
         assert run.report["next"] is None
 
 
+@pytest.mark.parametrize("before_0_3", [False, True])
+def test_a_dry_run_of_a_back_fill_says_how_much_there_is_at_most(before_0_3: bool) -> None:
+    with place(past_minutes=3200) as at:
+        at.usage.before_0_3 = before_0_3
+        [plan] = at.run(event={**BACKFILL, "dry_run": True}).report["relays"]
+        asked = len(at.usage.asked)
+        [told] = at.run(event=BACKFILL).report["relays"]
+    assert (plan["from"], plan["to"], plan["error"]) == ("2026-11-25", "2026-11-26", None)
+    assert plan["requests"] == {"api/usage/timeseries": 4, "api/relay-keys": 1}
+    assert told["samples"] <= plan["samples"] < 1.5 * told["samples"]
+    assert asked == (6 if before_0_3 else 2)
+
+
+def test_a_dry_run_that_the_relay_does_not_answer_says_so() -> None:
+    with place(past_minutes=3200) as at:
+        at.usage.backend_down = True
+        run = at.run(event={**BACKFILL, "dry_run": True})
+    [plan] = run.report["relays"]
+    assert (plan["up"], plan["samples"], plan["from"]) == (False, 0, None)
+    assert "api/usage/timeseries: answered 400" in plan["error"]
+
+
 def test_a_back_fill_leaves_out_and_counts_a_hash_of_nobody() -> None:
     with place(per_minute=0) as at:
         former = at.usage.rotate(at.usage.keys[0])

@@ -25,10 +25,14 @@ def past(client: RelayClient, state: State, wanted: Wanted) -> WyoletPast:
 
     Raises:
         Declined: the settings do not say that the relay has usage.
+        RelayError: of a dry run, the relay did not tell how much it has.
     """
     if not access(client.relay).usage:
         raise Declined(client.relay.name, "a back-fill needs an admin_token in the secret")
-    return WyoletPast(client, state.known.setdefault(client.relay.name, Known()), wanted)
+    found = WyoletPast(client, state.known.setdefault(client.relay.name, Known()), wanted)
+    if wanted.dry_run:
+        found.count()
+    return found
 
 
 class WyoletPast:
@@ -44,6 +48,16 @@ class WyoletPast:
         # the list of keys, and each day by model and by key
         asked = {TIMESERIES: 2 * len(days), RELAY_KEYS: 1} if days else {}
         self.plan = Plan(days, last, asked)
+
+    def count(self) -> None:
+        """Ask how many points there will be, at most.
+
+        Raises:
+            RelayError: the relay did not tell it.
+        """
+        if days := self.plan.days:
+            window = Window(_midnight_ms(days[0]), _midnight_ms(days[-1]) + _DAY_MS)
+            self.plan.points = usage.most_points(self._client, self._memory, window)
 
     def pieces(self) -> Iterator[Piece]:
         """The days, in their order.
@@ -61,7 +75,7 @@ class WyoletPast:
             yield self._piece(day)
 
     def _piece(self, day: date) -> Piece:
-        start_ms = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
+        start_ms = _midnight_ms(day)
         window = Window(start_ms, start_ms + _DAY_MS)
         client, memory = self._client, self._memory
         told: dict[Scope, Told] = {}
@@ -89,3 +103,7 @@ class WyoletPast:
             client.left_out(RELAY_KEYS, "unknown_key", len(nobodys))
         readings = (*usage.of_models(models), *usage.of_keys(by_key, memory.names, nobodys))
         return Piece(day, readings, len(told) == 2)
+
+
+def _midnight_ms(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000

@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 TIMESERIES = "api/usage/timeseries"
 MINUTE_MS = 60_000
-MAX_MINUTES = 4_320
-"""Of one question, three days: the relay refuses more than 5,000 buckets."""
+MAX_BUCKETS = 4_320
+"""Of one question, three days of minutes: the relay refuses more than 5,000."""
 
 MODEL, MODEL_ID, KEY_HASH = "model", "model_id", "relay_key_hash"
 
@@ -95,22 +95,51 @@ def timeseries(client: RelayClient, scope: Scope, dimension: str, window: Window
     Raises:
         RelayError: the relay did not tell it.
     """
-    told = [_told(client, scope, dimension, part) for part in window.parts(MAX_MINUTES)]
+    told = [_told(client, scope, dimension, part) for part in window.parts(MAX_BUCKETS)]
     return _joined(told)
 
 
-def _told(client: RelayClient, scope: Scope, dimension: str, window: Window) -> Told:
+def most_minutes(client: RelayClient, dimension: str, window: Window) -> int:
+    """How many minutes of a window will be told, at most, all groups together.
+
+    It is asked by the hour: of a group that has no more minutes than requests, and sixty at most.
+
+    Raises:
+        RelayError: the relay did not tell it.
+    """
+    most = 0
+    for part in window.parts(60 * MAX_BUCKETS):
+        for row in _rows(client, _ask(client, dimension, "1h", part), "1h0m0s"):
+            points = row.get("points") if isinstance(row, dict) else None
+            for point in points if isinstance(points, list) else ():
+                requests = number(point.get("requests")) if isinstance(point, dict) else None
+                most += min(int(requests or 0), 60)
+    return most
+
+
+def _ask(client: RelayClient, dimension: str, interval: str, window: Window) -> dict[str, Any]:
     # what the relay does not know it ignores: these four it knows
     query = {
-        "interval": "1m",
+        "interval": interval,
         "group_by": dimension,
         "from": instant(window.start_ms),
         "to": instant(window.end_ms),
     }
-    path = f"/{TIMESERIES}?{urlencode(query)}"
+    return _twice(lambda: get(client, f"/{TIMESERIES}?{urlencode(query)}", TIMESERIES))
+
+
+def _rows(client: RelayClient, answer: Mapping[str, Any], interval: str) -> list[Any]:
+    rows = answer.get("rows", False)
+    if answer.get("interval") != interval or not isinstance(rows, list | None):
+        message = "answered 200 with other than usage by the interval that was asked for"
+        raise client.invalid(TIMESERIES, "incomplete", message)
+    return rows or []
+
+
+def _told(client: RelayClient, scope: Scope, dimension: str, window: Window) -> Told:
     began = time.monotonic()
     try:
-        answer = _twice(lambda: get(client, path, TIMESERIES))
+        answer = _ask(client, dimension, "1m", window)
     except RelayError as error:
         minutes = (window.end_ms - window.start_ms) // MINUTE_MS
         if error.type not in ("too_large", "memory") or minutes < 2:
@@ -150,12 +179,8 @@ def _minutes(
     answer: Mapping[str, Any],
     left_out: Counter[str],
 ) -> Iterator[Minute]:
-    rows = answer.get("rows", False)
-    if answer.get("interval") != "1m0s" or not isinstance(rows, list | None):
-        message = "answered 200 with other than usage by the minute"
-        raise client.invalid(TIMESERIES, "incomplete", message)
     rows_of = catalogue.rows(scope)
-    for row in rows or ():
+    for row in _rows(client, answer, "1m0s"):
         group = row.get("group") if isinstance(row, dict) else None
         points = row.get("points") if isinstance(row, dict) else None
         if not isinstance(group, dict) or dimension not in group or not isinstance(points, list):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
+from relay_metrics import catalogue
 from relay_metrics.errors import RelayError
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.phases import Request
@@ -21,9 +22,12 @@ from relay_metrics.relays.wyolet.timeseries import (
     Minute,
     Told,
     Window,
+    most_minutes,
     timeseries,
 )
 from relay_metrics.snapshot import Number, Reading, Scope
+
+T = TypeVar("T")
 
 _RECENT_MINUTES = 5
 _LONGER_EVERY_S = 600
@@ -171,25 +175,45 @@ class Usage:
 
 
 def by_model(client: RelayClient, memory: Memory, window: Window) -> Told:
-    """The minutes of a window by model; by its id where the release knows no other way.
+    """The minutes of a window by model.
 
     Raises:
         RelayError: the relay did not tell them.
     """
+    return _of_models(
+        memory, lambda dimension: timeseries(client, Scope.USAGE_MODEL, dimension, window)
+    )
+
+
+def _of_models(memory: Memory, ask: Callable[[str], T]) -> T:
+    """What is told by model; by its id where the release knows no other way."""
     try:
-        return timeseries(client, Scope.USAGE_MODEL, memory.by_model, window)
+        return ask(memory.by_model)
     except RelayError as error:
         if error.status != 400 or memory.by_model == MODEL_ID:
             raise
-        by_id = timeseries(client, Scope.USAGE_MODEL, MODEL_ID, window)
+        by_id = ask(MODEL_ID)
     try:
         # a backend that fails now and then says 400 as well: names and ids must not alternate
-        return timeseries(client, Scope.USAGE_MODEL, MODEL, window)
+        return ask(MODEL)
     except RelayError as error:
         if error.status != 400:
             raise
     memory.by_model = MODEL_ID
     return by_id
+
+
+def most_points(client: RelayClient, memory: Memory, window: Window) -> int:
+    """How many data points the minutes of a window are, at most. Two questions, by the hour.
+
+    Raises:
+        RelayError: the relay did not tell it.
+    """
+    of_models = _of_models(memory, lambda dimension: most_minutes(client, dimension, window))
+    of_keys = most_minutes(client, KEY_HASH, window)
+    return of_models * len(catalogue.rows(Scope.USAGE_MODEL)) + of_keys * len(
+        catalogue.rows(Scope.USAGE_KEY)
+    )
 
 
 def by_key(client: RelayClient, _memory: Memory, window: Window) -> Told:
