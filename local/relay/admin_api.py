@@ -318,7 +318,7 @@ def _key_item(relay: RelayState, key: Key) -> dict[str, Any]:
         "dailyCostLimit": number(limits.daily_cost_limit),
         "totalCostLimit": number(limits.total_cost_limit),
         "weeklyOpusCostLimit": f"{number(limits.weekly_opus_cost_limit)}",
-        "tags": [],
+        "tags": key.tags,
         "activationDays": str(key.activation_days),
         "activationUnit": "days",
         "expirationMode": "activation" if key.activation_days else "fixed",
@@ -329,7 +329,7 @@ def _key_item(relay: RelayState, key: Key) -> dict[str, Any]:
         "expiresAt": iso(key.expires_at),
         "createdBy": "admin",
         "userId": "",
-        "userUsername": "",
+        "userUsername": key.owner,
         "icon": "",
         "serviceRates": rates_of(key),
         "weeklyResetDay": str(limits.weekly_reset_day),
@@ -337,7 +337,7 @@ def _key_item(relay: RelayState, key: Key) -> dict[str, Any]:
         "enableOpenAIResponsesCodexAdaptation": True,
         "enableOpenAIResponsesPayloadRules": False,
         "openaiResponsesPayloadRules": [],
-        "ownerDisplayName": "Admin",
+        "ownerDisplayName": key.owner or "Admin",
     }
     for name, release in LIMITS_SINCE.items():
         if not relay.since(release):

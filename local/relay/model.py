@@ -129,6 +129,8 @@ class Key:
     id: str = ""
     api_key: str = ""
     description: str = ""
+    tags: tuple[str, ...] = ()
+    owner: str = ""
     limits: Limits = field(default_factory=Limits)
     created_at: float = 0.0
     expires_at: float | None = None

@@ -547,3 +547,41 @@ def test_a_run_without_keys() -> None:
     assert run.failures == {}
     assert run.states() == {"active": 0, "waiting": 0, "disabled": 1, "expired": 0}
     assert isinstance(run, Run)
+
+
+@pytest.mark.parametrize(
+    ("tags", "labels"),
+    [
+        ((), {}),
+        (("team:research", "prod", "x"), {"team": "research", "prod": "true"}),
+        (("cost centre = 4711", "team=a:b"), {"cost centre": "4711", "team": "a:b"}),
+        (("team:first", "team:second"), {"team": "first"}),
+        (("team:", "team"), {"team": ""}),
+        ((7, None, {}, ["team"], "teams"), {}),
+        ("team:research", {}),
+        (None, {}),
+    ],
+    ids=repr,
+)
+def test_what_a_key_is_called_is_told_in_a_series_of_its_own(tags: Any, labels: Any) -> None:
+    keys = [Key("mine", owner="mai"), Key("off", active=False), Key("unused", models=())]
+    with a_relay(*keys) as relay, Asker(relay, RELAY_KEY_LABELS="team,prod,cost centre") as asker:
+        keys[0].tags = tags
+        first, second = asker.run(), asker.run()
+    assert first.failures == {}
+    infos = {one.resource["relay.key.name"]: one for one in first.readings(Scope.KEY_INFO)}
+    assert infos["mine"].fields == {"info": 1}
+    assert infos["mine"].resource == {"relay.key.id": keys[0].id, "relay.key.name": "mine"}
+    assert {name: one.attributes for name, one in infos.items()} == {
+        "mine": {**labels, "relay.key.state": "active", "relay.key.owner": "mai"},
+        # its days before are still told, and want a name
+        "off": {"relay.key.state": "disabled", "relay.key.owner": "Admin"},
+        "unused": {"relay.key.state": "active", "relay.key.owner": "Admin"},
+    }
+    assert len(second.readings(Scope.KEY_INFO)) == 3
+
+
+def test_a_label_that_is_not_asked_for_is_told_nowhere() -> None:
+    with a_relay(Key("mine", tags=("team:research",))) as relay, Asker(relay) as asker:
+        run = asker.run()
+    assert "research" not in str(run.fetched)

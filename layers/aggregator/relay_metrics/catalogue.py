@@ -1018,7 +1018,8 @@ METRICS: tuple[Metric, ...] = (
         FLAG,
         "Always 1: what a key is called, whose it is, its state and chosen labels",
         "info",
-        "api/relay-keys",
+        "admin/api-keys",
+        also=("api/relay-keys",),
     ),
     # the usage of a Wyolet Relay
     Metric(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ from relay_metrics.relays.claude.record import TOTALS, Described, Listed, Models
 from relay_metrics.relays.claude.stats import counter, described, models
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.values import dig, figures, flag, instant_ms, number, text
-from relay_metrics.snapshot import Scope
+from relay_metrics.snapshot import NO_ATTRIBUTES, Scope
 
 KEYS = "admin/api-keys"
 USAGE = "admin/usage-stats"
@@ -89,20 +90,41 @@ def page_of_keys(client: RelayClient, administrator: Administrator, page: int) -
     for item in items:
         key_id = text(item.get("id")) if isinstance(item, dict) else ""
         if key_id:
-            keys[key_id] = _listed(item, client.time_ms, left_out)
+            keys[key_id] = _listed(client, item, left_out)
         else:
             left_out("invalid_row")
     return Page(keys, min(pages, MAX_PAGES), total)
 
 
-def _listed(item: Mapping[str, Any], time_ms: int, left_out: Callable[[str], None]) -> Listed:
+def _listed(
+    client: RelayClient, item: Mapping[str, Any], left_out: Callable[[str], None]
+) -> Listed:
     key = described(item, item)
     return Listed(
         described=key,
-        state=_state(key, item, time_ms),
+        state=_state(key, item, client.time_ms),
         last_used_ms=instant_ms(item.get("lastUsedAt")),
         limits=figures(_LIMITS, {"limits": item}, left_out),
+        # a key that belongs to none of the relay's users is said to be its administrator's
+        owner=text(item.get("userUsername")) or text(item.get("ownerDisplayName")),
+        labels=_labels(item.get("tags"), client.environment.key_labels),
     )
+
+
+def _labels(tags: Any, wanted: Collection[str]) -> Mapping[str, str]:
+    """Those of a key's tags that are wanted, by name.
+
+    A tag is a word: `team:research` and `team=research` give the label `team` a value, and one that
+    is only a name is `true`. Of several values the first is told.
+    """
+    if not wanted or not isinstance(tags, list):
+        return NO_ATTRIBUTES
+    found: dict[str, str] = {}
+    for tag in map(text, tags):
+        name, *value = re.split("[:=]", tag, maxsplit=1)
+        if name.strip() in wanted:
+            found.setdefault(name.strip(), value[0].strip() if value else "true")
+    return found
 
 
 def _state(key: Described, item: Mapping[str, Any], time_ms: int) -> str:

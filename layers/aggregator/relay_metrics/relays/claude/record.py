@@ -40,12 +40,15 @@ class Listed(NamedTuple):
     Attributes:
         state: one of `catalogue.KEY_STATES`.
         last_used_ms: None where it never was.
+        labels: those of its tags that `RELAY_KEY_LABELS` names.
     """
 
     described: Described
     state: str
     last_used_ms: int | None
     limits: Mapping[str, Number]
+    owner: str
+    labels: Mapping[str, str]
 
     @property
     def readable(self) -> bool:
@@ -281,12 +284,23 @@ class Record(NamedTuple):
         return told._replace(created_ms=created_ms)
 
     def readings(self, calendar: Calendar) -> Iterable[Reading]:
-        """What is known of it; of a discovered key that may not be read its running totals alone.
+        """What is known of it; of a discovered key that may not be read, its totals and its names.
 
         An expired key still has model rows at the relay, which are not told without the rest.
         """
         name, created_ms, expires_ms, week = self.described
         identity = (self.stats or self.models or self).identity
+        if self.listed is not None:
+            yield Reading(
+                Scope.KEY_INFO,
+                {"info": 1},
+                {
+                    **self.listed.labels,
+                    "relay.key.state": self.listed.state,
+                    "relay.key.owner": self.listed.owner,
+                },
+                {"relay.key.id": identity.id, "relay.key.name": name},
+            )
         resource = {
             "service.instance.id": identity.instance,
             "relay.key.id": identity.id,
