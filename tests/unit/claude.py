@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, repeat
 from types import TracebackType
 from typing import Any, Self
 
@@ -138,7 +137,7 @@ class Asker:
             time_ms=round(relay.clock() * 1000),
             scheduled_s=relay.clock(),
             shard=Shard(int(index), int(count)),
-            clock=chain([0.0], repeat(answered_after_s)).__next__,
+            clock=lambda: int((relay.clock() + answered_after_s) * 1e9),
         )
         fetched = fetch(client, self._kept)
         assert relay.server.errors == []

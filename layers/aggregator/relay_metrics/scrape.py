@@ -171,6 +171,7 @@ def visit_all(
                 scheduled_s=event.scheduled_s,
                 shard=event.shard,
                 checking=checking,
+                clock=runtime.clock,
             )
             result = visit(client)
         limiter.leave(relay.name)
