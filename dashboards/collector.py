@@ -32,7 +32,7 @@ def _now() -> list[AnyPanel]:
         single(
             "Up",
             "Relays that answered and accepted the credential in their latest run.",
-            f"max by ({BY}) (relay_up{{{OF}}})",
+            f"min by ({BY}) (relay_up{{{OF}}})",
             flag=("down", "up"),
             empty=NO_RUNS,
             legend=LEGEND,
@@ -42,7 +42,7 @@ def _now() -> list[AnyPanel]:
             "Since the latest success",
             "How old the freshest figures of each relay are.",
             "time() - max by (relay_name) "
-            f"(last_over_time(relay_last_success_timestamp_seconds{{{OF}}}[1d]))",
+            f"(max_over_time(relay_last_success_timestamp_seconds{{{OF}}}[1d]))",
             unit="s",
             empty=NO_RUNS,
             steps=STALE,
@@ -67,7 +67,7 @@ def _runs() -> list[AnyPanel]:
         over_time(
             "Up",
             "1 where the relay answered and accepted the credential.",
-            [Query(f"max by ({BY}) (relay_up{{{OF}}})", LEGEND)],
+            [Query(f"min by ({BY}) (relay_up{{{OF}}})", LEGEND)],
             empty=NO_RUNS,
             most=1,
         ),
@@ -77,7 +77,7 @@ def _runs() -> list[AnyPanel]:
             [
                 Query(
                     "time() - max by (relay_name) "
-                    f"(last_over_time(relay_last_success_timestamp_seconds{{{OF}}}[1d]))",
+                    f"(max_over_time(relay_last_success_timestamp_seconds{{{OF}}}[1d]))",
                     LEGEND,
                 )
             ],
@@ -94,7 +94,7 @@ def _runs() -> list[AnyPanel]:
         over_time(
             "Samples",
             "Data points made of what each relay answered in a run.",
-            [Query(f"max by ({BY}) (relay_scrape_samples{{{OF}}})", LEGEND)],
+            [Query(f"sum by ({BY}) (relay_scrape_samples{{{OF}}})", LEGEND)],
             empty=NO_RUNS,
         ),
         over_time(

@@ -49,7 +49,14 @@ _A_DAY: Final = (
 )
 
 SECTIONS: Final[Mapping[Scope, tuple[str, str]]] = {
-    Scope.RUN: ("The run", "Of each relay of each kind, whatever happened."),
+    Scope.RUN: (
+        "The run",
+        (
+            "Of each relay of each kind, whatever happened. Where shards share the work, each "
+            "tells its own run, with the attribute `shard` as its event has it (`2/4`): the "
+            "smallest `relay_up` is the relay's, and samples and counts are added up."
+        ),
+    ),
     Scope.FAILURE: ("What failed in the run", "Only where there was something."),
     Scope.KEY: ("An API key", "Of each key of a Claude Relay Service."),
     Scope.MODEL: (
@@ -107,6 +114,19 @@ _OF_KEYS: Final = (
     *(Scope.KEY, Scope.MODEL, Scope.DAY_KEY, Scope.DAY_MODEL),
     *(Scope.KEY_INFO, Scope.USAGE_KEY),
 )
+_OF_SHARDS: Final = {
+    "relay_up": "min",
+    **dict.fromkeys(
+        (
+            "relay_scrape_samples",
+            "relay_keys_failed",
+            "relay_keys_left_out",
+            "relay_models_left_out",
+        ),
+        "sum",
+    ),
+}
+"""How the runs of several shards go together, where not as the largest."""
 _SHARED: Final = {"relay_requests_total": '{relay_kind="claude-relay"}'}
 """What tells a metric from a Wyolet Relay's of the same name."""
 
@@ -141,7 +161,9 @@ def promql(metric: Metric) -> str:
         return f"sum by ({by}) (sum_over_time({selector}[1d]))"
     if metric.fresh != EVERY_RUN:
         selector = f"last_over_time({selector}[1h])"
-    latest = f"max by ({by}) ({selector})"
+    if metric.name == "relay_last_success_timestamp_seconds":
+        return f"time() - max by ({by}) (max_over_time({selector}[1d]))"
+    latest = f"{_OF_SHARDS.get(metric.name, 'max')} by ({by}) ({selector})"
     if metric.scope is Scope.MODEL:
         return f"sum by (model, period) ({latest})"
     if metric.name.endswith("_timestamp_seconds"):
@@ -159,6 +181,12 @@ def sql(metric: Metric) -> str:
         return (
             f"SELECT {by}, sum(greptime_value) AS errors\n"
             f"{where}greptime_timestamp > now() - INTERVAL '1 hour'\n"
+            f"GROUP BY {by}"
+        )
+    if metric.name == "relay_up":
+        return (
+            f"SELECT {by}, min(greptime_value) AS up\n"
+            f"{where}greptime_timestamp > now() - INTERVAL '5 minutes'\n"
             f"GROUP BY {by}"
         )
     if metric.scope in OF_DAYS:

@@ -90,6 +90,7 @@ scrapes = st.builds(
     keys_failed=counts,
     keys_left_out=counts,
     models_left_out=counts,
+    shard=st.sampled_from(["", "2/4"]),
 )
 
 snapshots = st.builds(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from relay_metrics import convert as package
-from relay_metrics.catalogue import ATTRIBUTES, METRICS, rows
+from relay_metrics.catalogue import ATTRIBUTES, rows
 from relay_metrics.convert import convert, record_points
 from relay_metrics.families import Family, FamilyType, Series
 from relay_metrics.snapshot import (
@@ -108,12 +108,6 @@ def test_a_run_that_failed_and_no_success_is_known() -> None:
     ]
 
 
-def test_staleness_is_the_time_since_the_latest_success() -> None:
-    lines = told(scrape=Scrape(False, 0.25, last_success_ms=TIME_MS - 90_500))
-    stale = [line for line in lines if "staleness" in line]
-    assert stale == [f'{{relay.name="main"}} gauge relay_stats_staleness_seconds s  90.5 {AT}']
-
-
 def test_the_duration_is_what_was_measured() -> None:
     snapshot = Snapshot("claude-relay", "main", TIME_MS, {"a": "b"}, Scrape(True, 0.25))
     (resource,) = request_of(snapshot).resource_metrics
@@ -122,10 +116,13 @@ def test_the_duration_is_what_was_measured() -> None:
     assert [point.as_double for point in duration.gauge.data_points] == [0.25]
 
 
-def test_a_shard_that_is_not_the_first_says_nothing_of_the_run() -> None:
-    names = {row.name for row in METRICS if row.scope in (Scope.RUN, Scope.FAILURE)}
-    lines = told(Reading(Scope.KEY, {"usage.total.requests": 1}))
-    assert not [line for line in lines if any(name in line for name in names)]
+def test_a_shard_tells_its_own_run() -> None:
+    failures = (Failure("user-stats", "500"),)
+    scrape = Scrape(True, 0.25, 66, TIME_MS, failures, 1, 2, 3, shard="2/4")
+    whole, of_shard = told(scrape=scrape._replace(shard="")), told(scrape=scrape)
+    assert len(of_shard) == len(whole) == 9
+    assert all('shard="2/4"' in line for line in of_shard)
+    assert not any("shard" in line for line in whole)
 
 
 # -- all of it

@@ -57,6 +57,7 @@ SCRAPE = st.builds(
     keys_failed=st.integers(0, 9),
     keys_left_out=st.integers(0, 9),
     models_left_out=st.integers(0, 9),
+    shard=st.sampled_from(["", "2/4"]),
 )
 SNAPSHOT = st.builds(
     Snapshot,

@@ -59,6 +59,9 @@ class Metric(NamedTuple):
     spent_of: str = ""
 
 
+SHARD = "shard"
+"""The attribute of a run's points, and of its failures', where shards share the work."""
+
 ATTRIBUTES: Mapping[Scope, tuple[str, ...]] = MappingProxyType(
     {
         Scope.RUN: (),
@@ -281,7 +284,7 @@ METRICS: tuple[Metric, ...] = (
         "relay_last_success_timestamp_seconds",
         Scope.RUN,
         SECONDS,
-        "The latest run in which the relay was up, seconds since 1970",
+        "The instant of the run, seconds since 1970; only where the relay was up",
         "last_success_s",
         _RUN,
     ),
@@ -289,7 +292,7 @@ METRICS: tuple[Metric, ...] = (
         "relay_stats_staleness_seconds",
         Scope.RUN,
         SECONDS,
-        "Time since the latest run in which the relay was up",
+        "How old the relay's figures are at the run's instant; only where the relay was up",
         "staleness_s",
         _RUN,
     ),

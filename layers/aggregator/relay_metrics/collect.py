@@ -99,10 +99,7 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
         "destinations": [report_of.report() for report_of in reports.values()],
     }
     _log(report)
-    count(
-        "RelaysDown",
-        sum(not result.up and result.snapshot.scrape is not None for result in results),
-    )
+    count("RelaysDown", sum(not result.up for result in results))
     count(
         "PointsRejected",
         sum(report_of.rejected + report_of.dead_lettered for report_of in reports.values()),

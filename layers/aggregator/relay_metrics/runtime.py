@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Runtime:
-    """Connections, the read secret, sessions and ids at relays, the latest successes.
+    """Connections, the read secret, sessions and ids at relays.
 
     Nothing of it is needed for a run to be right: a new environment starts with none of it.
 
@@ -53,7 +53,6 @@ class Runtime:
             else Secret(secret_id, age, provider, sam_local=self.environment.sam_local)
         )
         self.spool = None if url is None else Spool(url, sqs)
-        self.last_success_ms: dict[str, int] = {}
         self._clients: dict[str | None, Client] = {}
         self._states: dict[str, Any] = {}
         self._lock = threading.Lock()

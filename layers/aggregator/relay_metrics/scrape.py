@@ -32,7 +32,7 @@ class ScrapeResult(NamedTuple):
     """One relay in one run.
 
     Attributes:
-        snapshot: what it said. Its scrape record is left out where another shard speaks for it.
+        snapshot: what it said.
         timed: its figures with a time of their own, apart from what has the run's.
         taken: called when all destinations that are sent those have taken all of them.
         error: a sentence on the requests that failed; None where none did.
@@ -198,8 +198,6 @@ def _scrape(client: RelayClient, runtime: Runtime) -> ScrapeResult:
         )
         fetched = Fetched(up=False)
     duration_s = time.monotonic() - began
-    if fetched.up:
-        runtime.last_success_ms[relay.name] = time_ms
     snapshot = Snapshot(
         kind=relay.kind,
         relay=relay.name,
@@ -213,11 +211,12 @@ def _scrape(client: RelayClient, runtime: Runtime) -> ScrapeResult:
         up=fetched.up,
         duration_s=duration_s,
         samples=snapshot.samples,
-        last_success_ms=runtime.last_success_ms.get(relay.name),
+        last_success_ms=time_ms if fetched.up else None,
         failures=client.failures,
         keys_failed=fetched.keys_failed,
         keys_left_out=fetched.keys_left_out,
         models_left_out=fetched.models_left_out,
+        shard=client.shard.name,
     )
     if fetched.keys_left_out or fetched.models_left_out:
         logger.warning(
@@ -228,8 +227,7 @@ def _scrape(client: RelayClient, runtime: Runtime) -> ScrapeResult:
                 "models_left_out": fetched.models_left_out,
             },
         )
-    if client.shard.first:
-        snapshot = replace(snapshot, scrape=scrape)
+    snapshot = replace(snapshot, scrape=scrape)
     return ScrapeResult(
         relay, snapshot, timed, fetched.taken, fetched.up, error, duration_s, fetched.remarks
     )

@@ -99,10 +99,12 @@ class Scrape(NamedTuple):
         up: whether the relay answered and accepted the credential.
         duration_s: of all its requests together, wall clock; None where only `up` is carried along.
         samples: the data points of what it answered, those of this record aside; None likewise.
-        last_success_ms: the latest run in which it was up, epoch milliseconds; None while unknown.
+        last_success_ms: the instant of the run where it was up, epoch milliseconds; None where not.
+            What an environment remembers of earlier runs, another one may know better.
         keys_failed: how many keys have no user-stats although they were asked for.
         keys_left_out: how many keys stand beyond the bound.
         models_left_out: how many model rows stand beyond the bound.
+        shard: which part of the keys it is of, `2/4`; empty where the run was for all of them.
     """
 
     up: bool
@@ -113,6 +115,7 @@ class Scrape(NamedTuple):
     keys_failed: int = 0
     keys_left_out: int = 0
     models_left_out: int = 0
+    shard: str = ""
 
     @property
     def carried(self) -> bool:
@@ -125,7 +128,7 @@ class Scrape(NamedTuple):
         GreptimeDB judges a request by the tables that exist under its names: one that has none but
         tables that something else than OTLP made is written in another way, and spoils them.
         """
-        return Scrape(self.up, None, None)
+        return Scrape(self.up, None, None, shard=self.shard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +140,8 @@ class Snapshot:
         relay: its name.
         time_ms: the run's one instant, epoch milliseconds.
         resource: the attributes of everything that is the relay's.
-        scrape: None in all shards but the first; what is carried of it in all but the first part
-            of a snapshot that was split.
+        scrape: None of figures with a time of their own; what is carried of it in all but the
+            first part of a snapshot that was split.
         readings: of a relay whose answers are JSON.
         families: of a Prometheus endpoint.
     """
@@ -335,6 +338,7 @@ def _scrape(written: Any) -> Scrape:
         keys_failed=_instant(written["keys_failed"]),
         keys_left_out=_instant(written["keys_left_out"]),
         models_left_out=_instant(written["models_left_out"]),
+        shard=_text(written.get("shard", "")),
     )
 
 

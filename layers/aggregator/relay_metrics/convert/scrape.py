@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from relay_metrics import catalogue
 from relay_metrics.convert.points import Points
-from relay_metrics.snapshot import NO_ATTRIBUTES, Number, Scope, Scrape
+from relay_metrics.snapshot import Number, Scope, Scrape
 
 
 def convert(scrape: Scrape, time_ms: int, points: Points) -> None:
@@ -20,6 +20,7 @@ def points_of(
     scrape: Scrape, time_ms: int
 ) -> Iterator[tuple[catalogue.Metric, Number, Mapping[str, str]]]:
     """Each metric, value and attributes; what is not known, and a count of nothing, is left out."""
+    shard = {catalogue.SHARD: scrape.shard} if scrape.shard else {}
     known: dict[str, Number] = {"up": int(scrape.up)}
     if scrape.duration_s is not None:
         known["duration_s"] = scrape.duration_s
@@ -33,8 +34,8 @@ def points_of(
             known[field] = count
     for metric in catalogue.rows(Scope.RUN):
         if metric.field in known:
-            yield metric, known[metric.field], NO_ATTRIBUTES
+            yield metric, known[metric.field], shard
     for metric in catalogue.rows(Scope.FAILURE):
         for failure in scrape.failures:
-            attributes = {"endpoint": failure.endpoint, "error.type": failure.type}
+            attributes = {"endpoint": failure.endpoint, "error.type": failure.type, **shard}
             yield metric, failure.count, attributes

@@ -37,6 +37,11 @@ class Shard:
         """Whether it is the one that speaks for the relay at large."""
         return self.index == 1
 
+    @property
+    def name(self) -> str:
+        """As an event has it, `2/4`; empty where there is only one."""
+        return f"{self.index}/{self.count}" if self.count > 1 else ""
+
 
 class RelayClient:
     """What a fetch asks a relay through, and where it counts what went wrong.
