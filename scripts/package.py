@@ -78,6 +78,23 @@ def _zip(folder: Path, file: Path) -> None:
             archive.writestr(entry, path.read_bytes())
 
 
+def launch_link(place: str, region: str) -> str:
+    """What opens the parameters of a new stack in the console.
+
+    Args:
+        place: bucket and prefix.
+        region: of the bucket.
+    """
+    bucket, _, prefix = place.partition("/")
+    template = "/".join(
+        filter(None, (f"{bucket}.s3.{region}.amazonaws.com", prefix, "template.yaml"))
+    )
+    return (
+        f"https://{region}.console.aws.amazon.com/cloudformation/home?region={region}"
+        f"#/stacks/create/review?stackName=relay-metrics&templateURL=https://{template}"
+    )
+
+
 def main() -> None:
     """Write the folder, and say what is in it and what comes next."""
     parser = argparse.ArgumentParser(prog="python -m scripts.package", description=__doc__)
@@ -91,10 +108,15 @@ def main() -> None:
     for file in package(arguments.built, into, arguments.bucket, arguments.prefix):
         print(f"{file.stat().st_size:>10,} {file.relative_to(into.parent)}")
     if arguments.bucket is None:
-        print("\nNext: sam deploy --template-file dist/template.yaml --parameter-overrides …")
+        print(
+            f"\nNext: sam deploy --template-file {into.name}/template.yaml --parameter-overrides"
+            " RelayBaseUrl=… OtelExportUrl=…"
+        )
     else:
         place = "/".join(filter(None, (arguments.bucket, arguments.prefix.strip("/"))))
-        print(f"\nNext: aws s3 cp --recursive dist s3://{place}/")
+        print(f"\nNext: aws s3 cp --recursive {into.name} s3://{place}/")
+        print("Then open, with the bucket's region in place of REGION:")
+        print(launch_link(place, "REGION"))
 
 
 if __name__ == "__main__":

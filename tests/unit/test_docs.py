@@ -21,6 +21,7 @@ from relay_metrics import settings as settings_package
 from relay_metrics.entry.event import Event
 from relay_metrics.errors import SettingsError
 from relay_metrics.settings import destinations, environment, relays, settings
+from scripts.package import launch_link
 from tests.template.deployed import ROOT, source
 from tests.template.test_functions import CONTRACT
 
@@ -358,6 +359,10 @@ def test_a_link_leads_somewhere(path: Path) -> None:
         assert target.exists(), link
         if anchor:
             assert anchor in anchors(target), link
+
+
+def test_the_launch_link_is_the_one_that_a_package_is_opened_by() -> None:
+    assert f"    {launch_link('my-bucket/relay-metrics', 'eu-central-1')}\n" in DEPLOYING
 
 
 def test_the_readme_leads_to_every_document() -> None:
