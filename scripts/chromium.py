@@ -19,8 +19,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
+
+from local.closing import Closing
 
 PATIENCE_S: Final = 60.0
 
@@ -46,7 +47,7 @@ def installed() -> Path:
     return Path(ran.stdout.strip())
 
 
-class Chromium:
+class Chromium(Closing):
     """The browser, from its making until it is closed.
 
     Args:
@@ -141,17 +142,6 @@ class Chromium:
                 os.waitpid(self._pid, 0)
                 return
             time.sleep(0.05)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class Page:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterable, Mapping
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from local.closing import Closing
 from local.http_server import HttpServer, Request, Response
 from local.relay import ClaudeRelay
 from local.relay.demo import ADMIN
@@ -69,7 +69,7 @@ def rows_of(pushed: Iterable[ExportMetricsServiceRequest]) -> set[Row]:
     return set(rows.values())
 
 
-class Backfiller:
+class Backfiller(Closing):
     """Sends events to the collector in one execution environment, by the relay's own clock.
 
     Args:
@@ -142,15 +142,8 @@ class Backfiller:
         self.pushed.append(ExportMetricsServiceRequest.FromString(body))
         return Response(200, b"", "application/x-protobuf")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Stop the destination."""
         self._destination.close()
 
 

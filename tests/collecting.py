@@ -5,11 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from local.closing import Closing
 from local.http_server import HttpServer, Request, Response
 from relay_metrics.entry.actions import act
 from relay_metrics.relays.values import instant_ms
@@ -23,7 +23,7 @@ class Run(NamedTuple):
     pushed: list[ExportMetricsServiceRequest]
 
 
-class Collector:
+class Collector(Closing):
     """Collects as the function does, run after run in one execution environment.
 
     Args:
@@ -70,15 +70,8 @@ class Collector:
         self._pushed.append(ExportMetricsServiceRequest.FromString(body))
         return Response(200, b"", "application/x-protobuf")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Stop the destination, which must have had no fault of its own."""
         self.destination.close()
         assert not self.destination.errors, self.destination.errors
 

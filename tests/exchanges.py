@@ -8,10 +8,10 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from local.closing import Closing
 from local.http_server import HttpServer, Request, Response
 
 RECORDINGS = Path(__file__).parent / "recordings"
@@ -86,7 +86,7 @@ class Exchange:
         return f"{self.method} {self.path} {json.dumps(self.body)}"
 
 
-class ExchangeServer:
+class ExchangeServer(Closing):
     """Answers as recorded.
 
     A request that several exchanges expect has their answers in turn, then the last one's again.
@@ -119,15 +119,8 @@ class ExchangeServer:
             chosen.asked += 1
             return chosen.response
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Stop it; it must have had no fault of its own."""
         self._server.close()
         assert not self._server.errors, self._server.errors
 

@@ -19,49 +19,13 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from local.relay.model import FIVE_HOURS_S, SEVEN_DAYS_S, TOTAL, Account, Key, Usage
 from local.relay.traffic import HOUR_S, Member, Use, hour_of, incident_at, uses
 
-
-class Living(Protocol):
-    """What is needed of a relay's state."""
-
-    accounts: list[Account]
-    active_requests: dict[str, int]
-    queued_requests: dict[str, int]
-
-    @property
-    def keys(self) -> list[Key]:
-        """Every key that is not deleted."""
-
-    def add(self, key: Key) -> Key:
-        """Make a key known."""
-
-    def day(self, at: float | None = None) -> str:
-        """The period of a day."""
-
-    def week(self, reset_day: int = 1, reset_hour: int = 0, at: float | None = None) -> str:
-        """The period of a week."""
-
-    def accounts_for(self, model: str, at: float) -> list[Account]:
-        """The accounts that may serve a model."""
-
-    def use(  # noqa: PLR0913 - as RelayState has it
-        self,
-        key: Key,
-        model: str,
-        *,
-        requests: int = 1,
-        input_tokens: int = 0,
-        output_tokens: int = 0,
-        cache_create_tokens: int = 0,
-        cache_read_tokens: int = 0,
-        account: Account | None = None,
-        at: float | None = None,
-    ) -> Usage:
-        """Count a use."""
+if TYPE_CHECKING:
+    from local.relay.state import RelayState
 
 
 class Capacity(NamedTuple):
@@ -100,7 +64,7 @@ class Life:
 
     def __init__(
         self,
-        relay: Living,
+        relay: RelayState,
         seed: int,
         begins_s: float,
         team: Iterable[tuple[Key, Member]],

@@ -8,10 +8,11 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import requests
+
+from local.closing import Closing
 
 PATIENCE_S: Final = 60
 ROOT: Final = Path(__file__).parents[2]
@@ -25,7 +26,7 @@ def installed() -> Path:
     return Path(ran.stdout.strip())
 
 
-class VictoriaMetrics:
+class VictoriaMetrics(Closing):
     """One of them on loopback, with its data in a folder, until it is closed."""
 
     def __init__(self, binary: Path, folder: Path, *flags: str) -> None:
@@ -59,17 +60,6 @@ class VictoriaMetrics:
     def close(self) -> None:
         self._process.terminate()
         self._process.wait(PATIENCE_S)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def get(self, path: str, **query: str) -> str:
         answer = requests.get(self.url + path, params=query, timeout=PATIENCE_S)

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from local.closing import Closing
 from local.relay import ClaudeRelay, Key
 from local.relay.demo import ADMIN
 from relay_metrics.deadline import Deadline
@@ -85,7 +85,7 @@ class Run:
         return together
 
 
-class Asker:
+class Asker(Closing):
     """Asks one relay.
 
     Args:
@@ -144,15 +144,8 @@ class Asker:
         failures = {(one.endpoint, one.type): one.count for one in client.failures}
         return Run(fetched, failures, client.error, Counter(relay.calls), relay.scans)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End its threads."""
         self._pool.shutdown()
 
 

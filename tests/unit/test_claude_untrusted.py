@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local.closing import Closing
 from local.http_server import Fault, HttpServer, Request, Response
 from local.relay import ClaudeRelay
 from local.relay.demo import ADMIN, demo_keys
@@ -105,7 +106,7 @@ def test_ids_that_are_none() -> None:
     assert run.figures("dailyUsage.requests") == {}
 
 
-class Odd:
+class Odd(Closing):
     """Hands on to a relay, and changes one of the values that it answers with.
 
     Attributes:
@@ -120,10 +121,7 @@ class Odd:
         self._server = HttpServer(self._answer)
         self.url = self._server.url
 
-    def __enter__(self) -> Odd:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._server.close()
         assert self._server.errors == []
 
