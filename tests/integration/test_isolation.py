@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from local.http_server import Fault
+from local.http_server import Fault, Request
 from local.relay import ClaudeRelay, Key
 from relay_metrics.convert import convert
 from relay_metrics.deliver import delivery, pieces
 from relay_metrics.deliver.spool import Message, Spool
+from relay_metrics.relays.client import MOST_SILENCES
 from relay_metrics.snapshot import Snapshot
 from tests.integration.conftest import System
 from tests.template.deployed import ROOT
@@ -25,25 +26,76 @@ from tests.template.deployed import ROOT
 LONG_S = 30.0
 
 
-def test_a_relay_of_many_keys_that_hangs_leaves_the_others_their_turn(system: System) -> None:
-    keys = [Key(name=f"key-{number}") for number in range(200)]
-    hanging = system.serve(ClaudeRelay(keys))
-    hanging.fault = lambda request: Fault(delay_s=LONG_S)
-    listed = {"name": "hanging", "base_url": hanging.url, "api_ids": [key.id for key in keys]}
-    system.secret["relays"] = [listed]
+def of_many_keys(system: System, name: str, count: int) -> ClaudeRelay:
+    keys = [Key(name=f"key-{number}") for number in range(count)]
+    relay: ClaudeRelay = system.serve(ClaudeRelay(keys))
+    relay.tick()
+    listed = {"name": name, "base_url": relay.url, "api_ids": [key.id for key in keys]}
+    system.secret.setdefault("relays", []).append(listed)
+    return relay
+
+
+def test_relays_of_many_keys_that_hang_leave_the_others_their_turn(system: System) -> None:
+    hanging = {name: of_many_keys(system, name, 50) for name in ("hanging", "hanging-too")}
+    for relay in hanging.values():
+        relay.fault = lambda request: Fault(delay_s=LONG_S)
     system.claude("healthy")
     there = system.receiver()
     system.put_secret()
-    system.environment["RELAY_CONCURRENCY"] = "4"
+    # fewer than there are relays: whoever has a turn has it at the cost of another one
+    system.environment |= {"RELAY_CONCURRENCY": "1", "RELAY_TIMEOUT_MS": "1500"}
 
-    ended = system.collect(seconds=10)
+    ended = system.collect()
 
-    assert not ended.relay("hanging")["up"]
-    assert ended.relay("healthy") == {
-        **ended.relay("healthy"), "up": True, "error": None, "kind": "claude-relay"
-    }  # fmt: skip
+    assert ended.relay("healthy")["error"] is None
     assert "relay_requests_total" in there.of(relay_name="healthy")
-    assert there.of(relay_name="hanging")["relay_up"] == [0.0]
+    for name, relay in hanging.items():
+        assert relay.server.requests == MOST_SILENCES
+        assert there.of(relay_name=name)["relay_up"] == [0.0]
+        assert {"timeout", "given_up"} <= there.names("error.type", relay_name=name).keys()
+        assert "no whole answer within 1.5 s (and 1 more)" in ended.relay(name)["error"]
+
+
+def test_a_relay_that_is_done_leaves_its_share_to_the_others(system: System) -> None:
+    both = threading.Barrier(2)
+
+    def answered_together(request: Request) -> Fault | None:
+        if request.path.endswith("user-stats"):
+            both.wait(LONG_S)
+        return None
+
+    of_many_keys(system, "two-at-once", 2).fault = answered_together
+    system.wyolet("soon-done")
+    system.receiver()
+    system.put_secret()
+    system.environment["RELAY_CONCURRENCY"] = "2"
+
+    ended = system.collect()
+
+    assert [one["error"] for one in ended.answer["relays"]] == [None, None]
+
+
+def test_a_destination_that_hangs_holds_up_no_push_to_another_one(system: System) -> None:
+    relays = 32  # as many as are asked at once
+    for number in range(relays):
+        system.wyolet(f"relay-{number}")
+    release = threading.Event()
+    hanging, well = system.receiver("hanging"), system.receiver("well")
+
+    def hang(request: Request) -> None:
+        release.wait(LONG_S)
+
+    def last(request: Request) -> None:
+        if len(well.requests) == relays:
+            release.set()
+
+    hanging.fault, well.fault = hang, last
+    system.put_secret()
+
+    ended = system.collect()
+
+    assert release.is_set(), "all were pushed there while the other one hung"
+    assert [one["error"] for one in ended.answer["destinations"]] == [None, None]
 
 
 @pytest.fixture

@@ -81,8 +81,8 @@ def test_what_an_operator_or_time_can_mend_stays_in_the_spool(system: System, st
     there = system.receiver()
     system.put_secret()
     spooled(system, 1, there)
-    there.fault = lambda request: Fault(status=status)
-    system.environment["OTEL_TIMEOUT_MS"] = "300"
+    # an hour is more than an invocation has, so that it does not try again by itself
+    there.fault = lambda request: Fault(status=status, headers={"Retry-After": "3600"})
     assert len(system.redrive().answer["batchItemFailures"]) == 1
     assert len(system.aws.spooled()) == 1
     assert system.aws.dead() == []

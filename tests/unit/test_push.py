@@ -100,7 +100,7 @@ class Receiver:
         self,
         what: Piece | None = None,
         renew: Callable[[], Destination | None] = lambda: None,
-        seconds: float = 5,
+        seconds: float = 60,
         slept: list[float] | None = None,
         **changes: Any,
     ) -> Outcome:
@@ -306,7 +306,7 @@ def test_a_pause_doubles_up_to_a_bound_and_the_last_is_not_begun(receiver: Recei
             receiver.answer = lambda request: Response()
 
     destination = receiver.destination
-    sender = Sender(destination, Client(), Deadline.after(30), lambda: None, sleep=sleep)
+    sender = Sender(destination, Client(), Deadline.after(60), lambda: None, sleep=sleep)
     assert push(piece(), sender) == Outcome(3)
     assert max(slept) <= 6
     assert slept[-1] >= 5
@@ -315,7 +315,7 @@ def test_a_pause_doubles_up_to_a_bound_and_the_last_is_not_begun(receiver: Recei
 def test_there_is_no_time_for_a_further_attempt(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliver, "_FIRST_PAUSE_S", 100)
+    monkeypatch.setattr(deliver, "_FIRST_PAUSE_S", 3600)
     receiver.answer = lambda request: Response.of_json({"error": "busy"}, 503)
     outcome = receiver.push()
     assert isinstance(outcome.error, Unavailable)

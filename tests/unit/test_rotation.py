@@ -5,9 +5,24 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_metrics.relays.rotation import in_turn
+from relay_metrics.relays.rotation import in_turn, shuffled
 
 MINUTE = 60
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"])), unique=True, max_size=20),
+    st.integers(0, 10**10),
+)
+def test_the_same_minute_is_the_same_order_of_the_same_names(names: list[str], at: int) -> None:
+    order = shuffled(names, at)
+    assert sorted(order) == sorted(names)
+    assert shuffled(reversed(names), at // 60 * 60 + 59.9) == order
+
+
+def test_each_has_each_place_in_some_minute() -> None:
+    orders = [shuffled("abcdefgh", minute * MINUTE) for minute in range(100)]
+    assert all(set(place) == set("abcdefgh") for place in zip(*orders, strict=True))
 
 
 def test_all_have_their_turn_where_there_is_room() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from relay_metrics.deadline import Times, ended
@@ -48,11 +49,12 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
     samples: dict[str, int] = {}
     lock = threading.Lock()
 
-    with (
-        threads(_AT_ONCE, "push") as pushes,
-        threads(_AT_ONCE, "spool") as spools,
-        threads(_AT_ONCE, "tell") as tellings,
-    ):
+    with ExitStack() as pools:
+        spools, tellings = (
+            pools.enter_context(threads(_AT_ONCE, name)) for name in ("spool", "tell")
+        )
+        # threads of its own: those of a destination that hangs must not keep another one waiting
+        pushes = {name: pools.enter_context(threads(_AT_ONCE, "push")) for name in reports}
 
         def push_and_spool(result: ScrapeResult) -> None:
             piece = Piece(result.snapshot)
@@ -61,7 +63,9 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
             outcomes = {name: Outcome.failed(piece, Unavailable(name, _NO_END)) for name in reports}
             outcomes |= ended(
                 {
-                    one.name: pushes.submit(deliver, piece, one, runtime, invocation, push_ends)
+                    one.name: pushes[one.name].submit(
+                        deliver, piece, one, runtime, invocation, push_ends
+                    )
                     for one in destinations
                 },
                 times.push,

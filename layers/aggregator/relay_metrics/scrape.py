@@ -17,6 +17,7 @@ from relay_metrics.relays import Fetched, Remark, kinds
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.limiter import Limiter
 from relay_metrics.relays.memory import Memory
+from relay_metrics.relays.rotation import shuffled
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.settings import Environment, Relay
 from relay_metrics.snapshot import Reading, Scrape, Snapshot
@@ -152,7 +153,8 @@ def visit_all(
     bounds = environment or runtime.environment
     at_once = min(max(len(relays), 1), _RELAYS_AT_ONCE)
     own_threads = min(bounds.concurrency, max(_THREADS // at_once, 1))
-    limiter = Limiter(bounds.concurrency, [relay.name for relay in relays])
+    by_name = {relay.name: relay for relay in relays}
+    limiter = Limiter(bounds.concurrency, by_name)
     memory = Memory(bounds.memory_mb, len(relays))
 
     def one(relay: Relay) -> T:
@@ -179,8 +181,14 @@ def visit_all(
         return result
 
     with threads(at_once, "relay") as visitors:
+        # In another order each run: where relays that hang take all turns until the deadline, it
+        # is not always the same ones that have none.
+        visits = {
+            name: visitors.submit(one, by_name[name])
+            for name in shuffled(by_name, event.scheduled_s)
+        }
         # nothing in a visit waits longer than the deadline and what `then` takes
-        return list(visitors.map(one, relays))
+        return [visits[name].result() for name in by_name]
 
 
 def _scrape(client: RelayClient, runtime: Runtime) -> ScrapeResult:

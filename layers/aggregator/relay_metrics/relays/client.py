@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from relay_metrics.deadline import Deadline
-from relay_metrics.errors import ExchangeError, InvalidAnswer, RelayError, Unauthorised
+from relay_metrics.errors import ExchangeError, InvalidAnswer, RelayError, TimedOut, Unauthorised
 from relay_metrics.net.http import Answer, Client, OpenAnswer
 from relay_metrics.relays.limiter import Limiter
 from relay_metrics.relays.memory import Memory, Parsed, Room, json_size
@@ -22,7 +22,13 @@ from relay_metrics.settings import Environment, Relay
 from relay_metrics.snapshot import Failure
 
 _STEP = 2 << 20
-_MOST_SAID = 65536
+_MOST_SAID = 4096
+"""Of an answer that is none: what it says of itself is in its first few words."""
+MOST_SILENCES = 2
+"""Time-outs one after the other, without an answer between them, until a relay is not asked again
+in a run. Requests that were under way together count once: the first silence may be a restart or a
+pause of a relay that is well, after the second one it hangs, and each further one would take the
+time and the turns of relays that do not."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class RelayClient:
         environment: bounds of time and size.
         client: the connections to the relay.
         pool: runs the requests.
-        shares: tells when a request may begin.
+        limiter: tells when a request may begin.
         memory: what the answers may take.
         deadline: when all of them end.
         renew: reads the secret anew, once an invocation, and gives the relay as it is then.
@@ -94,6 +100,7 @@ class RelayClient:
         self._renew = renew
         self._failures: Counter[tuple[str, str]] = Counter()
         self._sentences: dict[str, tuple[int, int]] = {}
+        self._silences, self._silent_since = 0, 0.0
         self._lock = threading.Lock()
 
     @property
@@ -157,8 +164,7 @@ class RelayClient:
         blocks: list[bytes] = []
         size, counted = 0, _STEP
         try:
-            with self._limiter.request(self.relay.name, self._deadline):
-                deadline = self._deadline.or_after(self.environment.relay_timeout_s)
+            with self._turn(endpoint) as deadline:
                 with self._client.open(
                     method,
                     self.relay.base_url + path,
@@ -191,21 +197,55 @@ class RelayClient:
             Unauthorised, RelayError: as `ask`; where the body breaks off, when it is read.
         """
         try:
-            with self._limiter.request(self.relay.name, self._deadline):
-                deadline = self._deadline.or_after(self.environment.relay_timeout_s)
-                with self._client.open(
+            with (
+                self._turn(endpoint) as deadline,
+                self._client.open(
                     "GET",
                     self.relay.base_url + path,
                     seconds=deadline.left,
                     max_bytes=self.environment.max_response_bytes,
                     headers={**self.relay.headers, **headers},
-                ) as opened:
-                    if opened.status != 200:
-                        answer = Answer(opened.status, opened.headers, opened.read())
-                        raise self._other_status(endpoint, answer)
-                    yield opened
+                ) as opened,
+            ):
+                if opened.status != 200:
+                    answer = Answer(opened.status, opened.headers, opened.read())
+                    raise self._other_status(endpoint, answer)
+                yield opened
         except ExchangeError as error:
             raise RelayError(self.relay.name, endpoint, error.type, str(error)) from None
+
+    @contextmanager
+    def _turn(self, endpoint: str) -> Iterator[Deadline]:
+        """While a request is under way; gives when it ends.
+
+        Raises:
+            RelayError: the relay hangs, and is not asked again.
+            TimedOut: it had no turn before the run's deadline.
+        """
+        self._unless_it_hangs(endpoint)
+        with self._limiter.request(self.relay.name, self._deadline):
+            self._unless_it_hangs(endpoint)
+            began, silent = time.monotonic(), False
+            try:
+                yield self._deadline.or_after(self.environment.relay_timeout_s)
+            except TimedOut:
+                silent = True
+                raise
+            finally:
+                self._heard(began, silent=silent)
+
+    def _unless_it_hangs(self, endpoint: str) -> None:
+        if self._silences >= MOST_SILENCES:
+            message = f"not asked, after {MOST_SILENCES} time-outs one after the other"
+            raise RelayError(self.relay.name, endpoint, "given_up", message)
+
+    def _heard(self, began: float, *, silent: bool) -> None:
+        with self._lock:
+            if not silent:
+                self._silences = 0
+            elif began >= self._silent_since:
+                self._silences += 1
+                self._silent_since = time.monotonic()
 
     def _other_status(self, endpoint: str, answer: Answer) -> RelayError:
         kind = Unauthorised if answer.status == 401 else RelayError

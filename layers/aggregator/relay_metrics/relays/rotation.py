@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import TypeVar
 
@@ -28,3 +28,13 @@ def in_turn(items: Sequence[T], count: int, scheduled_s: float) -> list[T]:
         begin = int.from_bytes(sha256(str(number).encode()).digest()[:8], "big")
         chosen[(begin + place) % len(items)] = None
     return [items[place] for place in chosen]
+
+
+def shuffled(names: Iterable[str], scheduled_s: float) -> list[str]:
+    """Names in an order that is another one each minute, and the same for all who ask in it.
+
+    Args:
+        scheduled_s: as `in_turn` has it.
+    """
+    minute = int(scheduled_s // 60)
+    return sorted(names, key=lambda name: sha256(f"{minute} {name}".encode()).digest())

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 _RECENT_MINUTES = 5
 _LONGER_EVERY_S = 600
-_SLOW_S = 1.0
+SLOW_S = 1.0
 _DAY_MS = 86_400_000
 
 
@@ -113,7 +113,7 @@ class Usage:
             self._told[scope, window] = told
             if window == self._recent:
                 self._memory.slow = any(
-                    one.seconds > _SLOW_S for (_, of), one in self._told.items() if of == window
+                    one.seconds > SLOW_S for (_, of), one in self._told.items() if of == window
                 )
 
         return Request(TIMESERIES, partial(ask, self._client, self._memory, window), take)
