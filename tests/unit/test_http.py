@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -55,7 +56,7 @@ def failure(client: Client, url: str, seconds: float = 5) -> ExchangeError:
 
 def test_an_answer_whatever_its_status(server: HttpServer, client: Client) -> None:
     server.fault = lambda request: Fault(status=418, body=b"tea", content_type="Text/Plain; a=b")
-    got = client.exchange("GET", server.url, seconds=5, max_bytes=MAX_BYTES)
+    got = client.exchange("GET", server.url, seconds=HANG_S, max_bytes=MAX_BYTES)
     assert (got.status, got.body, got.media_type) == (418, b"tea", "text/plain")
 
 
@@ -71,7 +72,7 @@ def test_what_is_sent(client: Client) -> None:
             client.exchange(
                 "POST",
                 server.url + "/path?query=1",
-                seconds=5,
+                seconds=HANG_S,
                 max_bytes=MAX_BYTES,
                 headers={"Authorization": "Bearer token", "X-Team": "\xe9quipe"},
                 body=b"body",
@@ -272,6 +273,28 @@ def test_a_server_that_does_not_read(client: Client) -> None:
             release.set()
 
 
+def test_a_server_that_reads_in_drips(localhost: Certified) -> None:
+    """Each record that it takes is progress, but the whole has its time."""
+
+    body = bytes(32 << 20)
+    read: SimpleQueue[int] = SimpleQueue()
+
+    def read_slowly(connection: socket.socket) -> None:
+        size = 0
+        try:
+            while more := len(connection.recv(1 << 14)):
+                size += more
+                time.sleep(0.001)
+        finally:
+            read.put(size)
+
+    client = Client(ca_pem=localhost.pem)
+    with raw_server(read_slowly, localhost.context) as url:
+        with pytest.raises(TimedOut):
+            client.exchange("POST", url, seconds=1, max_bytes=10, body=body)
+        assert read.get(timeout=HANG_S) < len(body), "the rest was not sent"
+
+
 def test_no_time_is_left(server: HttpServer, client: Client) -> None:
     with pytest.raises(TimedOut):
         get(client, server.url, 0)
@@ -319,7 +342,7 @@ def test_a_body_in_blocks(
     body = gzip.compress(content) if headers else content
     server.fault = lambda request: Fault(body=body, headers=headers, chunked=chunked)
     for _ in range(2):
-        with client.open("GET", server.url, seconds=5, max_bytes=len(content)) as answer:
+        with client.open("GET", server.url, seconds=HANG_S, max_bytes=len(content)) as answer:
             blocks = list(answer.blocks())
         assert b"".join(blocks) == content
         assert max(map(len, blocks)) <= 65536
@@ -330,7 +353,7 @@ def test_a_body_that_is_not_read_to_its_end_ends_its_connection(
     server: HttpServer, client: Client
 ) -> None:
     server.fault = lambda request: Fault(body=bytes(1 << 20))
-    with client.open("GET", server.url, seconds=5, max_bytes=1 << 20) as answer:
+    with client.open("GET", server.url, seconds=HANG_S, max_bytes=1 << 20) as answer:
         assert next(answer.blocks())
     server.fault = None
     assert get(client, server.url) == BODY
@@ -346,7 +369,7 @@ def test_a_redirect_is_an_answer_and_not_followed(
 ) -> None:
     with HttpServer(answer) as other:
         server.fault = lambda request: redirect(other.url, status)
-        got = client.exchange("POST", server.url, seconds=5, max_bytes=MAX_BYTES, body=b"x")
+        got = client.exchange("POST", server.url, seconds=HANG_S, max_bytes=MAX_BYTES, body=b"x")
         assert (got.status, got.body, server.requests) == (status, b"", 1)
         assert other.requests == 0
 
@@ -356,7 +379,7 @@ def test_a_redirect_to_what_is_no_address(
     server: HttpServer, client: Client, location: str
 ) -> None:
     server.fault = lambda request: redirect(location)
-    assert client.exchange("GET", server.url, seconds=5, max_bytes=MAX_BYTES).status == 302
+    assert client.exchange("GET", server.url, seconds=HANG_S, max_bytes=MAX_BYTES).status == 302
 
 
 def test_the_body_of_a_redirect_is_bounded_as_any(server: HttpServer, client: Client) -> None:
@@ -498,7 +521,10 @@ def test_a_proxy_that_refuses_is_named(
         port = url.rpartition(":")[2]
         monkeypatch.setenv(f"{scheme}_proxy", f"http://name:t0ken@127.0.0.1:{port}")
         if said and scheme == "http":  # then it is an answer like any other
-            assert client.exchange("GET", "http://relay.invalid/", seconds=5, max_bytes=9)[0] == 407
+            assert (
+                client.exchange("GET", "http://relay.invalid/", seconds=HANG_S, max_bytes=9)[0]
+                == 407
+            )
         elif said:
             error = failure(client, "https://relay.invalid/")
             assert (error.type, str(error)) == ("proxy", message.format(port=port))

@@ -55,24 +55,14 @@ class _Socket(socket.socket):
         self._deadline = Deadline.after(value) if value else None
         super().settimeout(value)
 
-    def _keep_to_the_total(self) -> None:
+    # Python's own `sendall`, of TLS too, takes its time-out for the total of all that it writes
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
         if self._deadline is not None:
             left = self._deadline.left
             if left <= 0:
                 raise TimeoutError("timed out")
             super().settimeout(left)
-
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self._keep_to_the_total()
         return super().recv_into(*args, **kwargs)
-
-    def send(self, *args: Any, **kwargs: Any) -> int:
-        self._keep_to_the_total()
-        return super().send(*args, **kwargs)
-
-    def sendall(self, *args: Any, **kwargs: Any) -> None:
-        self._keep_to_the_total()
-        super().sendall(*args, **kwargs)
 
     def makefile(self, *_: Any, **__: Any) -> Any:
         """The file that http.client reads one answer from."""
