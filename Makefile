@@ -57,7 +57,7 @@ test-e2e: $(DEV) $(DEPLOY) $(CHECKOV) ## The linters of the template, and the te
 	.venv/bin/pytest tests/e2e
 
 .PHONY: format
-format: $(DEV) ## Format, and mend what the linter can
+format: $(DEV) ## Format, and fix what the linter can
 	.venv/bin/ruff format
 	.venv/bin/ruff check --fix
 

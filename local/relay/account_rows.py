@@ -61,7 +61,7 @@ from typing import Any
 
 from local.relay.model import FIVE_HOURS_S, SEVEN_DAYS_S, TOTAL, Account, Quota, Usage
 from local.relay.state import RelayState
-from local.relay.wire import iso, number, usd
+from local.relay.wire import iso, number, tokens, usd
 
 NO_SUBSCRIPTION: dict[str, Any] = {
     "subscriptionExpiresAt": None,
@@ -418,15 +418,7 @@ def _codex_usage(quota: Quota, now: float) -> dict[str, Any]:
 
 
 def _tokens(usage: Usage) -> dict[str, Any]:
-    return {
-        "tokens": usage.input_tokens + usage.output_tokens,
-        "inputTokens": usage.input_tokens,
-        "outputTokens": usage.output_tokens,
-        "cacheCreateTokens": usage.cache_create_tokens,
-        "cacheReadTokens": usage.cache_read_tokens,
-        "allTokens": usage.all_tokens,
-        "requests": usage.requests,
-    }
+    return {**tokens(usage), "tokens": usage.input_tokens + usage.output_tokens}
 
 
 def _in(account: Account, period: str) -> Usage:
