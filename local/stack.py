@@ -134,6 +134,9 @@ class Stack(Closing):
             name: variables[name] for name in PASSED_ON if variables.get(name, "").strip()
         }
         self.environment.setdefault("RELAY_ENVIRONMENT", "demo")
+        # that this machine is busy with something else is no fault of what runs on it
+        self.environment.setdefault("RELAY_TIMEOUT_MS", "20000")
+        self.environment.setdefault("OTEL_TIMEOUT_MS", "20000")
         self.environment["POWERTOOLS_SERVICE_NAME"] = "relay-metrics"
         if self.environment.keys() & {"RELAY_BASE_URL", "OTEL_EXPORT_URL"}:
             self.environment |= _proxies(variables)

@@ -47,6 +47,9 @@ class Collector(Closing):
         self._variables = {
             "SECRET_ID": "relay-metrics",
             "OTEL_EXPORT_URL": self.destination.url,
+            # but where a time-out is the subject, a busy machine is not
+            "RELAY_TIMEOUT_MS": "60000",
+            "OTEL_TIMEOUT_MS": "60000",
             **environment,
         }
         self._provider = _Provider(json.dumps(secret), json.dumps(renewed_secret))

@@ -103,7 +103,9 @@ class Asker(Closing):
         **variables: str,
     ) -> None:
         self._relay = relay
-        self._environment = environment({"OTEL_EXPORT_URL": "http://127.0.0.1:1", **variables})
+        self._environment = environment(
+            {"OTEL_EXPORT_URL": "http://127.0.0.1:1", "RELAY_TIMEOUT_MS": "60000", **variables}
+        )
         self._asked, self._renewed = (
             settings(
                 self._environment,
