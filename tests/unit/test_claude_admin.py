@@ -86,6 +86,13 @@ def test_a_login_that_is_refused_is_read_anew_from_the_secret(relay: ClaudeRelay
     assert run.calls[ENTER] == 2
 
 
+def test_a_login_that_the_secret_has_no_more_is_refused(relay: ClaudeRelay) -> None:
+    with relay, Asker(relay, WRONG, renewed={"api_ids": [relay.keys[0].id]}) as asker:
+        run = asker.run()
+    assert run.failures == {("web/auth/login", "401"): 1}
+    assert run.calls[ENTER] == 1
+
+
 def test_a_login_that_is_refused_for_good_leaves_the_configured_keys(relay: ClaudeRelay) -> None:
     secret = {**WRONG, "api_ids": [relay.keys[0].id]}
     with relay, Asker(relay, secret) as asker:

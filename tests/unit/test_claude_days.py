@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from local.http_server import Fault, Request, Response
 from local.relay import ClaudeRelay, Key, living_relay, many_keys
 from local.relay.demo import ADMIN
+from relay_metrics.relays import kinds
 from tests.backfilling import Backfiller, Row, rows_of
 
 NOW = 1_795_262_400.0
@@ -338,6 +339,66 @@ def test_a_wrong_event_is_refused(filler: Backfiller, event: Any, message: str) 
 def test_it_needs_a_destination_that_keeps_the_last_write(relay: ClaudeRelay) -> None:
     with Backfiller(relay, overwrites=False) as filler:
         assert "keeps the last write" in filler.refusal({})
+
+
+def answered(path: str, body: object) -> Callable[[Request], Fault | None]:
+    """A fault that has another body answered to one path."""
+    return lambda request: (
+        Fault(body=json.dumps(body).encode()) if request.path.endswith(path) else None
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "error"),
+    [
+        ("/admin/api-keys", {"success": True, "data": {}}, "answered without a list of keys"),
+        ("/admin/usage-trend", {"success": True, "data": []}, "does not tell of its past"),
+        ("/admin/dashboard", {"success": False, "error": "no"}, "admin/dashboard"),
+    ],
+)
+def test_what_it_cannot_do_without_ends_it(
+    relay: ClaudeRelay, path: str, body: object, error: str
+) -> None:
+    relay.fault = answered(path, body)
+    with Backfiller(relay) as filler:
+        report = filler.run({"from": "2026-11-12", "to": "2026-11-12"})
+    assert filler.pushed == []
+    assert error in report["relays"][0]["error"]
+
+
+def test_models_that_are_no_list_are_gone_on_with(filler: Backfiller, relay: ClaudeRelay) -> None:
+    relay.fault = answered("/model-stats", {"success": True, "data": {}})
+    event = {"from": "2026-11-12", "to": "2026-11-12", "models": True, "scans": 100}
+    report = filler.run(event)
+    assert "answered without a list of models" in report["relays"][0]["error"]
+    assert report["next"] == {"action": "backfill", **event, "relays": ["main"]}
+
+
+def test_models_without_a_name_are_counted(filler: Backfiller, relay: ClaudeRelay) -> None:
+    relay.fault = answered("/model-stats", {"success": True, "data": [5, {"requests": 1}]})
+    filler.run({"from": "2026-11-12", "to": "2026-11-12", "models": True})
+    assert "relay_day_cost_usd" in {row.name for row in rows_of(filler.pushed)}
+    assert "relay_day_model_requests" not in {row.name for row in rows_of(filler.pushed)}
+
+
+def test_a_fault_of_ours_is_that_relay_s_alone(
+    filler: Backfiller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(kinds, "past", broken)
+    (told,) = filler.run({})["relays"]
+    assert told["error"] == "relay main: a fault of relay-metrics (ZeroDivisionError), see the log"
+
+
+def test_a_kind_without_a_past_declines(
+    filler: Backfiller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinds, "past", lambda _: None)
+    report = filler.run({})
+    assert "does not tell of its past" in report["relays"][0]["error"]
+    assert report["next"] is None
 
 
 def odd_days(request: Request) -> Fault | None:

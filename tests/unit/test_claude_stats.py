@@ -14,7 +14,7 @@ from local.relay.demo import demo_keys, many_keys
 from relay_metrics.relays.claude import keys as claude_keys
 from relay_metrics.relays.claude.keys import Known, Memory, instance_id
 from relay_metrics.snapshot import Scope
-from tests.unit.claude import BATCH, MODELS, NOW, STATS, Asker, Clock, used
+from tests.unit.claude import BATCH, LOGIN, MODELS, NOW, STATS, Asker, Clock, used
 
 
 def a_relay(*keys: Key, **more: Any) -> ClaudeRelay:
@@ -175,6 +175,62 @@ def test_a_key_by_itself_is_asked_for_by_its_id_and_not_activated() -> None:
     assert [run.calls["/apiStats/api/get-key-id"] for run in runs] == [1, 0]
     (reading,) = runs[0].readings(Scope.KEY)
     assert reading.resource["service.instance.id"] == instance_id(waiting.api_key)
+
+
+WRONG = {"api_keys": ["cr_replaced-in-the-meantime"]}
+
+
+@pytest.mark.parametrize("by", ["api_keys", "api_ids"])
+def test_a_key_that_is_refused_is_read_anew_from_the_secret(by: str) -> None:
+    with a_relay() as relay:
+        key = relay.keys[0]
+        renewed = {by: [key.api_key if by == "api_keys" else key.id]}
+        with Asker(relay, WRONG, renewed=renewed) as asker:
+            run = asker.run()
+    assert run.failures == {}
+    assert run.fetched.up
+    assert run.keys().keys() == {key.name}
+
+
+def test_a_key_that_the_secret_has_no_more_is_refused() -> None:
+    with a_relay() as relay, Asker(relay, WRONG, renewed=LOGIN) as asker:
+        run = asker.run()
+    assert run.failures == {("get-key-id", "401"): 1}
+    assert not run.fetched.up
+
+
+def test_an_exchange_without_an_id_is_no_answer() -> None:
+    with a_relay() as relay, Asker(relay, {"api_keys": [relay.keys[0].api_key]}) as asker:
+        relay.fault = lambda request: (
+            Fault(body=b'{"success": true, "data": {}}')
+            if request.path.endswith("get-key-id")
+            else None
+        )
+        run = asker.run()
+    assert run.failures == {("get-key-id", "incomplete"): 1}
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_an_id_that_is_refused_and_that_nothing_takes_the_place_of(status: int) -> None:
+    with a_relay() as relay, Asker(relay, ids(relay), renewed=LOGIN) as asker:
+        relay.fault = lambda request: Fault(status=status) if request.path == STATS else None
+        run = asker.run()
+    assert run.failures["user-stats", str(status)] == len(relay.keys)
+    assert not run.fetched.up
+
+
+def test_an_id_that_is_refused_has_another_one_in_the_secret_by_now() -> None:
+    with a_relay() as relay:
+        former, now = relay.keys[0], relay.keys[1]
+        with Asker(relay, {"api_ids": [former.id]}, renewed={"api_ids": [now.id]}) as asker:
+            relay.fault = lambda request: (
+                Fault(status=401)
+                if request.path == STATS and request.json()["apiId"] == former.id
+                else None
+            )
+            run = asker.run()
+    assert run.fetched.up
+    assert list(run.keys()) == [now.name]
 
 
 @pytest.mark.parametrize("count", [6, 12, 30])

@@ -530,6 +530,33 @@ def test_a_health_that_is_not_told_is_left_out() -> None:
         assert failures(run) == {("api/host-keys/health", "invalid_value"): 1}
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "type"),
+    [
+        ("/api/relay-keys", {"items": 5}, "incomplete"),
+        ("/api/relay-keys", {"items": [5, {"metadata": {"id": "rk"}}]}, "invalid_row"),
+        ("/api/host-keys", {}, "incomplete"),
+        ("/api/host-keys", {"items": [5, {"metadata": {"name": "no id"}}]}, "invalid_row"),
+        ("/api/host-keys/by-id/hk-openai/health", {}, "missing_field"),
+        (
+            "/api/host-keys/by-id/hk-openai/health",
+            {"state": "open", "cooldown_remaining_seconds": "soon"},
+            "invalid_value",
+        ),
+    ],
+)
+def test_what_lists_and_healths_do_not_say_is_counted(path: str, body: object, type: str) -> None:
+    with place(per_minute=0) as at:
+        at.relay.server.fault = lambda one: (
+            Fault(body=json.dumps(body).encode()) if one.path == path else None
+        )
+        run = at.run()
+    endpoint = path.removeprefix("/").replace("by-id/hk-openai/", "")
+    count = 2 if type == "invalid_row" else 1
+    assert failures(run) == {(endpoint, type): count}
+    assert values(run, "relay_up") == {"": 1}
+
+
 # -- a check
 
 
@@ -585,6 +612,24 @@ def test_a_dry_run_that_the_relay_does_not_answer_says_so() -> None:
     [plan] = run.report["relays"]
     assert (plan["up"], plan["samples"], plan["from"]) == (False, 0, None)
     assert "api/usage/timeseries: answered 400" in plan["error"]
+
+
+def test_a_back_fill_without_the_list_of_keys_tells_nothing_and_goes_on_there() -> None:
+    with place(past_minutes=3200) as at:
+        at.relay.server.fault = lambda one: (
+            Fault(status=500) if one.path == "/api/relay-keys" else None
+        )
+        run = at.run(event=BACKFILL)
+    assert usage_of(run) == {}
+    assert "api/relay-keys: answered 500" in run.report["relays"][0]["error"]
+    assert run.report["next"] == {**BACKFILL, "relays": ["edge"]}
+
+
+def test_a_back_fill_without_a_token_declines() -> None:
+    with place(secret={}) as at:
+        run = at.run(event=BACKFILL)
+    assert "needs an admin_token" in run.report["relays"][0]["error"]
+    assert run.report["next"] is None
 
 
 def test_a_back_fill_leaves_out_and_counts_a_hash_of_nobody() -> None:
