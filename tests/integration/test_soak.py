@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import sys
 import threading
 import time
 from functools import partial
@@ -77,11 +78,14 @@ def test_many_runs_with_faults_at_random(system: System) -> None:
         said = f"seed {SEED}, run {run}"
         assert ended.error is None, said
         samples = sum(one["samples"] for one in ended.answer["relays"])
-        assert ended.destination("well")["pushed"] == samples == len(well.points), said
-        fates = ("pushed", "spooled", "rejected", "dead_lettered")
-        assert sum(ended.destination("default")[fate] for fate in fates) == samples, said
+        for name in ("default", "well"):
+            fates = ("pushed", "spooled", "rejected", "dead_lettered")
+            assert sum(ended.destination(name)[fate] for fate in fates) == samples, said
+        # a busy machine may let a push time out, but nothing is refused
+        assert not ended.destination("well")["dead_lettered"], said
         system.aws.bring_back()
         system.drain()
+        assert len(well.points) == samples, said
         assert failing.points == well.points, said
         for receiver in (failing, well):
             receiver.points.clear()
@@ -93,6 +97,9 @@ def test_many_runs_with_faults_at_random(system: System) -> None:
         if run == min(10, RUNS):  # by then everything is warm
             before = level()
     threads, files, memory = (now - then for now, then in zip(level(), before, strict=True))
+    with system.capfd.disabled():
+        said = f"{run} runs, seed {SEED}: {threads:+} threads, {files:+} files, {memory:+} MiB"
+        sys.stdout.write(f"\n{said}\n")
     assert threads <= 10, f"seed {SEED}"
     assert files <= 20, f"seed {SEED}"
     assert memory <= 30 + run // 50, f"seed {SEED}"

@@ -26,6 +26,7 @@ from relay_metrics import observability
 from relay_metrics.deadline import Deadline
 from relay_metrics.deliver import pieces
 from relay_metrics.deliver import push as deliver
+from relay_metrics.deliver.answers import MOST_READ
 from relay_metrics.deliver.delivery import MOST_REFUSALS, Outcome, push
 from relay_metrics.deliver.pieces import Piece
 from relay_metrics.deliver.push import Sender
@@ -223,7 +224,7 @@ def partly(rejected: int, message: str) -> Response:
         (Response(200, b"[]"), Outcome(3)),
         (Response(200, b'{"partialSuccess":{'), Outcome(3)),
         (Response(200, b'{"partialSuccess":{"rejectedDataPoints":1e999}}'), Outcome(3)),
-        (Response(200, b"[" * 100_000), Outcome(3)),
+        (Response(200, b"[" * 10_000), Outcome(3)),
         (Response.of_json({"status": "success", "error": None}), Outcome(3)),
         (
             Response.of_json({"partialSuccess": {"rejectedDataPoints": "1", "errorMessage": "x"}}),
@@ -620,6 +621,37 @@ def test_a_region_that_is_being_moved_is_passing(receiver: Receiver) -> None:
 
 
 # -- what is said ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 404, 503])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_long_answer_is_cut_and_said_to_be(receiver: Receiver, status: int, packed: bool) -> None:
+    """What it says is not parsed: a few kB of JSON can be made to take a hundred times as much."""
+    body = (
+        b'{"error": "busy", "more": [' + b"[]," * (100_000 if packed else MOST_READ // 3) + b"0]}"
+    )
+    more = {"Content-Encoding": "gzip"} if packed else {}
+    body = gzip.compress(body) if packed else body
+    later = {"Retry-After": "3600"}
+    receiver.answer = lambda request: Response(status, body, headers={**more, **later})
+    outcome = receiver.push()
+    said = {
+        200: f"answered 200 with more than {MOST_READ} bytes: is the address the OTLP endpoint?",
+        404: 'answered 404 ({"error": "busy", "more": [[],[],',
+        503: 'answered 503 ({"error": "busy", "more": [[],[],',
+    }
+    assert str(outcome.error).startswith(f"destination there: {said[status]}")
+    assert len(receiver.requests) == 1
+
+
+def test_an_answer_of_just_so_many_bytes_is_read(receiver: Receiver) -> None:
+    says = b'{"partialSuccess": {"rejectedDataPoints": 1, "errorMessage": "'
+    body = says + b"x" * (MOST_READ - len(says) - 3) + b'"}}'
+    assert len(body) == MOST_READ
+    receiver.answer = lambda request: Response(200, body)
+    outcome = receiver.push()
+    assert (outcome.pushed, outcome.rejected, outcome.error) == (2, 1, None)
+
 
 PASSWORD = "correct-horse-battery-staple"
 TOKEN = b64encode(f"user:{PASSWORD}".encode()).decode()

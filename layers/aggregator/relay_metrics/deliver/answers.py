@@ -27,7 +27,9 @@ MOVING_REGION = re.compile(
 """In the text of GreptimeDB's 400 while a region is being moved to another node."""
 
 _COSTS = ("greptime_exec_write_cost", "greptime_cloud_wcu")
-_MOST_READ = 65536
+MOST_READ = 16384
+"""The bytes of an answer that are read. What a database has to say takes less, and the JSON of so
+many takes 0.6 MB at most to parse, also where it is made for taking more."""
 _MOST_SAID = 200
 
 
@@ -50,6 +52,7 @@ def taken(name: str, answer: Answer) -> Taken:
 
     Args:
         name: of the destination.
+        answer: whole, or cut behind more than `MOST_READ` bytes.
 
     Raises:
         PushError: it was not taken.
@@ -57,16 +60,17 @@ def taken(name: str, answer: Answer) -> Taken:
     status, says = answer.status, _says(answer)
     message = f"answered {status}{says}"
     if 200 <= status < 300:
-        if _is_html(answer):
+        if _is_html(answer) or _is_cut(answer):
+            what = "HTML" if _is_html(answer) else f"more than {MOST_READ} bytes"
             question = "is the address the OTLP endpoint?"
-            raise Refused(name, f"answered {status} with HTML: {question}", status)
+            raise Refused(name, f"answered {status} with {what}: {question}", status)
         rejected, remark = _rejected(answer)
         if rejected is None:
             raise Refused(name, message, status)
         return Taken(max(rejected, 0), _plain(remark), _write_cost(answer))
     if status == 413:
         raise TooLarge(name, message, status)
-    if status == 400 and MOVING_REGION.search(answer.body[:_MOST_READ]):
+    if status == 400 and MOVING_REGION.search(answer.body):
         raise Unavailable(name, message, status)
     if status == 400 or INCOMPATIBLE in answer.body:
         raise Impossible(name, message, status)
@@ -74,6 +78,10 @@ def taken(name: str, answer: Answer) -> Taken:
         timed_out = status in (408, 504)
         raise Unavailable(name, message, status, _retry_after_s(answer), timed_out=timed_out)
     raise Refused(name, message, status)
+
+
+def _is_cut(answer: Answer) -> bool:
+    return len(answer.body) > MOST_READ
 
 
 def _is_html(answer: Answer) -> bool:
@@ -127,8 +135,8 @@ def _says(answer: Answer) -> str:
     """What a destination says of a failure, in brackets: bounded, one line, no web page."""
     if answer.media_type == "text/html" or not answer.body:
         return ""
-    text = answer.body[:_MOST_READ].decode("utf-8", "replace")
-    if answer.media_type == "application/json":
+    text = answer.body.decode("utf-8", "replace")
+    if answer.media_type == "application/json" and not _is_cut(answer):
         try:
             told = json.loads(answer.body)
             error = told.get("error") or told.get("errors") or told.get("message") or ""
@@ -141,7 +149,7 @@ def _says(answer: Answer) -> str:
 
 def _plain(text: str) -> str:
     """The beginning of a text, in one line. Redacted first: half a secret is not recognised."""
-    said = redact(text[:_MOST_READ])
+    said = redact(text)
     return " ".join("".join(c if c.isprintable() else " " for c in said).split())[:_MOST_SAID]
 
 
