@@ -6,24 +6,22 @@ scans the relay's database is made only while `RELAY_SCANS_PER_RUN` has room for
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from relay_metrics import catalogue
-from relay_metrics.catalogue import ACCOUNT_STATES
 from relay_metrics.relays import Fetched
 from relay_metrics.relays.claude import at_large, discovery
-from relay_metrics.relays.claude.accounts import PLATFORMS, SCANNED, Account
+from relay_metrics.relays.claude.accounts import PLATFORMS, SCANNED
+from relay_metrics.relays.claude.answers import Answers
 from relay_metrics.relays.claude.calendar import Calendar
 from relay_metrics.relays.claude.day_before import DayBefore
 from relay_metrics.relays.claude.keys import Identity, in_shard
-from relay_metrics.relays.claude.record import Listed, Models, Record, Usage, most_used
+from relay_metrics.relays.claude.record import Models, Record, Usage, most_used
 from relay_metrics.relays.claude.records import Counted, Records, State
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.phases import Phase, Request
 from relay_metrics.relays.rotation import in_turn
-from relay_metrics.snapshot import Number, Reading, Scope
+from relay_metrics.snapshot import Number, Reading
 
 if TYPE_CHECKING:
     from relay_metrics.relays.claude.admin import Administrator
@@ -61,13 +59,7 @@ class Whole:
         self._administrator = administrator
         self._configured = {key.id: key for key in keys}
         self._records = Records(client, kept)
-        self._pages: dict[int, discovery.Page] = {}
-        self._usage: Mapping[str, Usage] | None = None
-        self._dashboard: at_large.Dashboard | None = None
-        self._concurrency: at_large.Concurrency | None = None
-        self._of_relay: dict[str, list[Reading] | None] = {}
-        self._unavailable: Mapping[str, Number] | None = None
-        self._accounts: dict[str, at_large.Accounts] = {}
+        self._told = Answers()
         self._without_models_of_today = False
         self._keys_left_out = 0
         self._day_before: DayBefore | None = None
@@ -113,7 +105,7 @@ class Whole:
         """Totals with cost of all keys."""
 
         def take(usage: Mapping[str, Usage] | None) -> None:
-            self._usage = usage
+            self._told.usage = usage
 
         yield [self._ask(discovery.USAGE, discovery.usage_stats, take)]
 
@@ -122,7 +114,7 @@ class Whole:
         base_url = self._client.relay.base_url
 
         def take(dashboard: at_large.Dashboard | None) -> None:
-            self._dashboard = dashboard
+            self._told.dashboard = dashboard
             if dashboard is not None and dashboard.utc_offset_hours is not None:
                 self._kept.utc_offset_hours[base_url] = dashboard.utc_offset_hours
 
@@ -132,7 +124,7 @@ class Whole:
         """Requests under way and waiting."""
 
         def take(told: at_large.Concurrency | None) -> None:
-            self._concurrency = told
+            self._told.concurrency = told
 
         yield [self._ask(at_large.CONCURRENCY, at_large.concurrency, take)]
 
@@ -148,7 +140,7 @@ class Whole:
         """The accounts that are out of service."""
 
         def take(told: Mapping[str, Number] | None) -> None:
-            self._unavailable = told
+            self._told.unavailable = told
 
         yield [self._ask(at_large.UNAVAILABLE, at_large.unavailable, take)]
 
@@ -170,8 +162,8 @@ class Whole:
 
     def pages(self) -> Iterator[Round]:
         """The pages behind the first."""
-        if 1 in self._pages:
-            yield [self._page(number) for number in range(2, self._pages[1].pages + 1)]
+        if 1 in self._told.pages:
+            yield [self._page(number) for number in range(2, self._told.pages[1].pages + 1)]
 
     def accounts(self) -> Iterator[Round]:
         """Each account of each platform but those that the dashboard calls empty.
@@ -179,7 +171,7 @@ class Whole:
         A list that scans is asked for where scans are left for it: one, and one more an account
         without a request on this day, as the dashboard and an earlier run tell.
         """
-        empty = self._dashboard.empty if self._dashboard else frozenset()
+        empty = self._told.dashboard.empty if self._told.dashboard else frozenset()
         requests = []
         for platform in PLATFORMS:
             scans = self._scans_of(platform)
@@ -195,7 +187,7 @@ class Whole:
             return 0
         counted = self._kept.lists.get((self._client.relay.base_url, platform))
         if counted is None:
-            states = self._dashboard.states.get(platform, {}) if self._dashboard else {}
+            states = self._told.dashboard.states.get(platform, {}) if self._told.dashboard else {}
             return 1 + int(states.get("total", 0))
         if not counted.accounts and self._client.scheduled_s // 60 % EMPTY_LIST_MINUTES:
             return None
@@ -207,7 +199,7 @@ class Whole:
             if listed is None:  # an older relay has no such list
                 self.scans += scans
                 return
-            self._accounts[platform] = listed
+            self._told.accounts[platform] = listed
             if scans:
                 self.scans = max(0, self.scans + scans - 1 - listed.idle)
                 self._kept.lists[self._client.relay.base_url, platform] = Counted(
@@ -230,7 +222,7 @@ class Whole:
     def usage(self) -> Iterator[Round]:
         """Batches of all keys, and user-stats where it is known to be wanted and not to scan."""
         self._settle()
-        if self._usage is not None:
+        if self._told.usage is not None:
             self._keep_most_used()
         records = self._records
         ids = [
@@ -359,21 +351,23 @@ class Whole:
         return self._ask(
             discovery.KEYS,
             lambda client, administrator: discovery.page_of_keys(client, administrator, number),
-            lambda page: self._pages.__setitem__(number, page),
+            lambda page: self._told.pages.__setitem__(number, page),
         )
 
     def _relays_own(
         self, endpoint: str, ask: Callable[[RelayClient, Administrator], Any]
     ) -> Request[Any]:
-        return self._ask(endpoint, ask, lambda told: self._of_relay.__setitem__(endpoint, told))
+        return self._ask(
+            endpoint, ask, lambda told: self._told.of_relay.__setitem__(endpoint, told)
+        )
 
     # -- keys
 
     def _settle(self) -> None:
         """Have a record of each key: those of the list, of usage-stats, and configured ones."""
-        listed = self._listed
-        usage = self._usage or {}
-        unlisted = () if self._whole(listed) else (one for one in usage if one not in listed)
+        listed = self._told.listed
+        usage = self._told.usage or {}
+        unlisted = () if self._told.lists_all else (one for one in usage if one not in listed)
         shard = self._client.shard
         for key_id in (*listed, *unlisted):
             if key_id in self._configured or in_shard(key_id, shard):
@@ -383,24 +377,6 @@ class Whole:
         for key_id, identity in self._configured.items():
             if key_id not in self._records.of:
                 self._records.add(Record(identity, usage=usage.get(key_id)))
-
-    @property
-    def _listed(self) -> dict[str, Listed]:
-        """Every key that was listed, in whichever shard, page by page."""
-        listed: dict[str, Listed] = {}
-        for number in sorted(self._pages):
-            for key_id, one in self._pages[number].keys.items():
-                listed.setdefault(key_id, one)
-        return listed
-
-    @property
-    def _total(self) -> int:
-        """How many keys the relay has, by its own count."""
-        return max((page.total for page in self._pages.values()), default=0)
-
-    def _whole(self, listed: Mapping[str, Listed]) -> bool:
-        """Whether every key is listed; not where a page failed, or keys went while it was read."""
-        return bool(self._pages) and len(listed) >= self._total
 
     def _may_be_asked(self, record: Record) -> bool:
         """Whether a key's user-stats may be asked for.
@@ -448,92 +424,39 @@ class Whole:
 
     def _fetched(self) -> Fetched:
         records = self._records
-        if self._concurrency is not None:
+        if self._told.concurrency is not None:
             for key_id in records.of:
-                records.learn(key_id, active=self._concurrency.active.get(key_id, 0))
+                records.learn(key_id, active=self._told.concurrency.active.get(key_id, 0))
         administrator = self._administrator
-        accepted = records.accepted or at_large.HEALTH in self._of_relay
+        accepted = records.accepted or at_large.HEALTH in self._told.of_relay
+        of_relay: Iterable[Reading] = ()
+        if administrator is not None and self.speaks_for_all():
+            used = any(one.used for one in records.of.values())
+            of_relay = self._told.readings(self._client, used=used)
         day_before = self._day_before
         timed = () if day_before is None else tuple(day_before.readings)
         return Fetched(
             timed=timed,
             taken=day_before.taken if timed and day_before is not None else lambda: None,
             up=accepted if administrator is None else administrator.accepted,
-            readings=(*self._at_large(), *records.readings()),
+            readings=(*of_relay, *records.readings()),
             keys_failed=records.failed + self._unconfirmed,
             keys_left_out=self._keys_left_out,
             models_left_out=records.models_left_out,
         )
 
-    def _plausible(self, figures: Mapping[str, Number]) -> Mapping[str, Number]:
-        """What the dashboard says that all keys used; nothing where that is 0 and one was used."""
-        if any(figures.values()) or not any(one.used for one in self._records.of.values()):
-            return figures
-        self._client.left_out(at_large.DASHBOARD, "zero_of_used")
-        return {}
-
-    def _in_service(self, account: Account) -> Account:
-        """An account by what is known of those that are out of service."""
-        if self._unavailable is None:
-            return account
-        seconds = self._unavailable.get(account.id, 0)
-        return account.out_for(seconds, out=seconds > 0)
-
-    def _accounts_by_state(self, accounts: Mapping[str, Sequence[Account]]) -> Iterator[Reading]:
-        """How many accounts there are: by their rows, and where those did not come the dashboard.
-
-        The dashboard does not know which are out of service, and calls a console account that is
-        limited abnormal.
-        """
-        told = dict(self._dashboard.states) if self._dashboard else {}
-        for platform, listed in accounts.items():
-            if self._accounts[platform].whole and (listed or platform in told):
-                counted = Counter(one.state for one in listed)
-                told[platform] = {state: counted[state] for state in ACCOUNT_STATES.values()}
-        for platform, states in told.items():
-            for state in ACCOUNT_STATES.values():
-                if state in states:
-                    attributes = {"platform": platform, "state": state}
-                    yield Reading(Scope.ACCOUNT_STATE, {"accounts": states[state]}, attributes)
-
     @property
     def _unconfirmed(self) -> int:
         """How many keys there are of which no page told, and no batch."""
-        listed = self._listed
-        if self._administrator is None or not self._administrator.accepted or self._whole(listed):
+        listed = self._told.listed
+        if self._administrator is None or not self._administrator.accepted or self._told.lists_all:
             return 0
-        if self._usage is None:
-            return max(self._total - len(listed), 0)
+        if self._told.usage is None:
+            return max(self._told.total - len(listed), 0)
         return sum(
             one.listed is None and one.identity.place is None and one.batched is None
             for one in self._records.of.values()
         )
-
-    def _at_large(self) -> Iterator[Reading]:
-        """Of the relay and its accounts, which the first shard tells."""
-        if self._administrator is None or not self._client.shard.first:
-            return
-        accounts = {
-            platform: [self._in_service(one) for one in self._accounts[platform].accounts]
-            for platform in PLATFORMS
-            if platform in self._accounts
-        }
-        if self._dashboard is not None and (figures := self._plausible(self._dashboard.figures)):
-            yield Reading(Scope.RELAY, figures)
-        yield from self._accounts_by_state(accounts)
-        if self._concurrency is not None:
-            yield Reading(Scope.RELAY, self._concurrency.figures)
-        for endpoint in sorted(self._of_relay):
-            yield from self._of_relay[endpoint] or ()
-        for listed_accounts in accounts.values():
-            for one in listed_accounts:
-                yield one.reading
-                yield from one.families
-        listed = self._listed
-        if self._whole(listed):
-            states = Counter(one.state for one in listed.values())
-            for state in catalogue.KEY_STATES:
-                yield Reading(Scope.KEY_STATE, {"keys": states[state]}, {"state": state})
 
 
 class Step(NamedTuple):

@@ -1,0 +1,119 @@
+"""What a claude-relay answers of itself as a whole in a run, and what is told of that."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from relay_metrics import catalogue
+from relay_metrics.catalogue import ACCOUNT_STATES
+from relay_metrics.relays.claude import at_large
+from relay_metrics.relays.claude.accounts import PLATFORMS, Account
+from relay_metrics.relays.claude.discovery import Page
+from relay_metrics.relays.claude.record import Listed, Usage
+from relay_metrics.relays.client import RelayClient
+from relay_metrics.snapshot import Number, Reading, Scope
+
+
+@dataclass
+class Answers:
+    """The answers of a run that are of no one key; None, or without an entry, until they came.
+
+    Attributes:
+        pages: of the list of keys, by their number.
+        usage: usage-stats, by the key's id.
+        of_relay: what is told as it came, by the endpoint.
+        unavailable: for how many seconds an account is out of service, by its id.
+        accounts: the lists of accounts, by platform.
+    """
+
+    pages: dict[int, Page] = field(default_factory=dict)
+    usage: Mapping[str, Usage] | None = None
+    dashboard: at_large.Dashboard | None = None
+    concurrency: at_large.Concurrency | None = None
+    of_relay: dict[str, list[Reading] | None] = field(default_factory=dict)
+    unavailable: Mapping[str, Number] | None = None
+    accounts: dict[str, at_large.Accounts] = field(default_factory=dict)
+
+    @property
+    def listed(self) -> dict[str, Listed]:
+        """Every key that was listed, in whichever shard, page by page."""
+        listed: dict[str, Listed] = {}
+        for number in sorted(self.pages):
+            for key_id, one in self.pages[number].keys.items():
+                listed.setdefault(key_id, one)
+        return listed
+
+    @property
+    def total(self) -> int:
+        """How many keys the relay has, by its own count."""
+        return max((page.total for page in self.pages.values()), default=0)
+
+    @property
+    def lists_all(self) -> bool:
+        """Whether every key is listed; not where a page failed, or keys went while it was read."""
+        return bool(self.pages) and len(self.listed) >= self.total
+
+    def readings(self, client: RelayClient, *, used: bool) -> Iterator[Reading]:
+        """What is told of the relay and its accounts.
+
+        Args:
+            client: is told what is left out.
+            used: whether any key was ever used.
+        """
+        accounts = {
+            platform: [self._in_service(one) for one in self.accounts[platform].accounts]
+            for platform in PLATFORMS
+            if platform in self.accounts
+        }
+        if self.dashboard is not None and (
+            figures := self._plausible(client, self.dashboard.figures, used=used)
+        ):
+            yield Reading(Scope.RELAY, figures)
+        yield from self._accounts_by_state(accounts)
+        if self.concurrency is not None:
+            yield Reading(Scope.RELAY, self.concurrency.figures)
+        for endpoint in sorted(self.of_relay):
+            yield from self.of_relay[endpoint] or ()
+        for listed_accounts in accounts.values():
+            for one in listed_accounts:
+                yield one.reading
+                yield from one.families
+        if self.lists_all:
+            states = Counter(one.state for one in self.listed.values())
+            for state in catalogue.KEY_STATES:
+                yield Reading(Scope.KEY_STATE, {"keys": states[state]}, {"state": state})
+
+    def _plausible(
+        self, client: RelayClient, figures: Mapping[str, Number], *, used: bool
+    ) -> Mapping[str, Number]:
+        """What the dashboard says that all keys used; nothing where that is 0 and one was used."""
+        if any(figures.values()) or not used:
+            return figures
+        client.left_out(at_large.DASHBOARD, "zero_of_used")
+        return {}
+
+    def _in_service(self, account: Account) -> Account:
+        """An account by what is known of those that are out of service."""
+        if self.unavailable is None:
+            return account
+        seconds = self.unavailable.get(account.id, 0)
+        return account.out_for(seconds, out=seconds > 0)
+
+    def _accounts_by_state(self, accounts: Mapping[str, Sequence[Account]]) -> Iterator[Reading]:
+        """How many accounts there are: by their rows, and where those did not come the dashboard.
+
+        The dashboard does not know which are out of service, and calls a console account that is
+        limited abnormal.
+        """
+        told = dict(self.dashboard.states) if self.dashboard else {}
+        for platform, listed in accounts.items():
+            if self.accounts[platform].whole and (listed or platform in told):
+                counted = Counter(one.state for one in listed)
+                told[platform] = {state: counted[state] for state in ACCOUNT_STATES.values()}
+        for platform, states in told.items():
+            for state in ACCOUNT_STATES.values():
+                if state in states:
+                    attributes = {"platform": platform, "state": state}
+                    yield Reading(Scope.ACCOUNT_STATE, {"accounts": states[state]}, attributes)
