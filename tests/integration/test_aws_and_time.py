@@ -155,10 +155,9 @@ def test_no_secret_but_an_older_copy(system: System, row: AtAws) -> None:
     [
         ("{", "it is not JSON"),
         ("[]", "it is other JSON"),
-        ('{"relay_api_id":"REPLACE_ME"}', "placeholder"),
         ('{"relay_api_kye":"cr_mistyped"}', "unknown key 'relay_api_kye'"),
         ('{"relays":[]}', "RELAY_BASE_URL is not set"),
-        ('{"relays":[{"base_url":"ftp://x"}]}', "base_url in relays[0] of the secret must be"),
+        ('{"greptime_username":"a:b","greptime_password":"c","relay_api_id":"x"}', "a colon"),
     ],
 )
 def test_a_secret_that_is_wrong(system: System, text: str, says: str) -> None:

@@ -32,12 +32,21 @@ def refused(environment: Mapping[str, str] | None = None, secret: Any = SECRET) 
     return str(caught.value)
 
 
-def failure(environment: Mapping[str, str], secret: Any) -> SettingsError | None:
+def failures(environment: Mapping[str, str], secret: Any) -> list[SettingsError]:
+    """What is wrong with all of it, or with single entries of the secret's lists."""
     try:
-        read(environment, secret)
+        given = read(environment, secret)
     except SettingsError as error:
-        return error
-    return None
+        return [error]
+    entries: tuple[Relay | Destination, ...] = (*given.relays, *given.destinations)
+    return [one.wrong for one in entries if one.wrong is not None]
+
+
+def wrong(environment: Mapping[str, str] | None = None, secret: Any = SECRET) -> dict[str, str]:
+    """The entries of the secret's lists that are wrong, and what each says."""
+    given = read(environment, secret)
+    entries: tuple[Relay | Destination, ...] = (*given.relays, *given.destinations)
+    return {one.name: str(one.wrong) for one in entries if one.wrong is not None}
 
 
 def relay(environment: Mapping[str, str] | None = None, secret: Any = SECRET) -> Relay:

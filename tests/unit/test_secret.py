@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -122,8 +124,28 @@ def test_a_secret_that_was_filled_in_since_counts_at_once() -> None:
     assert len(reader.asked) == 2
 
 
-def test_a_secret_that_stays_wrong() -> None:
+def test_a_secret_that_is_never_filled_in_lets_nothing_begin() -> None:
     runtime, reader = warm_with('{"relay_api_id":"REPLACE_ME"}')
-    with pytest.raises(SettingsError, match="still is the placeholder"):
-        Invocation(runtime)
-    assert len(reader.asked) == 2
+    for _ in range(2):
+        assert Invocation(runtime).settings.unfilled
+    assert len(reader.asked) == 4
+
+
+@pytest.mark.parametrize("worse", ["{", "[]", '{"relays":1}', '{"relay_api_id":"REPLACE_ME"}'])
+def test_where_the_secret_has_become_unreadable_the_last_good_settings_are_used(
+    worse: str,
+) -> None:
+    with pytest.raises(SettingsError) if "REPLACE_ME" not in worse else nullcontext():
+        Invocation(warm_with(worse)[0])
+    runtime, reader = warm_with(GOOD, worse, worse, worse, worse, BETTER)
+    assert [api_id(Invocation(runtime)) for _ in range(4)] == ["one", "one", "one", "two"]
+    assert [anew for _, _, anew in reader.asked] == [False, *(2 * (False, True)), False]
+
+
+def test_an_entry_that_has_become_wrong_is_read_anew_once_and_fails_alone() -> None:
+    secret = {"destinations": [{"name": "a", "url": "http://a", "username": "x"}]}
+    runtime, reader = warm_with(GOOD, json.dumps({**json.loads(GOOD), **secret}))
+    Invocation(runtime)
+    settings = Invocation(runtime).settings
+    assert [one.wrong is None for one in settings.destinations] == [True, False]
+    assert [anew for _, _, anew in reader.asked] == [False, False, True]

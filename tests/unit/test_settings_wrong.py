@@ -15,10 +15,11 @@ from tests.unit.settings_read import (
     CONTRACT,
     NOT_HERE,
     SECRET,
-    failure,
+    failures,
     listed,
     read,
     refused,
+    wrong,
 )
 
 # -- what a wrong variable says
@@ -362,13 +363,6 @@ def test_what_is_missing_or_twice_is_named(
         ({"relay_api_id": 7}, "relay_api_id in the secret must be text"),
         ({"relay_api_id": ["x"]}, "relay_api_id in the secret must be text"),
         (
-            {"relay_api_id": "REPLACE_ME"},
-            (
-                "relay_api_id in the secret still is the placeholder REPLACE_ME: "
-                "fill it in, or remove the key"
-            ),
-        ),
-        (
             {"relay_admin_username": "admin"},
             "relay_admin_password is missing in the secret: it goes with relay_admin_username",
         ),
@@ -394,6 +388,15 @@ def test_what_is_missing_or_twice_is_named(
         ),
         ({**SECRET, "relays": {}}, "relays in the secret must be a list"),
         ({**SECRET, "destinations": "x"}, "destinations in the secret must be a list"),
+    ],
+)
+def test_a_wrong_secret_is_named(secret: Any, says: str) -> None:
+    assert refused({}, secret) == says
+
+
+@pytest.mark.parametrize(
+    ("secret", "says"),
+    [
         (
             {**SECRET, "destinations": ["https://a"]},
             "destinations[0] of the secret must be a JSON object",
@@ -427,10 +430,6 @@ def test_what_is_missing_or_twice_is_named(
             "username in destinations[0] of the secret must not have a colon",
         ),
         (
-            {**SECRET, "destinations": [{"name": "default", "url": "https://b"}]},
-            "two destinations have one name (number 1 and 2): give each a name of its own",
-        ),
-        (
             {**SECRET, "destinations": [{"name": "b", "url": "https://b", "ca_pem": "x"}]},
             "ca_pem in destinations[0] of the secret must be certificates in PEM form",
         ),
@@ -444,8 +443,12 @@ def test_what_is_missing_or_twice_is_named(
         ),
     ],
 )
-def test_a_wrong_secret_is_named(secret: Any, says: str) -> None:
-    assert refused({}, secret) == says
+def test_a_wrong_destination_of_the_secret_is_that_one_s_failure(secret: Any, says: str) -> None:
+    secret["destinations"].append({"name": "good", "url": "https://good.example"})
+    given = secret["destinations"][0]
+    name = given.get("name") if isinstance(given, dict) else None
+    assert wrong({}, secret) == {name or "destinations[0]": says}
+    assert [one.wrong for one in read({}, secret).relays] == [None]
 
 
 @pytest.mark.parametrize(
@@ -517,15 +520,117 @@ def test_a_wrong_secret_is_named(secret: Any, says: str) -> None:
         ),
     ],
 )
-def test_a_wrong_relay_in_the_secret_is_named(changes: dict[str, Any], says: str) -> None:
-    assert refused(NOT_HERE, listed(**changes)) == says
+def test_a_wrong_relay_of_the_secret_is_that_one_s_failure(
+    changes: dict[str, Any], says: str
+) -> None:
+    good = listed(name="good")["relays"][0]
+    secret = {"relays": [*listed(**changes)["relays"], good]}
+    assert wrong(NOT_HERE, secret) == {"a": says}
+    bad, other = read(NOT_HERE, secret).relays
+    assert other == read(NOT_HERE, {"relays": [good]}).relays[0]
+    # what can be known of it stays, so that its series is the same when it is well again
+    well = read(NOT_HERE, listed()).relays[0].resource
+    if not {"base_url", "kind"} & changes.keys():
+        assert bad.resource == well
 
 
-def test_relays_of_one_name_are_told_by_their_numbers() -> None:
+@pytest.mark.parametrize(
+    ("entry", "name", "kind"),
+    [
+        ("text", "relays[0]", "claude-relay"),
+        ({}, "relays[0]", "claude-relay"),
+        ({"name": 7, "base_url": "ftp://x", "kind": ["x"]}, "relays[0]", "claude-relay"),
+        ({"base_url": "https://a.example/"}, "a.example:443", "claude-relay"),
+        (
+            {"base_url": "https://a", "kind": "wyolet-relay", "api_ids": ["x"]},
+            "a:443",
+            "wyolet-relay",
+        ),
+        ({"name": " a\ud800 "}, "a\ufffd", "claude-relay"),
+    ],
+)
+def test_a_wrong_relay_has_the_name_and_kind_that_can_be_known(
+    entry: Any, name: str, kind: str
+) -> None:
+    (one,) = read(NOT_HERE, {"relays": [entry]}).relays
+    assert one.wrong is not None
+    assert (one.name, one.kind, one.resource["relay.name"]) == (name, kind, name)
+    assert not one.access.credentials
+
+
+def test_of_two_of_one_name_the_later_one_is_wrong() -> None:
     one = listed()["relays"][0]
-    assert refused(NOT_HERE, {"relays": [one, {**one, "name": "b"}, one]}) == (
-        "two relays have one name (number 1 and 3): give each a name of its own"
-    )
+    assert wrong(NOT_HERE, {"relays": [one, {**one, "name": "b"}, one]}) == {
+        "relays[2]": "relays[2] of the secret has the name of one before it"
+    }
+    secret = {**SECRET, "destinations": [{"name": "default", "url": "https://b"}]}
+    assert wrong({}, secret) == {
+        "destinations[0]": "destinations[0] of the secret has the name of one before it"
+    }
+
+
+# -- what is not filled in yet
+
+STACK = {
+    "greptime_username": "REPLACE_ME",
+    "greptime_password": "REPLACE_ME",
+    "relay_api_id": "REPLACE_ME",
+}
+"""What the template writes into the secret that it makes."""
+DATABASE = (
+    "greptime_username and greptime_password in the secret still are the placeholder REPLACE_ME: "
+    "fill them in, or remove the keys"
+)
+KEY = (
+    "relay_api_id in the secret still is the placeholder REPLACE_ME: fill it in, or remove the key"
+)
+
+
+@pytest.mark.parametrize(
+    ("environment", "secret", "unfilled"),
+    [
+        ({}, STACK, (DATABASE, KEY)),
+        ({}, {**STACK, "relay_api_id": "x"}, (DATABASE,)),
+        ({}, {"relay_api_id": "REPLACE_ME"}, (KEY,)),
+        ({"RELAY_KIND": "wyolet-relay"}, STACK, (DATABASE, KEY)),
+        ({"OTEL_EXPORT_URL": ""}, STACK, (DATABASE, KEY)),
+        (NOT_HERE, STACK, (KEY, DATABASE)),
+        (
+            NOT_HERE,
+            listed(api_ids=["REPLACE_ME"], headers={"X-Token": "Bearer REPLACE_ME"}),
+            (
+                (
+                    "api_ids and headers in relays[0] of the secret still are the placeholder "
+                    "REPLACE_ME: fill them in, or remove the keys"
+                ),
+            ),
+        ),
+    ],
+)
+def test_a_stack_that_was_just_made_is_not_filled_in(
+    environment: dict[str, str], secret: Any, unfilled: tuple[str, ...]
+) -> None:
+    assert read(environment, secret).unfilled == unfilled
+
+
+def test_a_placeholder_elsewhere_is_that_one_s_failure() -> None:
+    secret = {
+        "relays": [
+            *listed(api_ids=["REPLACE_ME"])["relays"],
+            {"name": "b", "base_url": "https://b.example", "api_ids": ["x"]},
+        ],
+        "destinations": [
+            {"name": "c", "url": "https://c", "username": "u", "password": "REPLACE_ME"}
+        ],
+    }
+    assert read(NOT_HERE, secret).unfilled == ()
+    assert wrong(NOT_HERE, secret) == {
+        name: f"{key} still is the placeholder REPLACE_ME: fill it in, or remove the key"
+        for name, key in [
+            ("a", "api_ids in relays[0] of the secret"),
+            ("c", "password in destinations[0] of the secret"),
+        ]
+    }
 
 
 # -- no message holds a value
@@ -558,9 +663,9 @@ DOCUMENTS = st.recursive(
 @given(st.dictionaries(KEYS, DOCUMENTS, max_size=6), st.booleans(), st.sampled_from(["", *KINDS]))
 def test_no_error_shows_a_value_of_the_secret(secret: Any, single: bool, kind: str) -> None:
     environment = {"RELAY_KIND": kind, **({} if single else NOT_HERE)}
-    error = failure(environment, secret)
-    assert MARK not in str(error)
-    assert error is None or error.__suppress_context__ or error.__context__ is None
+    for error in failures(environment, secret):
+        assert MARK not in str(error)
+        assert error.__suppress_context__ or error.__context__ is None
 
 
 @given(st.text().map(lambda text: text + MARK))
@@ -570,9 +675,9 @@ def test_no_error_shows_a_text_that_is_no_secret(text: str) -> None:
 
 @given(st.sampled_from(sorted(CONTRACT)), st.text().map(lambda text: text + MARK))
 def test_no_error_shows_a_variable_s_value(variable: str, value: str) -> None:
-    error = failure({variable: value}, SECRET)
-    assert error is None or variable in str(error)
-    assert MARK not in str(error)
+    for error in failures({variable: value}, SECRET):
+        assert variable in str(error)
+        assert MARK not in str(error)
 
 
 def test_no_repr_shows_a_credential() -> None:

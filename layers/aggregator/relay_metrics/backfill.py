@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, NamedTuple
 
+from relay_metrics.collect import before_filled_in
 from relay_metrics.deadline import Times
 from relay_metrics.deliver.report import DestinationReport
 from relay_metrics.deliver.timed import tell
@@ -147,6 +148,11 @@ def backfill(runtime: Runtime, event: Event, given: object, seconds: float) -> d
     """
     order = Order.of(given)
     invocation = Invocation(runtime)
+    if invocation.settings.unfilled:
+        nothing = {"from": None, "to": None}
+        report = before_filled_in(invocation.settings)
+        report["relays"] = [relay | nothing for relay in report["relays"]]
+        return {**report, "next": None}
     destinations = invocation.settings.destinations
     if not any(one.overwrites for one in destinations):
         raise SettingsError(
@@ -219,6 +225,8 @@ class _Work:
 
     def _tell(self, client: RelayClient, visit: _Visit, pushes: Executor) -> None:
         order, name = self._order, client.relay.name
+        if client.relay.wrong is not None:
+            raise Declined(name, str(client.relay.wrong))
         kind = kinds.past(client.relay.kind)
         if kind is None:
             raise Declined(name, "a relay of this kind does not tell of its past")

@@ -13,11 +13,19 @@ from relay_metrics.deadline import Deadline
 from relay_metrics.deliver.delivery import sender
 from relay_metrics.deliver.pieces import NOTHING
 from relay_metrics.entry.event import Event
-from relay_metrics.errors import Impossible, PushError, SecretError, SettingsError, Unavailable
+from relay_metrics.errors import (
+    Impossible,
+    PushError,
+    Refused,
+    SecretError,
+    SettingsError,
+    Unavailable,
+    Unfilled,
+)
 from relay_metrics.observability import redact
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.scrape import ScrapeResult, scrape_all
-from relay_metrics.settings import Destination, Settings
+from relay_metrics.settings import Destination, Relay, Settings
 
 
 @dataclass(frozen=True)
@@ -56,8 +64,19 @@ def of_settings(error: SettingsError) -> dict[str, Any]:
     return _answer([_settings_wrong(error)])
 
 
+_CORRECT = "set what the message names, then check again"
+_FILL_IN = (
+    "put the credentials into the secret (the stack's output FillSecretCommand has the command), "
+    "then check again"
+)
+
+
 def _settings_wrong(error: SettingsError) -> Finding:
-    return Finding("settings", False, str(error), "set what the message names, then check again")
+    return Finding("settings", False, str(error), _what_to_do(error))
+
+
+def _what_to_do(error: SettingsError) -> str:
+    return _FILL_IN if isinstance(error, Unfilled) else _CORRECT
 
 
 def _answer(findings: list[Finding]) -> dict[str, Any]:
@@ -83,7 +102,7 @@ def _findings(runtime: Runtime, event: Event, seconds: float) -> Iterator[Findin
         return
     settings = invocation.settings
     if runtime.secret is not None:
-        yield Finding("secret", True, "it can be read, and every key of it is known")
+        yield from _of_secret(settings)
     for warning in settings.warnings:
         yield Finding("settings", True, warning, "correct it, and the warning ends")
     yield from _in_the_clear(settings)
@@ -106,6 +125,8 @@ def _findings(runtime: Runtime, event: Event, seconds: float) -> Iterator[Findin
     push_ends = deadline.or_after(runtime.environment.push_timeout_s)
 
     def failure_of(destination: Destination) -> PushError | None:
+        if destination.wrong is not None:
+            return Refused(destination.name, str(destination.wrong))
         try:
             sender(destination, runtime, invocation, push_ends).send(NOTHING)
         except PushError as error:
@@ -116,11 +137,21 @@ def _findings(runtime: Runtime, event: Event, seconds: float) -> Iterator[Findin
         outcomes = pool.map(failure_of, settings.destinations)
         for destination, failure in zip(settings.destinations, outcomes, strict=True):
             yield _of_destination(destination, failure)
-    if any(relay.access.timed for relay in settings.relays):
-        yield from (_without_timed(one) for one in settings.destinations if not one.overwrites)
+    yield from _not_told(settings)
     if runtime.spool is None:
         hint = "without it, what cannot be pushed within a run is lost; the template makes one"
         yield Finding("spool", True, "SPOOL_QUEUE_URL is not set: there is no spool", hint)
+
+
+def _of_secret(settings: Settings) -> Iterator[Finding]:
+    """What is not said of a relay or a destination."""
+    if not settings.faulty:
+        yield Finding("secret", True, "it can be read, and every key of it is known")
+    entries: tuple[Relay | Destination, ...] = (*settings.relays, *settings.destinations)
+    said = {str(one.wrong) for one in entries}
+    for sentence in settings.unfilled:
+        if sentence not in said:
+            yield Finding("secret", False, sentence, _FILL_IN)
 
 
 _RELAY_HINTS = {
@@ -143,6 +174,8 @@ def _of_relay(result: ScrapeResult) -> Finding:
     if result.up and result.error is None:
         message = f"it answers and accepts the credential ({result.snapshot.samples} figures)"
         return Finding(target, True, message)
+    if result.relay.wrong is not None:
+        return Finding(target, False, str(result.error), _what_to_do(result.relay.wrong))
     scrape = result.snapshot.scrape
     types = [failure.type for failure in scrape.failures] if scrape else []
     hint = next((_RELAY_HINTS[type] for type in types if type in _RELAY_HINTS), _ANY_RELAY_HINT)
@@ -154,7 +187,17 @@ def _of_destination(destination: Destination, failure: PushError | None) -> Find
     target = f"destination {destination.name}"
     if failure is None:
         return Finding(target, True, "it accepts an OTLP request")
+    if destination.wrong is not None:
+        return Finding(target, False, str(failure), _what_to_do(destination.wrong))
     return Finding(target, False, str(failure), _destination_hint(failure))
+
+
+def _not_told(settings: Settings) -> Iterator[Finding]:
+    """Destinations that are not sent figures with a time of their own, where there are any."""
+    if any(relay.access.timed for relay in settings.relays):
+        for one in settings.destinations:
+            if not one.overwrites and one.wrong is None:
+                yield _without_timed(one)
 
 
 def _without_timed(destination: Destination) -> Finding:

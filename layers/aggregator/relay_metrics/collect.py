@@ -17,7 +17,8 @@ from relay_metrics.entry.event import Event
 from relay_metrics.errors import Impossible, NotDelivered, SpoolError, Unavailable
 from relay_metrics.observability import count, logger
 from relay_metrics.runtime import Invocation, Runtime
-from relay_metrics.scrape import ScrapeResult, scrape_all, threads
+from relay_metrics.scrape import ScrapeResult, scrape_all, threads, unasked
+from relay_metrics.settings import Settings
 
 _AT_ONCE = 32
 _NO_END = "no end within the time"
@@ -42,6 +43,8 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
     """
     times = Times.of(seconds, runtime.environment.push_timeout_s)
     invocation = Invocation(runtime)
+    if invocation.settings.unfilled:
+        return before_filled_in(invocation.settings)
     destinations = invocation.settings.destinations
     reports = {
         destination.name: DestinationReport(destination.name) for destination in destinations
@@ -111,6 +114,18 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
     if lost := [sentence for report_of in reports.values() for sentence in report_of.lost]:
         raise NotDelivered(f"{first_of(lost)}. The next run brings new ones")
     return report
+
+
+def before_filled_in(settings: Settings) -> dict[str, Any]:
+    """The report of a run that does nothing, because the secret is not filled in yet."""
+    destinations = [
+        DestinationReport(one.name, errors=[f"destination {one.name}: {settings.unfilled[0]}"])
+        for one in settings.destinations
+    ]
+    return {
+        "relays": unasked(settings),
+        "destinations": [one.report() for one in destinations],
+    }
 
 
 def _keep(runtime: Runtime, destination: str, left: Left) -> str | None:

@@ -17,7 +17,7 @@ from relay_metrics.deadline import Deadline
 from relay_metrics.entry.event import Event
 from relay_metrics.observability import redacted
 from relay_metrics.runtime import Invocation, Runtime
-from relay_metrics.scrape import ScrapeResult, scrape_all
+from relay_metrics.scrape import ScrapeResult, scrape_all, unasked
 
 MAX_ANSWER_BYTES = 5_500_000
 """Lambda takes an answer of 6 MB, which the runtime writes with spaces that are counted here."""
@@ -37,6 +37,8 @@ def dry_run(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
         answers with, the last points are left out, and `remark` says how many.
     """
     invocation = Invocation(runtime)
+    if invocation.settings.unfilled:
+        return {"relays": unasked(invocation.settings), "metrics": []}
     metrics: dict[tuple[str, str], dict[str, Any]] = {}
     samples: dict[str, int] = {}
     lock = threading.Lock()

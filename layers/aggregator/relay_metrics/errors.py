@@ -2,6 +2,7 @@
 
 RelayMetricsError
 ├── SettingsError           a variable, a key of the secret or a field of an event is wrong
+│   └── Unfilled            … because it still is the placeholder that the template writes
 ├── SecretError             Secrets Manager did not give the secret
 ├── ExchangeError           an HTTP exchange ended without a whole answer
 │   └── TimedOut            … because its time ran out
@@ -32,6 +33,10 @@ class SettingsError(RelayMetricsError):
 
     The text names it and says what is allowed; it never shows the value.
     """
+
+
+class Unfilled(SettingsError):
+    """A key of the secret still has the placeholder of a stack that was just made."""
 
 
 class SecretError(RelayMetricsError):

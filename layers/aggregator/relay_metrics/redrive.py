@@ -62,6 +62,10 @@ def redrive(runtime: Runtime, event: object, seconds: float) -> dict[str, Any]:
     times = Times.of(seconds, runtime.environment.push_timeout_s)
     try:
         invocation = Invocation(runtime, asks_relays=False)
+        if invocation.settings.unfilled:
+            for record in records:
+                _postpone(runtime.spool, record)
+            return {"batchItemFailures": [{"itemIdentifier": one["messageId"]} for one in records]}
         batch = _Batch(runtime, runtime.spool, invocation, times.push, records)
         failures = batch.failures()
     except Exception:

@@ -53,6 +53,7 @@ class Runtime:
             else Secret(secret_id, age, provider, sam_local=self.environment.sam_local)
         )
         self.spool = None if url is None else Spool(url, sqs)
+        self.settings: dict[bool, Settings] = {}
         self._clients: dict[str | None, Client] = {}
         self._states: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -79,7 +80,7 @@ class Invocation:
         asks_relays: where it does not, settings of relays that are missing or wrong do not matter.
 
     Raises:
-        SecretError, SettingsError: there are none.
+        SecretError, SettingsError: there are none, and no earlier invocation had any.
     """
 
     def __init__(self, runtime: Runtime, *, asks_relays: bool = True) -> None:
@@ -87,14 +88,14 @@ class Invocation:
         self._asks_relays = asks_relays
         self._lock = threading.Lock()
         self._renewed = False
-        try:
-            self.settings = self._read(anew=False)
-        except SettingsError:
-            # the copy that was kept may be of before the secret was filled in, or mended
-            self._renewed = True
-            self.settings = self._read(anew=True)
+        self.settings = self._first()
         for warning in self.settings.warnings:
             logger.warning(warning)
+        if self.settings.unfilled:
+            logger.warning(
+                "the secret is not filled in yet: nothing is fetched, pushed or spooled",
+                extra={"reason": "; ".join(self.settings.unfilled)},
+            )
 
     def renew(self) -> Settings:
         """The settings by the secret as it is now; the former ones where it is of no use."""
@@ -104,12 +105,50 @@ class Invocation:
                 try:
                     self.settings = self._read(anew=True)
                 except SettingsError as error:
-                    logger.warning("the secret has changed for the worse: %s", error)
+                    _warn_of(error)
             return self.settings
 
+    def _first(self) -> Settings:
+        try:
+            read = self._read(anew=False)
+        except SettingsError:
+            read = None
+        if read is not None and not read.faulty:
+            return read
+        # the copy that was kept may be of before the secret was filled in, or corrected
+        self._renewed = True
+        try:
+            return self._read(anew=True)
+        except SettingsError as error:
+            if self._kept is None:
+                raise
+            _warn_of(error)
+            return self._kept
+
+    @property
+    def _kept(self) -> Settings | None:
+        """The latest settings of which a run could be made."""
+        return self._warm.settings.get(self._asks_relays)
+
     def _read(self, *, anew: bool) -> Settings:
+        """The settings by the secret.
+
+        Raises:
+            SettingsError: they are wrong, or placeholders have taken the place of good ones.
+        """
         secret = self._warm.secret
         text = None if secret is None else secret.text(anew=anew)
         read = settings.settings(self._warm.environment, text, asks_relays=self._asks_relays)
         hide(read.secrets)
+        if not read.unfilled:
+            self._warm.settings[self._asks_relays] = read
+        elif self._kept is not None:
+            raise SettingsError(read.unfilled[0])
         return read
+
+
+def _warn_of(error: SettingsError) -> None:
+    logger.warning(
+        "the secret has changed for the worse: the last good settings are used",
+        extra={"reason": str(error)},
+    )

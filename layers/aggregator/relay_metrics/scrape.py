@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from relay_metrics.deadline import Deadline
 from relay_metrics.entry.event import Event
-from relay_metrics.errors import SettingsError
+from relay_metrics.errors import RelayError, SettingsError
 from relay_metrics.observability import logger, redact
 from relay_metrics.relays import Fetched, Remark, kinds
 from relay_metrics.relays.client import RelayClient
@@ -19,7 +19,7 @@ from relay_metrics.relays.limiter import Limiter
 from relay_metrics.relays.memory import Memory
 from relay_metrics.relays.rotation import shuffled
 from relay_metrics.runtime import Invocation, Runtime
-from relay_metrics.settings import Environment, Relay
+from relay_metrics.settings import Environment, Relay, Settings
 from relay_metrics.snapshot import Reading, Scrape, Snapshot
 
 T = TypeVar("T")
@@ -56,14 +56,28 @@ class ScrapeResult(NamedTuple):
         Args:
             samples: the data points that were made of it.
         """
-        return {
-            "name": self.relay.name,
-            "kind": self.relay.kind,
-            "up": self.up,
-            "error": None if self.error is None else redact(self.error),
-            "samples": samples,
-            "duration_ms": round(self.duration_s * 1000),
-        }
+        return _report(self.relay, self.up, self.error, samples, self.duration_s)
+
+
+def unasked(settings: Settings) -> list[dict[str, Any]]:
+    """The relays' places in the report of a run before the secret is filled in."""
+    return [
+        _report(relay, False, f"relay {relay.name}: {relay.wrong or settings.unfilled[0]}", 0, 0)
+        for relay in settings.relays
+    ]
+
+
+def _report(
+    relay: Relay, up: bool, error: str | None, samples: int, duration_s: float
+) -> dict[str, Any]:
+    return {
+        "name": relay.name,
+        "kind": relay.kind,
+        "up": up,
+        "error": None if error is None else redact(error),
+        "samples": samples,
+        "duration_ms": round(duration_s * 1000),
+    }
 
 
 @contextmanager
@@ -168,7 +182,7 @@ def visit_all(
                 limiter,
                 memory,
                 deadline,
-                lambda: invocation.renew().relay(relay.name) or relay,
+                lambda: _usable(invocation.renew().relay(relay.name)) or relay,
                 time_ms=time_ms,
                 scheduled_s=event.scheduled_s,
                 shard=event.shard,
@@ -191,13 +205,22 @@ def visit_all(
         return [visits[name].result() for name in by_name]
 
 
+def _usable(relay: Relay | None) -> Relay | None:
+    return None if relay is None or relay.wrong is not None else relay
+
+
 def _scrape(client: RelayClient, runtime: Runtime) -> ScrapeResult:
     relay, time_ms = client.relay, client.time_ms
     began = time.monotonic()
     error = None
     try:
+        if relay.wrong is not None:
+            raise RelayError(relay.name, "settings", "settings", str(relay.wrong))
         fetched = kinds.run(relay.kind).fetch(client, runtime.state(relay.kind))
         error = client.error
+    except RelayError as wrong:
+        client.failed(wrong)
+        error, fetched = str(wrong), Fetched(up=False)
     except Exception as fault:  # noqa: BLE001 - a fault of ours must not cost the other relays
         logger.exception("a fault while asking a relay", extra={"relay": relay.name})
         client.left_out("relay", "internal")

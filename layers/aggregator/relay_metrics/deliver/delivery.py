@@ -9,7 +9,14 @@ from relay_metrics.deadline import Deadline
 from relay_metrics.deliver.answers import Taken
 from relay_metrics.deliver.pieces import By, Piece, Request, in_parts
 from relay_metrics.deliver.push import Sender
-from relay_metrics.errors import EncodingError, Impossible, PushError, TooLarge, Unavailable
+from relay_metrics.errors import (
+    EncodingError,
+    Impossible,
+    PushError,
+    Refused,
+    TooLarge,
+    Unavailable,
+)
 from relay_metrics.observability import logger
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.settings import Destination
@@ -75,6 +82,9 @@ def deliver(
 ) -> Outcome:
     """Push to a destination before the deadline, split as it must be, and tell the outcome."""
     try:
+        if destination.wrong is not None:
+            refused = Refused(destination.name, str(destination.wrong))
+            return Outcome.failed(piece, refused)
         return push(piece, sender(destination, runtime, invocation, deadline))
     except Exception as fault:  # noqa: BLE001 - a fault of ours must not cost what was fetched
         logger.exception("a fault while pushing", extra={"destination": destination.name})
@@ -90,8 +100,12 @@ def sender(
         destination,
         runtime.client(destination.ca_pem),
         deadline,
-        lambda: invocation.renew().destination(destination.name),
+        lambda: _usable(invocation.renew().destination(destination.name)),
     )
+
+
+def _usable(destination: Destination | None) -> Destination | None:
+    return None if destination is None or destination.wrong is not None else destination
 
 
 def push(piece: Piece, sender: Sender) -> Outcome:

@@ -43,6 +43,13 @@ class Access(Protocol):
         """Every value that must not be seen in any output."""
 
 
+class NoAccess:
+    """Of a relay whose settings are wrong: it is not asked."""
+
+    credentials = timed = False
+    secrets: Iterable[str] = ()
+
+
 class OwnKeys(NamedTuple):
     """The keys of the secret that are a kind's own, in one of the two places that relays have.
 

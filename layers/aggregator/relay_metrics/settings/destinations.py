@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any
 
-from relay_metrics.errors import SettingsError
+from relay_metrics.errors import SettingsError, Unfilled
 from relay_metrics.settings.addresses import otlp_endpoint
 from relay_metrics.settings.headers import over, with_basic
 from relay_metrics.settings.model import Destination, Environment
 from relay_metrics.settings.secret import Keys
+from relay_metrics.snapshot import mend
 
 DEFAULT_DESTINATION = "default"
+_CREDENTIALS = ("greptime_username", "greptime_password")
 _DESTINATION = ("name", "url", "headers", "username", "password", "ca_pem", "overwrites")
 
 
@@ -19,39 +21,61 @@ def destinations_of(
 ) -> tuple[Destination, ...]:
     """The default destination, where there is one, and those of the secret.
 
+    An entry of the secret's list that is wrong is a destination that says so.
+
     Args:
         warnings: is told of what was corrected.
 
     Raises:
-        SettingsError: there is none, or something of one is wrong.
+        SettingsError: there is none, or something of the default one is wrong.
     """
-    destinations = tuple(_destinations(environment, secret, warnings))
+    destinations: dict[str, Destination] = {}
+    if environment.export_url is not None:
+        destinations[DEFAULT_DESTINATION] = _default(
+            environment, environment.export_url, secret, warnings
+        )
+    listed = secret.listed("destinations")
+    for at, value in enumerate(listed):
+        where = f"destinations[{at}]"
+        one = _listed(where, value, warnings)
+        if one.name in destinations:
+            twin = SettingsError(f"{where} of the secret has the name of one before it")
+            one = Destination(where, "", wrong=twin)
+        destinations[one.name] = one
     if not destinations:
+        secret.filled_in(*_CREDENTIALS)
         raise SettingsError(
             "OTEL_EXPORT_URL is not set, and the secret has no destinations: "
             "give the URL of GreptimeDB, https://HOST"
         )
-    return destinations
+    return tuple(destinations.values())
 
 
-def _destinations(
-    environment: Environment, secret: Keys, warnings: list[str]
-) -> Iterator[Destination]:
-    credentials = secret.basic("greptime_username", "greptime_password")
-    if environment.export_url is not None:
-        headers = {"X-Greptime-DB-Name": environment.database}
-        yield Destination(
-            DEFAULT_DESTINATION,
-            otlp_endpoint("OTEL_EXPORT_URL", environment.export_url, warnings),
-            with_basic(over(headers, environment.export_headers), credentials),
-            overwrites=True,
-        )
-    for at, one in enumerate(secret.listed("destinations")):
-        read = Keys(f"destinations[{at}] of the secret", one, _DESTINATION)
-        yield Destination(
+def _default(environment: Environment, url: str, secret: Keys, warnings: list[str]) -> Destination:
+    endpoint = otlp_endpoint("OTEL_EXPORT_URL", url, warnings)
+    try:
+        secret.filled_in(*_CREDENTIALS)
+    except Unfilled as error:
+        return Destination(DEFAULT_DESTINATION, endpoint, overwrites=True, wrong=error)
+    headers = over({"X-Greptime-DB-Name": environment.database}, environment.export_headers)
+    credentials = secret.basic(*_CREDENTIALS)
+    return Destination(
+        DEFAULT_DESTINATION, endpoint, with_basic(headers, credentials), overwrites=True
+    )
+
+
+def _listed(where: str, value: Any, warnings: list[str]) -> Destination:
+    try:
+        read = Keys(f"{where} of the secret", value, _DESTINATION)
+        read.filled_in()
+        return Destination(
             read.needed("name"),
             otlp_endpoint(f"url in {read.where}", read.needed("url"), warnings),
             with_basic(read.headers("headers"), read.basic("username", "password")),
             read.certificates("ca_pem"),
             read.flag("overwrites"),
         )
+    except SettingsError as error:
+        name = value.get("name") if isinstance(value, dict) else None
+        named = mend(name.strip()) if isinstance(name, str) else ""
+        return Destination(named or where, "", wrong=error)

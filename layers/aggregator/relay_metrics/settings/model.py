@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from relay_metrics.errors import SettingsError
 from relay_metrics.relays.kinds import Access
 
 
@@ -58,6 +59,8 @@ class Relay:
         base_url: without a slash at its end.
         resource: the attributes that everything of this relay has.
         access: what its kind needs to ask it.
+        wrong: what is wrong with its entry in the secret, so that it cannot be asked; None where
+            it can. The base URL may be empty then.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Relay:
     access: Access
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     ca_pem: str | None = field(default=None, repr=False)
+    wrong: SettingsError | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class Destination:
         headers: with the credentials in it.
         overwrites: whether it keeps the last write of one series and time, so that figures with a
             time of their own can be told again.
+        wrong: what is wrong with its entry in the secret, so that nothing can be pushed to it; None
+            where it can. The URL may be empty then.
     """
 
     name: str
@@ -84,6 +90,7 @@ class Destination:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     ca_pem: str | None = field(default=None, repr=False)
     overwrites: bool = False
+    wrong: SettingsError | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,8 @@ class Settings:
     Attributes:
         secrets: every value that must not be seen in any output.
         warnings: what was corrected, for the log.
+        unfilled: what has to be filled in before anything can be done: the placeholders of a stack
+            that was just made. Empty where a run can begin.
     """
 
     environment: Environment
@@ -100,6 +109,13 @@ class Settings:
     destinations: tuple[Destination, ...]
     secrets: frozenset[str] = field(repr=False)
     warnings: tuple[str, ...] = ()
+    unfilled: tuple[str, ...] = ()
+
+    @property
+    def faulty(self) -> bool:
+        """Whether a newer secret could be better: something of this one cannot be used."""
+        entries: tuple[Relay | Destination, ...] = (*self.relays, *self.destinations)
+        return bool(self.unfilled) or any(one.wrong is not None for one in entries)
 
     def relay(self, name: str) -> Relay | None:
         """The relay of that name."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from relay_metrics.errors import SettingsError
+from relay_metrics.errors import SettingsError, Unfilled
 from relay_metrics.relays import kinds
-from relay_metrics.relays.kinds import KINDS, OwnKeys, RelayKind
+from relay_metrics.relays.kinds import KINDS, NoAccess, OwnKeys, RelayKind
 from relay_metrics.settings.addresses import base_address, host_port
 from relay_metrics.settings.model import Environment, Relay
 from relay_metrics.settings.secret import Keys
+from relay_metrics.snapshot import mend
 
 _OF_ANY_KIND = ("name", "kind", "base_url", "headers", "ca_pem")
 
@@ -28,12 +29,15 @@ def keys_of_listed_relay() -> tuple[str, ...]:
 def relays_of(environment: Environment, secret: Keys) -> tuple[Relay, ...]:
     """The one relay of the environment, or those of the secret.
 
+    An entry of the secret's list that is wrong is a relay that says so.
+
     Raises:
-        SettingsError: there is none, it is in both places, or something of one is wrong.
+        SettingsError: there is none, it is in both places, or the one relay is wrong.
     """
     listed = secret.listed("relays")
     if not listed:
         if environment.relay_base_url is None:
+            secret.filled_in(*keys_of_one_relay())
             raise SettingsError(
                 "RELAY_BASE_URL is not set, and the secret has no relays: "
                 "give the relay's address, https://HOST"
@@ -46,14 +50,26 @@ def relays_of(environment: Environment, secret: Keys) -> tuple[Relay, ...]:
     for key in keys_of_one_relay():
         if secret.has(key):
             raise SettingsError(f"{key} is in the secret beside relays: put it into its relay")
-    return tuple(
-        _listed_relay(environment, Keys(f"relays[{at}] of the secret", one, keys_of_listed_relay()))
-        for at, one in enumerate(listed)
-    )
+    relays: dict[str, Relay] = {}
+    for at, one in enumerate(listed):
+        relay = _listed_relay(environment, f"relays[{at}]", one)
+        if relay.name in relays:
+            twin = SettingsError(f"relays[{at}] of the secret has the name of one before it")
+            relay = _wrong_relay(
+                environment, f"relays[{at}]", {**one, "name": f"relays[{at}]"}, twin
+            )
+        relays[relay.name] = relay
+    return tuple(relays.values())
 
 
 def _one_relay(environment: Environment, secret: Keys, base_url: str) -> Relay:
     name = environment.relay_kind
+    try:
+        secret.filled_in(*keys_of_one_relay())
+    except Unfilled as error:
+        return _relay(
+            environment, environment.relay_name, name, base_url, access=NoAccess(), wrong=error
+        )
     _no_other_kind(secret, name, lambda kind: kind.one, f"RELAY_KIND is {name}")
     try:
         access = kinds.kind(name).one.read(secret)
@@ -71,7 +87,36 @@ def _one_relay(environment: Environment, secret: Keys, base_url: str) -> Relay:
     )
 
 
-def _listed_relay(environment: Environment, read: Keys) -> Relay:
+def _listed_relay(environment: Environment, where: str, value: Any) -> Relay:
+    try:
+        return _read_relay(
+            environment, Keys(f"{where} of the secret", value, keys_of_listed_relay())
+        )
+    except SettingsError as error:
+        return _wrong_relay(environment, where, value, error)
+
+
+def _wrong_relay(environment: Environment, where: str, value: Any, wrong: SettingsError) -> Relay:
+    """A relay that cannot be asked, by what its entry says of its name, kind and address."""
+    told = value if isinstance(value, dict) else {}
+    said = {key: text for key, text in told.items() if isinstance(text, str)}
+    kind = said.get("kind", "")
+    try:
+        base_url = base_address("", said.get("base_url", "").strip())
+    except SettingsError:
+        base_url = ""
+    return _relay(
+        environment,
+        mend(said.get("name", "").strip()) or (host_port(base_url) if base_url else where),
+        kind if kind in KINDS else environment.relay_kind,
+        base_url,
+        access=NoAccess(),
+        wrong=wrong,
+    )
+
+
+def _read_relay(environment: Environment, read: Keys) -> Relay:
+    read.filled_in()
     name = read.text("kind") or environment.relay_kind
     if name not in KINDS:
         raise SettingsError(f"kind in {read.where} must be one of {', '.join(KINDS)}")
@@ -115,7 +160,7 @@ def _no_other_kind(read: Keys, name: str, place: Callable[[RelayKind], OwnKeys],
 def _relay(
     environment: Environment, name: str | None, kind: str, base_url: str, **rest: Any
 ) -> Relay:
-    instance = host_port(base_url)
+    instance = host_port(base_url) if base_url else name or ""
     name = name or instance
     given = environment.resource_attributes
     deployment = (

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
-from relay_metrics.errors import SettingsError
+from relay_metrics.errors import SettingsError, Unfilled
 from relay_metrics.settings import headers
 from relay_metrics.snapshot import mend
 
@@ -67,7 +67,7 @@ class Keys:
             return None
         if not isinstance(value, str):
             raise SettingsError(f"{key} in {self.where} must be text")
-        return self._filled_in(key, value) or None
+        return mend(value.strip()) or None
 
     def needed(self, key: str) -> str:
         """Text that must be there."""
@@ -90,7 +90,7 @@ class Keys:
         texts = self.listed(key)
         if not all(isinstance(text, str) and text.strip() for text in texts):
             raise SettingsError(f"{key} in {self.where} must be a list of text")
-        return tuple(dict.fromkeys(self._filled_in(key, text) for text in texts))
+        return tuple(dict.fromkeys(mend(text.strip()) for text in texts))
 
     def flag(self, key: str) -> bool:
         """True or false; false where it is not there."""
@@ -135,11 +135,24 @@ class Keys:
                 ) from None
         return pem
 
-    def _filled_in(self, key: str, text: str) -> str:
-        text = mend(text.strip())
-        if text == PLACEHOLDER:
-            raise SettingsError(
-                f"{key} in {self.where} still is the placeholder {PLACEHOLDER}: "
-                "fill it in, or remove the key"
+    def filled_in(self, *keys: str) -> None:
+        """Whether none of these keys, or of all where none is named, still has the placeholder.
+
+        Raises:
+            Unfilled: it names those that have.
+        """
+        left = [key for key in keys or self._value if _has_placeholder(self._value.get(key))]
+        if left:
+            which, be, them, s = " and ".join(left), "is", "it", ""
+            if len(left) > 1:
+                be, them, s = "are", "them", "s"
+            raise Unfilled(
+                f"{which} in {self.where} still {be} the placeholder {PLACEHOLDER}: "
+                f"fill {them} in, or remove the key{s}"
             )
-        return text
+
+
+def _has_placeholder(value: Any) -> bool:
+    inner = value.values() if isinstance(value, dict) else value
+    texts = inner if isinstance(value, dict | list) else [value]
+    return any(isinstance(text, str) and PLACEHOLDER in text for text in texts)
