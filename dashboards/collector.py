@@ -111,6 +111,13 @@ def _runs() -> list[AnyPanel]:
             bars=True,
         ),
         over_time(
+            "Usage told",
+            "1 where a Wyolet Relay told its usage by model and by key.",
+            [Query(f"max by ({BY}) (relay_usage_up{{{OF}}})", LEGEND)],
+            empty="No relay is asked for its usage",
+            most=1,
+        ),
+        over_time(
             "Runs",
             "Runs of each relay in an hour: 60 with the schedule of a minute.",
             [Query(f"max by ({BY}) (count_over_time(relay_up{{{OF}}}[1h]))", LEGEND)],

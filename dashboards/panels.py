@@ -1,6 +1,7 @@
 """Panels as all three dashboards have them: a unit, a description, and a word where nothing is.
 
-What a description says of a metric, and its unit, come from the catalogue.
+What a description says of a metric, and its unit, come from the catalogue. Those of figures over
+time say in their legend what each was last, at most and on average.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from grafana_foundation_sdk.builders import (
     timeseries,
 )
 from grafana_foundation_sdk.models.common import (
+    BarAlignment,
     BarGaugeDisplayMode,
     BarGaugeValueMode,
     BigValueColorMode,
@@ -45,25 +47,44 @@ from grafana_foundation_sdk.models.dashboard import (
     ThresholdsMode,
     ValueMap,
     ValueMappingResult,
+    VariableHide,
     VariableOption,
     VariableRefresh,
     VariableSort,
 )
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from relay_metrics.catalogue import METRICS
+from relay_metrics.catalogue import METRICS, Metric
+from relay_metrics.snapshot import Scope
 
 ANY: Final = ".+"
 TAG: Final = "relay-metrics"
 SOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
 SCHEDULE: Final = "1m"
 """How often the collector runs: `$__rate_interval` is made of it."""
+A_DAY: Final = "1d"
+DAYS_SHOWN: Final = "30d"
+OF_THE_DAY: Final = "[1d] offset -86399s"
+"""The range of a day's figures at the midnight that the day begins with, so that its bar stands
+over the day: the minute that begins with the day is in it, that of the next one is not. At a step
+of a day Grafana asks for midnights of the viewer's calendar; a figure of a day is stamped with its
+noon."""
+OF_THE_HOUR: Final = "[1h] offset 2m"
+"""Sixty minutes that are over and told: a minute is stamped with its beginning."""
+LEGEND_CALCULATIONS: Final = ("lastNotNull", "max", "mean")
+
+USD_AN_HOUR: Final = "USD/h"
+TOKENS_A_MINUTE: Final = "tokens/min"
+REQUESTS_A_MINUTE: Final = "requests/min"
 
 UNITS: Final = {"{USD}": "currencyUSD", "{percent}": "percent", "s": "s", "min": "m"}
 """Grafana's names of the catalogue's units; all others are counts."""
+AXES: Final = {"currencyUSD": "USD", "percentunit": "share"}
+"""What stands along the axis of a unit."""
 
 _CATALOGUE: Final = {metric.name: metric for metric in METRICS}
 _NAME: Final = re.compile(r"\brelay_[a-z0-9_]+")
+_OF_WYOLET: Final = 'relay_kind="wyolet-relay"'
 
 Steps = Sequence[tuple[float, str]]
 """From which value on which colour; below the first it is green."""
@@ -97,6 +118,7 @@ class Column:
 
 Visual = TypeVar("Visual", stat.Panel, timeseries.Panel, bargauge.Panel, table.Panel)
 AnyPanel = stat.Panel | timeseries.Panel | bargauge.Panel | table.Panel
+AnyVariable = dashboard.QueryVariable | dashboard.CustomVariable | dashboard.TextBoxVariable
 
 
 def single(  # noqa: PLR0913 - what panels differ in, all of it by name
@@ -108,11 +130,18 @@ def single(  # noqa: PLR0913 - what panels differ in, all of it by name
     empty: str,
     steps: Steps = (),
     decimals: int | None = None,
-    width: int = 4,
+    width: int = 6,
     legend: str = "__auto",
     flag: FlagWords | None = None,
+    since: str = "",
+    shifted: str = "",
 ) -> stat.Panel:
-    """One figure, or one a series, as of now; a flag in its words for 0 and 1."""
+    """One figure, or one a series, as of now; a flag in its words for 0 and 1.
+
+    Args:
+        since: the panel's own time, in place of the dashboard's, as Grafana writes it.
+        shifted: how far back of that.
+    """
     coloured = BigValueColorMode.VALUE if steps or flag else BigValueColorMode.NONE
     panel = (
         stat.Panel()
@@ -125,6 +154,10 @@ def single(  # noqa: PLR0913 - what panels differ in, all of it by name
         panel.decimals(decimals)
     if flag:
         panel.mappings([_words(flag)])
+    if since:
+        panel.time_from(since)
+    if shifted:
+        panel.time_shift(shifted)
     return panel.span(width).height(4)
 
 
@@ -134,26 +167,30 @@ def over_time(  # noqa: PLR0913 - as above
     queries: Iterable[Query],
     *,
     unit: str = "",
+    rate: str = "",
     empty: str,
     steps: Steps = (),
     stacked: bool = False,
     bars: bool = False,
     most: float | None = None,
+    decimals: int | None = None,
     width: int = 12,
 ) -> timeseries.Panel:
-    """Lines over the chosen time, or bars; `steps` are drawn as dashed lines."""
+    """Lines over the chosen time, or bars; `steps` are drawn as dashed lines.
+
+    Args:
+        rate: what of something in which time, `USD/h` say, in place of a unit.
+    """
+    queries = list(queries)
+    unit = f"count:{rate}" if rate else unit or _unit_of(_joined(queries))
     panel = (
         timeseries.Panel()
         .draw_style(GraphDrawStyle.BARS if bars else GraphDrawStyle.LINE)
         .line_width(1)
         .fill_opacity(60 if bars else 25 if stacked else 8)
         .axis_soft_min(0)
-        .legend(
-            common.VizLegendOptions()
-            .display_mode(LegendDisplayMode.LIST)
-            .placement(LegendPlacement.BOTTOM)
-            .show_legend(True)
-        )
+        .axis_label(rate or AXES.get(unit, ""))
+        .legend(_legend(*LEGEND_CALCULATIONS))
         .tooltip(
             common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
         )
@@ -166,11 +203,28 @@ def over_time(  # noqa: PLR0913 - as above
         panel.thresholds_style(
             common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
         )
+    if decimals is not None:
+        panel.decimals(decimals)
     _with(panel, title, says, queries, unit, empty, steps, instant=False)
-    return panel.span(width).height(8)
+    return panel.span(width).height(10)
 
 
-def ranking(
+def by_day(title: str, says: str, query: Query, *, empty: str, width: int = 12) -> timeseries.Panel:
+    """A bar for each of the last 30 days, whatever time is chosen, stacked.
+
+    Args:
+        query: of a day's figures, with the range `OF_THE_DAY`.
+    """
+    panel = over_time(title, says, [query], empty=empty, stacked=True, bars=True, width=width)
+    return (
+        panel.bar_alignment(BarAlignment.AFTER)
+        .interval(A_DAY)
+        .time_from(DAYS_SHOWN)
+        .legend(_legend(*LEGEND_CALCULATIONS, "sum"))
+    )
+
+
+def ranking(  # noqa: PLR0913 - as above
     title: str,
     says: str,
     query: Query,
@@ -179,6 +233,8 @@ def ranking(
     empty: str,
     steps: Steps = (),
     most: float | None = None,
+    decimals: int | None = None,
+    since: str = "",
     width: int = 12,
 ) -> bargauge.Panel:
     """A bar a series as of now, the longest first."""
@@ -192,9 +248,13 @@ def ranking(
     )
     if most is not None:
         panel.max(most)
+    if decimals is not None:
+        panel.decimals(decimals)
+    if since:
+        panel.time_from(since)
     queries = [Query(f"sort_desc({query.expr})", query.legend)]
     _with(panel, title, says, queries, unit, empty, steps, instant=True)
-    return panel.span(width).height(8)
+    return panel.span(width).height(10)
 
 
 def grid(
@@ -267,6 +327,41 @@ def choice(
     return variable
 
 
+def chosen_once(name: str, query: str, label: str) -> dashboard.QueryVariable:
+    """A hidden variable: the values of a label that the series of a query have.
+
+    A panel that filters by it shows the same series over all of the chosen time, where `topk` in
+    the panel would choose anew at each step.
+
+    Args:
+        query: asked once for the chosen time, which is `$__range`.
+    """
+    return (
+        dashboard.QueryVariable(name)
+        .datasource(SOURCE)
+        .query({"query": f"query_result({query})", "refId": name})
+        .regex(f'/\\b{label}="([^"]+)"/')
+        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .hide(VariableHide.HIDE_VARIABLE)
+        .multi(True)
+        .include_all(True)
+        .current(VariableOption(selected=True, text="All", value="$__all"))
+    )
+
+
+def text(name: str, label: str, value: str, says: str) -> dashboard.TextBoxVariable:
+    """A variable that the viewer writes."""
+    option = VariableOption(selected=True, text=value, value=value)
+    return (
+        dashboard.TextBoxVariable(name)
+        .label(label)
+        .description(says)
+        .default_value(value)
+        .current(option)
+        .options([option])
+    )
+
+
 def one_of(name: str, label: str, values: Sequence[str], says: str) -> dashboard.CustomVariable:
     """A variable with fixed values, the first of them to begin with."""
     options = [VariableOption(value == values[0], value, value) for value in values]
@@ -284,7 +379,7 @@ def board(
     title: str,
     uid: str,
     says: str,
-    variables: Iterable[dashboard.QueryVariable | dashboard.CustomVariable],
+    variables: Iterable[AnyVariable],
     rows: Iterable[tuple[str, Iterable[AnyPanel]]],
 ) -> dashboard.Dashboard:
     """A dashboard of titled rows, with links to the others."""
@@ -317,6 +412,16 @@ def board(
     return built
 
 
+def _legend(*calculations: str) -> common.VizLegendOptions:
+    return (
+        common.VizLegendOptions()
+        .display_mode(LegendDisplayMode.TABLE)
+        .placement(LegendPlacement.BOTTOM)
+        .show_legend(True)
+        .calcs(list(calculations))
+    )
+
+
 def _with(
     panel: Visual,
     title: str,
@@ -329,7 +434,7 @@ def _with(
     instant: bool,
 ) -> None:
     queries = list(queries)
-    exprs = " ".join(query.expr for query in queries)
+    exprs = _joined(queries)
     panel.title(title).description(_described(says, exprs)).datasource(SOURCE)
     panel.unit(unit or _unit_of(exprs)).no_value(empty)
     panel.thresholds(_thresholds(steps))
@@ -357,16 +462,28 @@ def _with(
         panel.with_target(target)
 
 
+def _joined(queries: Iterable[Query]) -> str:
+    return " ".join(query.expr for query in queries)
+
+
+def _rows(exprs: str) -> list[Metric]:
+    """The catalogue's rows of the metrics in some queries, in their order.
+
+    A Wyolet Relay's own metrics have none, although a claude-relay's keys have some of their names.
+    """
+    rows = [_CATALOGUE[name] for name in dict.fromkeys(_NAME.findall(exprs)) if name in _CATALOGUE]
+    return [row for row in rows if row.scope is not Scope.KEY or _OF_WYOLET not in exprs]
+
+
 def _described(says: str, exprs: str) -> str:
     """What a panel shows, and what the catalogue says of the metrics that it is made of."""
-    found = [_CATALOGUE[name] for name in dict.fromkeys(_NAME.findall(exprs)) if name in _CATALOGUE]
-    lines = [f"- `{metric.name}`: {metric.description} ({metric.fresh})" for metric in found]
+    lines = [f"- `{row.name}`: {row.description} ({row.fresh})" for row in _rows(exprs)]
     return "\n\n".join([says, "\n".join(lines)] if lines else [says])
 
 
 def _unit_of(exprs: str) -> str:
     """Grafana's unit of the first metric of the catalogue in a query."""
-    first = next((_CATALOGUE[name] for name in _NAME.findall(exprs) if name in _CATALOGUE), None)
+    first = next(iter(_rows(exprs)), None)
     return "short" if first is None else UNITS.get(first.unit, "short")
 
 

@@ -6,12 +6,36 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from dashboards.panels import AnyPanel, Query, Steps, board, choice, over_time, ranking, single
+from dashboards.panels import (
+    OF_THE_DAY,
+    OF_THE_HOUR,
+    TOKENS_A_MINUTE,
+    USD_AN_HOUR,
+    AnyPanel,
+    Column,
+    Query,
+    Steps,
+    board,
+    by_day,
+    choice,
+    chosen_once,
+    grid,
+    over_time,
+    ranking,
+    single,
+    text,
+)
+from dashboards.promql import KEY, KEY_LEGEND, added_up, highest, with_info
 
 OF_RELAY: Final = 'relay_kind="wyolet-relay",relay_name=~"$relay"'
 OF_SOURCE: Final = OF_RELAY + ',source=~"$source"'
 RATE: Final = "$__rate_interval"
 
+OF_MODEL: Final = OF_RELAY + ',model=~"$model"'
+OF_TOP_KEYS: Final = OF_RELAY + ',relay_key_id=~"$top_keys"'
+OF_THE_RANGE: Final = "[$__range]"
+
+NO_USAGE: Final = "No usage: it takes an administrator's token for the relay"
 NO_DATA: Final = "No data: is a relay of kind wyolet-relay configured?"
 PROMISE_S: Final = 0.010
 """The promised p99 of the overhead."""
@@ -19,12 +43,16 @@ PROMISE: Final[Steps] = ((PROMISE_S, "red"),)
 ERRORS: Final[Steps] = ((0.01, "orange"), (0.05, "red"))
 
 
+COST_OF_MODELS: Final = "relay_usage_by_model_cost_usd"
+COST_OF_KEYS: Final = "relay_usage_by_key_cost_usd"
+
+
 def dashboard() -> Dashboard:
     """The dashboard."""
     return board(
         "Wyolet Relay",
         "relay-metrics-wyolet",
-        "Traffic, latency and saturation of Wyolet Relays, as their /metrics tell them.",
+        "Cost, tokens, traffic, latency and saturation of Wyolet Relays, as they tell them.",
         [
             choice(
                 "relay", "Relay", 'label_values(relay_up{relay_kind="wyolet-relay"}, relay_name)'
@@ -32,8 +60,26 @@ def dashboard() -> Dashboard:
             choice(
                 "source", "Source", f"label_values(relay_inflight_requests{{{OF_RELAY}}}, source)"
             ),
+            choice(
+                "model",
+                "Model",
+                f"query_result({added_up(COST_OF_MODELS, OF_THE_RANGE, 'model', OF_RELAY)})",
+                regex=r'/\bmodel="([^"]+)"/',
+            ),
+            text(
+                "label",
+                "Label of keys",
+                "team",
+                "A label of the relay's keys that RELAY_KEY_LABELS names: cost is added up by it.",
+            ),
+            chosen_once(
+                "top_keys",
+                highest(10, added_up(COST_OF_KEYS, OF_THE_RANGE, "relay_key_id", OF_RELAY)),
+                "relay_key_id",
+            ),
         ],
         [
+            ("Cost", _cost()),
             ("Traffic and errors", _traffic()),
             ("Whose time is it?", _time()),
             ("Saturation", _saturation()),
@@ -66,6 +112,165 @@ def slow(window: str = RATE) -> str:
         f'1 - sum(rate(relay_overhead_seconds_bucket{{{OF_SOURCE},le="0.01"}}[{window}])) / '
         f"sum(rate(relay_overhead_seconds_count{{{OF_SOURCE}}}[{window}]))"
     )
+
+
+def _of_models(figure: str, window: str, by: str = "") -> str:
+    """Of the minutes that a time is made of, the sum."""
+    return added_up(f"relay_usage_by_model_{figure}", window, by, OF_MODEL)
+
+
+def _cost() -> list[AnyPanel]:
+    hour = OF_THE_HOUR
+    by_key = added_up(COST_OF_KEYS, OF_THE_RANGE, KEY, OF_RELAY)
+    top_keys = added_up(COST_OF_KEYS, hour, KEY, OF_TOP_KEYS)
+    of_label = "sum by (relay_name, $label) ({})".format
+    unpriced, failed = (
+        added_up(f"relay_usage_by_model_{figure}", hour, "relay_name, model", OF_MODEL)
+        for figure in ("unpriced_requests", "errors")
+    )
+    cost, requests = (_of_models(figure, hour, "model") for figure in ("cost_usd", "requests"))
+    tokens = {
+        kind: _of_models(f"{name}_tokens", hour)
+        for kind, name in (
+            ("input", "input"),
+            ("output", "output"),
+            ("cache write", "cache_create"),
+            ("cache read", "cache_read"),
+        )
+    }
+    read, all_input = (
+        tokens["cache read"],
+        f"({tokens['cache read']} + {tokens['input']} + {tokens['cache write']})",
+    )
+    by_kind = " + ".join(
+        _of_models(f"{name}_tokens", hour, "model")
+        for name in ("input", "output", "cache_create", "cache_read")
+    )
+    says = "A minute is told once it is over, and again: see docs/relays.md."
+    return [
+        single(
+            "Cost",
+            f"In the time shown, by the prices of then. {says}",
+            _of_models("cost_usd", OF_THE_RANGE),
+            empty=NO_USAGE,
+            decimals=2,
+        ),
+        single(
+            "Cost of an hour",
+            "USD an hour, over the last hour.",
+            _of_models("cost_usd", hour),
+            unit=f"count:{USD_AN_HOUR}",
+            empty=NO_USAGE,
+            decimals=2,
+        ),
+        single(
+            "Requests",
+            "That reached an upstream in the time shown.",
+            _of_models("requests", OF_THE_RANGE),
+            empty=NO_USAGE,
+        ),
+        single(
+            "Without a price",
+            "Requests of the time shown that the relay could not price, those that failed aside: "
+            "what it says of cost is too little where there are any.",
+            f"{_of_models('unpriced_requests', OF_THE_RANGE)} - "
+            f"{_of_models('errors', OF_THE_RANGE)}",
+            empty=NO_USAGE,
+            steps=((1, "orange"),),
+        ),
+        over_time(
+            "Cost by model",
+            "USD an hour, over the hour before.",
+            [Query(cost, "{{model}}")],
+            rate=USD_AN_HOUR,
+            empty=NO_USAGE,
+            stacked=True,
+        ),
+        by_day(
+            "Cost by model by day",
+            "USD of each day, by the viewer's calendar.",
+            Query(_of_models("cost_usd", OF_THE_DAY, "model"), "{{model}}"),
+            empty=NO_USAGE,
+        ),
+        over_time(
+            "Cost by key over time",
+            "USD an hour, over the hour before, of the ten keys that cost most in the time shown. "
+            "Their names are as of then: what a back-fill told of the time before has none.",
+            [Query(with_info(top_keys, OF_RELAY), KEY_LEGEND)],
+            rate=USD_AN_HOUR,
+            empty=NO_USAGE,
+            stacked=True,
+        ),
+        ranking(
+            "Cost by key",
+            "USD in the time shown, the twenty highest, by the names that keys have now.",
+            Query(highest(20, with_info(by_key, OF_RELAY)), KEY_LEGEND),
+            empty=NO_USAGE,
+            decimals=2,
+        ),
+        over_time(
+            "Cost by label over time",
+            "USD an hour, over the hour before, by the *Label of keys* chosen above. Without a "
+            "name: keys that lack the label.",
+            [
+                Query(
+                    of_label(with_info(added_up(COST_OF_KEYS, hour, KEY, OF_RELAY), OF_RELAY)),
+                    "{{$label}}",
+                )
+            ],
+            rate=USD_AN_HOUR,
+            empty=NO_USAGE,
+            stacked=True,
+        ),
+        ranking(
+            "Cost by label",
+            "USD in the time shown by the *Label of keys* chosen above, by what keys have now. "
+            "Without a name: keys that lack the label.",
+            Query(of_label(with_info(by_key, OF_RELAY)), "{{$label}}"),
+            empty=NO_USAGE,
+            decimals=2,
+        ),
+        over_time(
+            "Cost a request",
+            "By model, over the hour before.",
+            [Query(f"{cost} / ({requests} > 0)", "{{model}}")],
+            unit="currencyUSD",
+            empty=NO_USAGE,
+            decimals=4,
+        ),
+        over_time(
+            "Cost a million tokens",
+            "Tokens of all kinds by model, over the hour before.",
+            [Query(f"1000000 * {cost} / (({by_kind}) > 0)", "{{model}}")],
+            unit="currencyUSD",
+            empty=NO_USAGE,
+            decimals=2,
+        ),
+        over_time(
+            "Tokens by kind",
+            "Tokens a minute, over the hour before.",
+            [Query(f"{query} / 60", kind) for kind, query in tokens.items()],
+            rate=TOKENS_A_MINUTE,
+            empty=NO_USAGE,
+            stacked=True,
+        ),
+        over_time(
+            "Cache hit share",
+            "Of all tokens that went in over the hour before, how many were read from the cache.",
+            [Query(f"{read} / {all_input}", "read from the cache")],
+            unit="percentunit",
+            empty=NO_USAGE,
+            most=1,
+        ),
+        over_time(
+            "Requests without a price",
+            "Those that failed aside, of the hour before: what the relay says of their cost is "
+            "nothing.",
+            [Query(f"{unpriced} - {failed}", "{{model}} · {{relay_name}}")],
+            empty=NO_USAGE,
+            bars=True,
+        ),
+    ]
 
 
 def _traffic() -> list[AnyPanel]:
@@ -290,7 +495,20 @@ def _saturation() -> list[AnyPanel]:
 
 def _keys() -> list[AnyPanel]:
     went_down = f"relay_provider_keys_down_total{{{OF_RELAY}}}"
+    key = "relay_name, relay_host_key_id, relay_host_key_name"
+    up = f"max by ({key}) (relay_host_key_up{{{OF_RELAY}}})"
+    cooldown = f"max by ({key}) (relay_host_key_cooldown_seconds_remaining{{{OF_RELAY}}})"
     return [
+        grid(
+            "Provider keys now",
+            "Whether the relay gives requests to each, and when it is tried again.",
+            {"relay_host_key_id": "", "relay_host_key_name": "Key", "relay_name": "Relay"},
+            [
+                Column("In use", up, flag=("down", "yes")),
+                Column("Tried again in", f"{cooldown} > 0"),
+            ],
+            empty=NO_USAGE,
+        ),
         over_time(
             "Provider keys going down",
             "How often a key was put into cooldown, by reason. Transitions, not keys that are down "

@@ -29,6 +29,7 @@ AGGREGATORS: Final = frozenset({"sum", "min", "max", "avg", "count", "topk", "bo
 FUNCTIONS: Final = frozenset(
     {
         *("rate", "increase", "changes", "histogram_quantile", "sort", "sort_desc", "time"),
+        *("day_of_month", "days_in_month"),
         *(f"{what}_over_time" for what in ("last", "sum", "min", "max", "avg", "count")),
     }
 )
@@ -128,10 +129,12 @@ def _of_aggregate(aggregate: AggregateExpr) -> Labels:
 
 
 def _of_binary(binary: BinaryExpr) -> Labels:
+    left, right = _labels(binary.lhs), _labels(binary.rhs)
     modifier = binary.modifier
     if modifier is not None and (modifier.matching or modifier.group_labels):
+        if _joins(binary, left):
+            return right
         raise LimitError("on, ignoring or group_left")
-    left, right = _labels(binary.lhs), _labels(binary.rhs)
     if _is_scalar(binary.lhs):
         return right
     if _is_scalar(binary.rhs):
@@ -139,6 +142,33 @@ def _of_binary(binary: BinaryExpr) -> Labels:
     if left is None or right is None or left != right:
         raise LimitError(f"an operator between other labels: {left} and {right}")
     return left
+
+
+def _joins(binary: BinaryExpr, left: Labels) -> bool:
+    """Whether it gives figures the labels of another metric, one series of which each has.
+
+    The left side has the labels that are joined by and no others, and the right is the one series
+    that `topk by` those takes of each. What comes of it has the right side's labels, which in
+    GreptimeDB it always has.
+    """
+    modifier, right = binary.modifier, binary.rhs
+    assert modifier is not None
+    matching = modifier.matching
+    return (
+        str(binary.op) == "*"
+        and matching is not None
+        and matching.type == promql_parser.LabelModifierType.Include
+        and modifier.card == promql_parser.VectorMatchCardinality.OneToMany
+        and not modifier.group_labels
+        and left == frozenset(matching.labels)
+        and isinstance(right, AggregateExpr)
+        and str(right.op) == "topk"
+        and isinstance(right.param, NumberLiteral)
+        and right.param.val == 1
+        and right.modifier is not None
+        and right.modifier.type == promql_parser.AggModifierType.By
+        and frozenset(right.modifier.labels) == left
+    )
 
 
 def _is_scalar(expr: Expr) -> bool:

@@ -18,12 +18,19 @@ RUNBOOKS: Final = ROOT / "docs" / "runbooks.md"
 _CHOSEN: Final = {
     "$__rate_interval": "4m",
     "$__interval": "1m",
+    "$__range": "1d",
+    "$__range_s": "86400",
+    "${__range_s}": "86400",
     "$relay": ".+",
     "$key": ".+",
     "$model": ".+",
     "$period": ".+",
     "$source": ".+",
     "$turn": "1h",
+    "$label": "team",
+    "$input_price": "3",
+    **dict.fromkeys(("$top_spenders", "$top_users", "$top_accounts", "$top_keys"), ".+"),
+    **dict.fromkeys(("$top_weekly", "$top_total", "$top_window"), ".+"),
 }
 
 

@@ -6,7 +6,7 @@ five minutes, also into the stand-in of GreptimeDB, which answers SQL and takes 
 The day is always the same one, so that the figures are: 2025-05-31T04:00Z to 2025-06-01T04:00Z. On
 the relay's own clock that is noon to noon, and at its midnight a month begins. In it a key is
 renamed, the relay fails for a while, so do one key's stats, and one run has bounds that leave a key
-out.
+out. At its end an upstream key of the Wyolet Relay is down.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, Final, Self
 
 from local.greptimedb import GreptimeDB
 from local.http_server import Fault, Request
-from local.relay import Key, Usage, WyoletRelay, for_demo
+from local.relay import Key, Usage, WyoletRelay, WyoletUsage, for_demo
 from local.relay.demo import ADMIN
 from relay_metrics.entry.actions import act
 from relay_metrics.runtime import Runtime
@@ -38,6 +38,7 @@ RELAY_FAILS: Final = range(MINUTES - 150, MINUTES - 145)
 BOUNDED: Final = MINUTES - 200
 KEY_FAILS: Final = range(MINUTES - 45, MINUTES - 40)
 LIMITED_FOR_S: Final = 3000
+TOKEN: Final = "token-of-the-day"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class DemoDay:
     """The day, over, until it is closed.
 
     Attributes:
-        claude, wyolet: the relays as they are at the end.
+        claude, wyolet, usage: the relays as they are at the end.
         victoriametrics, greptimedb: what they were collected into.
         by_minute: what they had counted, a minute after the other.
         renamed: the key that got another name, and the name that it had.
@@ -66,11 +67,16 @@ class DemoDay:
         with ExitStack() as parts:
             clock = self._clock
             self.claude = parts.enter_context(for_demo(clock=clock))
-            self.wyolet = parts.enter_context(WyoletRelay(clock=clock))
+            self.usage = WyoletUsage(clock, token=TOKEN, per_minute=1.0)
+            self.wyolet = parts.enter_context(WyoletRelay(clock=clock, usage=self.usage))
             self.greptimedb = parts.enter_context(GreptimeDB())
             self.victoriametrics = parts.enter_context(
                 VictoriaMetrics(
-                    binary, folder, "-opentelemetry.usePrometheusNaming", "-retentionPeriod=100y"
+                    binary,
+                    folder,
+                    "-opentelemetry.usePrometheusNaming",
+                    "-retentionPeriod=100y",
+                    "-dedup.minScrapeInterval=1ms",
                 )
             )
             self._prepare()
@@ -99,11 +105,13 @@ class DemoDay:
             self.wyolet.tick()
             if minute == RENAMED:
                 self.renamed[0].name += " & co"
+            if minute == MINUTES - 10:
+                self.usage.cool_down(self.usage.host_keys[0], 60 * 20)
             self.claude.fault = self._fault_in(minute)
             both = minute % 30 == 0 or minute > MINUTES - 5 or minute in (*RELAY_FAILS, *KEY_FAILS)
             collector = bounded if minute == BOUNDED else seldom if both else often
             event = {"time": datetime.fromtimestamp(self.now, UTC).isoformat()}
-            report = act(collector, event, 60.0)
+            report = act(collector, event, 600.0)
             assert {one["error"] for one in report["destinations"]} == {None}
             assert all(one["up"] for one in report["relays"]) is (minute not in RELAY_FAILS)
             self.by_minute.append(self._totals())
@@ -119,16 +127,30 @@ class DemoDay:
                     "admin_username": ADMIN[0],
                     "admin_password": ADMIN[1],
                 },
-                {"name": "wyolet", "kind": "wyolet-relay", "base_url": self.wyolet.url},
+                {
+                    "name": "wyolet",
+                    "kind": "wyolet-relay",
+                    "base_url": self.wyolet.url,
+                    "admin_token": TOKEN,
+                },
             ],
             "destinations": [
                 {
                     "name": "victoriametrics",
                     "url": f"{self.victoriametrics.url}/opentelemetry/v1/metrics",
+                    "overwrites": True,
                 }
             ],
         }
-        variables = {"SECRET_ID": "demo", "LOG_LEVEL": "CRITICAL", "RELAY_ENVIRONMENT": "demo"}
+        variables = {
+            "SECRET_ID": "demo",
+            "LOG_LEVEL": "CRITICAL",
+            "RELAY_ENVIRONMENT": "demo",
+            "RELAY_KEY_LABELS": "team",
+            # a machine that has much to do is no fault of the day's
+            "RELAY_TIMEOUT_MS": "60000",
+            "OTEL_TIMEOUT_MS": "60000",
+        }
         variables |= more
         if both:
             variables["OTEL_EXPORT_URL"] = self.greptimedb.url

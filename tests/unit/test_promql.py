@@ -18,6 +18,9 @@ REFUSED = {
     "sum without (b) (a)": "`without`: the other side of an operator cannot be compared with it",
     "max by (b) (time() - a)": "an aggregation over time()",
     "sum by (b) (a) / on (b) sum by (b) (c)": "on, ignoring or group_left",
+    "sum by (b) (a) * on (b) group_right() topk by (b) (2, c)": "on, ignoring or group_left",
+    "sum by (b, d) (a) * on (b) group_right() topk by (b) (1, c)": "on, ignoring or group_left",
+    "topk by (b) (1, c) * on (b) group_left(d) sum by (b) (a)": "on, ignoring or group_left",
     "a / b": "an operator between other labels: None and None",
     "sum by (b) (sum by (c) (a))": "labels that are gone by then: ['b']",
 }
@@ -29,6 +32,8 @@ TAKEN = (
     "max by (b) (a) unless max by (b) (a offset 1h)",
     "sort_desc(topk(3, sum by (b) (a)))",
     'x_bucket{le="0.01"}',
+    "sum by (d) (sum by (b) (a) * on (b) group_right() topk by (b) (1, c))",
+    "days_in_month(max by (b) (a) - 43200) - day_of_month(max by (b) (a) - 43200)",
 )
 
 

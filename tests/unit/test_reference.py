@@ -13,7 +13,7 @@ from dashboards.build import FOLDER, dashboards, written
 from relay_metrics.catalogue import METRICS, TIMED, Metric
 from scripts import metrics_reference
 from tests import promql
-from tests.queries import ALERTS, ROOT, RUNBOOKS, all_promql, panels, rules
+from tests.queries import ALERTS, ROOT, RUNBOOKS, all_promql, panels, rules, variables
 
 FILES = sorted(dashboards())
 PROMQL = all_promql()
@@ -57,6 +57,63 @@ def test_each_panel_has_a_unit_a_description_and_a_word_where_nothing_is(name: s
         assert len(panel["description"]) > 20, panel["title"]
         assert defaults["unit"], panel["title"]
         assert len(defaults["noValue"]) > 5, panel["title"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_panels_description_is_its_own(name: str) -> None:
+    said = [panel["description"] for panel in panels(name)]
+    assert len(said) == len(set(said))
+    if name == "wyolet-relay.json":  # whose relay_requests_total is another than a key's
+        assert not any("API key" in one for one in said)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_drawn_over_time_says_last_max_and_mean_and_is_chosen_once(name: str) -> None:
+    for panel in panels(name):
+        if panel["type"] == "timeseries":
+            legend = panel["options"]["legend"]
+            assert legend["calcs"][:3] == ["lastNotNull", "max", "mean"], panel["title"]
+            for target in panel["targets"]:
+                # `topk` would choose anew at each step; by the labels that are joined it names one
+                assert not re.search(r"\btopk\(", target["expr"]), panel["title"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_rate_says_of_which_time_it_is_in_its_unit_and_along_its_axis(name: str) -> None:
+    for panel in panels(name):
+        defaults = panel["fieldConfig"]["defaults"]
+        first = panel["targets"][0]["expr"]
+        of = next(
+            (of for by, of in (("3600 *", "/h"), ("60 *", "/min")) if first.startswith(by)), ""
+        )
+        if of:
+            assert defaults["unit"].endswith(of), panel["title"]
+        if panel["type"] == "timeseries" and defaults["unit"].startswith("count:"):
+            assert defaults["custom"]["axisLabel"] == defaults["unit"].removeprefix("count:")
+
+
+def test_a_variable_that_chooses_is_hidden_and_asks_for_the_time_shown() -> None:
+    chosen = [one for name in FILES for one in variables(name) if one["name"].startswith("top_")]
+    assert len(chosen) == 7
+    for one in chosen:
+        assert one["hide"] == 2
+        assert "topk(" in one["query"]["query"]
+        assert "[$__range]" in one["query"]["query"]
+        match = re.search(one["regex"].strip("/"), '{relay_key_id="a", relay_account_id="a"} 1 2')
+        assert match
+        assert match[1] == "a"
+
+
+def test_what_the_runbooks_call_by_name_is_there() -> None:
+    there = set()
+    for name in FILES:
+        for panel in json.loads((FOLDER / name).read_text("utf-8"))["panels"]:
+            there.add(panel["title"])
+            for transformation in panel.get("transformations", []):
+                there |= set(transformation["options"].get("renameByName", {}).values())
+    named = set(re.findall(r"(?<!\*)\*([A-Z][^*]+)\*(?!\*)", RUNBOOKS.read_text("utf-8")))
+    assert len(named) > 5
+    assert {re.sub(r"\s+", " ", one) for one in named} - there == set()
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -109,15 +166,23 @@ def test_each_metric_is_on_a_dashboard_or_is_named_here() -> None:
 KINDS_OF_TOKEN = ("input_tokens", "output_tokens", "cache_create_tokens", "cache_read_tokens")
 ACCOUNT_TOTALS = ("requests", "tokens", *KINDS_OF_TOKEN)
 ALL_KEYS_MODEL = ("requests", *KINDS_OF_TOKEN, "cost_usd")
+OF_TIME = {
+    *("relay_day_cost_usd", "relay_day_model_cost_usd", "relay_day_all_keys_requests"),
+    "relay_usage_by_key_cost_usd",
+    *(f"relay_usage_by_model_{kind}" for kind in (*KINDS_OF_TOKEN, "requests", "errors")),
+    *(f"relay_usage_by_model_{kind}" for kind in ("unpriced_requests", "cost_usd")),
+}
 NOT_SHOWN = {
-    # of a Wyolet Relay's usage: what queries are made of, in docs/queries.md
-    *(metric.name for metric in METRICS if metric.scope in TIMED),
-    *("relay_key_info", "relay_usage_up", "relay_host_key_up"),
-    "relay_host_key_cooldown_seconds_remaining",
+    # of minutes and days: what queries of one's own are made of
+    *(
+        metric.name
+        for metric in METRICS
+        if (metric.scope in TIMED or metric.name.startswith("relay_day_"))
+        and metric.name not in OF_TIME
+    ),
     # told of accounts, models and the relay for questions of one's own
     *(f"relay_account_{name}_total" for name in ACCOUNT_TOTALS),
     *(f"relay_all_keys_model_{name}" for name in ALL_KEYS_MODEL),
-    *("relay_account_unavailable_seconds_remaining", "relay_account_overloaded"),
     *("relay_account_active_tasks", "relay_account_task_limit"),
     "relay_account_subscription_expiry_timestamp_seconds",
     "relay_account_token_expiry_timestamp_seconds",
@@ -125,20 +190,17 @@ NOT_SHOWN = {
     "relay_account_seven_day_opus_reset_seconds_remaining",
     "relay_account_model_rate_limited",
     "relay_account_model_rate_limit_seconds_remaining",
-    *("relay_key_last_used_timestamp_seconds", "relay_key_active_requests"),
-    *("relay_build_info", "relay_redis_connected", "relay_redis_latency_seconds"),
+    "relay_key_active_requests",
     # limits and lengths that other panels are shares of, or that mean little alone
     *("relay_current_window_tokens", "relay_token_limit", "relay_concurrency_limit"),
     "relay_rate_limit_window_minutes",
     # told by another figure
-    *("relay_stats_staleness_seconds", "relay_tokens_total", "relay_account_rate_limited"),
+    *("relay_stats_staleness_seconds", "relay_account_rate_limited"),
     *("relay_monthly_requests", "relay_monthly_tokens", "relay_account_daily_tokens"),
     "relay_model_rated_cost_usd",
     *(f"relay_model_{kind}_tokens" for kind in ("input", "output", "cache_create", "cache_read")),
     *(metric.name for metric in METRICS if metric.name.startswith("relay_all_keys_")),
     "relay_uptime_seconds",
-    # asked for in docs/queries.md
-    *(metric.name for metric in METRICS if metric.name.startswith("relay_day_")),
 }
 
 
