@@ -1,9 +1,10 @@
 """Run the whole way on this machine, and show what is in the store: `make demo`.
 
 Nothing is needed but what `make demo` installs, and nothing is left running. Two simulated relays,
-a stand-in for GreptimeDB, Secrets Manager and SQS are started on loopback; the collector runs three
-times as Lambda would run it, with events/schedule.json; then the store is asked by SQL, and its
-figures are held against the relays' own.
+a stand-in for GreptimeDB, Secrets Manager and SQS are started on loopback; a back-fill tells the
+days that the Claude Relay Service has behind it; the collector runs three times as Lambda would run
+it, with events/schedule.json; then the store is asked by SQL, and its figures are held against the
+relays' own.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
-from local.figures import Comparison, Counted, Stored, counted, stored
+from local.figures import Comparison, Counted, Day, Stored, counted, days, stored, used
+from local.relay import ClaudeRelay, WyoletUsage
 from local.runtime_api import Result
 from local.sql import Database, SqlError
 from local.stack import CREDENTIALS, Stack
-from local.table import grown, milliseconds, money, table, whole
+from local.table import grown, milliseconds, moneys, table, whole
 
 RUNS = 3
 MINUTES_A_RUN = 10
@@ -31,6 +35,7 @@ PROMISE_S = 0.01
 """Wyolet Relay's: the 99th percentile of its own time stays under it."""
 
 _MOST_ROWS = 25
+_DAYS_SHOWN = 7
 _EPILOG = """
 environment variables:
   RELAY_BASE_URL          read this relay in place of the simulated ones; its credential is one of
@@ -100,6 +105,8 @@ def _demo(variables: Mapping[str, str], *, show_logs: bool) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         raise DemoError(str(error)) from error
     with stack:
+        if stack.claude is not None and stack.database is not None:
+            _backfill(stack)
         runs = _run(stack, show_logs=show_logs)
         if stack.database is None:
             print(
@@ -111,10 +118,13 @@ def _demo(variables: Mapping[str, str], *, show_logs: bool) -> None:
                 store = stored(stack.database, began, stack.environment["RELAY_ENVIRONMENT"])
             except SqlError as error:
                 raise DemoError(f"the store cannot be asked: {error}") from error
+            comparison = Comparison()
+            if stack.claude is not None:
+                _show_days(stack.database, stack.claude, comparison)
             _show(store)
-            if stack.wyolet is not None:
-                _show_usage(stack.database)
-            _check(stack, store, runs.own)
+            if stack.wyolet is not None and stack.wyolet.usage is not None:
+                _show_usage(stack.database, stack.wyolet.usage, runs.asked_at, comparison)
+            _check(stack, store, runs.own, comparison)
         if runs.errors:
             raise DemoError("a relay did not answer everything:\n  " + "\n  ".join(runs.errors))
 
@@ -145,11 +155,29 @@ class Runs:
 
     Attributes:
         own: what the simulated relays had counted at each; empty where a real one was read.
+        asked_at: when each was, by the simulated relays' clock.
         errors: what a relay did not answer, each sentence once.
     """
 
     own: list[Counted] = field(default_factory=list)
+    asked_at: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+
+
+def _backfill(stack: Stack) -> None:
+    print("\nBack-filling the days before with the action of events/backfill.json", flush=True)
+    for result in stack.backfill():
+        if result.error:
+            raise DemoError(f"the back-fill says: {result.error.message}")
+        told = [*result.payload["relays"], *result.payload["destinations"]]
+        if failed := next((one["error"] for one in told if one["error"]), None):
+            raise DemoError(f"the back-fill says: {failed}")
+        for relay in result.payload["relays"]:
+            print(
+                f"  back-fill  {relay['from']} to {relay['to']} of {relay['name']}: "
+                f"{relay['samples']:,} points",
+                flush=True,
+            )
 
 
 def _run(stack: Stack, *, show_logs: bool) -> Runs:
@@ -160,6 +188,7 @@ def _run(stack: Stack, *, show_logs: bool) -> Runs:
     for run in range(RUNS):
         stack.tick(MINUTES_A_RUN)
         own = _counted(stack)
+        runs.asked_at.append(stack.clock())
         result = stack.collect()
         if show_logs:
             print("\n".join(f"    {line}" for line in result.logs))
@@ -189,12 +218,12 @@ def _counted(stack: Stack) -> Counted | None:
 
 def _told(result: Result) -> str:
     """One line on an invocation."""
-    relays = ", ".join(
-        f"{relay['samples']} points of {relay['name']}" for relay in result.payload["relays"]
+    relays = " + ".join(
+        f"{relay['samples']:,} of {relay['name']}" for relay in result.payload["relays"]
     )
     pushed = sum(destination["pushed"] for destination in result.payload["destinations"])
     start = "a cold start and " if result.init_duration_ms else ""
-    return f"{relays}; {pushed} pushed, in {start}{result.duration_ms:.0f} ms"
+    return f"{relays} = {pushed:,} points pushed, in {start}{result.duration_ms:.0f} ms"
 
 
 def _show(store: Stored) -> None:
@@ -204,39 +233,58 @@ def _show(store: Stored) -> None:
     keys = store.at(store.keys, last)
     if keys:
         number = "1 key" if len(keys) == 1 else f"{len(keys)} keys"
+        cost, all_cost = moneys(row["cost_usd"] for row in keys)
         _print(
-            f"{number}: what each has used since it was made",
-            ("key", ">requests, run by run", ">tokens", ">cost USD"),
+            f"{number}: what each has used since it was made, at the rates that it is charged",
+            ("key", ">requests, run by run", ">tokens", ">rated cost, USD"),
             [
                 (
                     row["relay_key_name"] or row["relay_key_id"],
                     grown(whole(one) for one in _history(store, row["relay_key_id"])),
                     whole(row["tokens"]),
-                    money(row["cost_usd"]),
+                    usd,
                 )
-                for row in keys
+                for row, usd in zip(keys, cost, strict=True)
             ],
+            (
+                "all",
+                grown(
+                    whole(sum(row["requests"] for row in store.at(store.keys, run)))
+                    for run in range(last + 1)
+                ),
+                whole(sum(row["tokens"] or 0 for row in keys)),
+                all_cost,
+            ),
         )
     if models := store.at(store.models, last):
+        cost, all_cost = moneys(row["cost_usd"] for row in models)
         _print(
-            f"Models: what each key has used of them ({models[0]['period']})",
-            ("key", "model", ">requests", ">tokens", ">cost USD"),
+            f"What each key has used of each model ({models[0]['period']}), by the price list "
+            "without a key's rate",
+            ("key", "model", ">requests", ">tokens", ">real cost, USD"),
             [
                 (
                     row["relay_key_name"] or row["relay_key_id"],
                     row["model"],
                     whole(row["requests"]),
                     whole(row["tokens"]),
-                    money(row["cost_usd"]),
+                    usd,
                 )
-                for row in models
+                for row, usd in zip(models, cost, strict=True)
             ],
+            (
+                "all",
+                "",
+                whole(sum(row["requests"] or 0 for row in models)),
+                whole(sum(row["tokens"] or 0 for row in models)),
+                all_cost,
+            ),
         )
     if store.overhead:
         _show_overhead(store)
     _print(
         "The collector itself",
-        ("relay", "kind", ">up, run by run", ">points", ">ms"),
+        ("relay", "kind", ">up, run by run", ">ms to ask it"),
         [
             (
                 row["relay_name"],
@@ -246,7 +294,6 @@ def _show(store: Stored) -> None:
                     for one in store.health
                     if one["relay_name"] == row["relay_name"]
                 ),
-                whole(row["samples"]),
                 milliseconds(row["seconds"]),
             )
             for row in store.at(store.health, last)
@@ -280,29 +327,91 @@ def _show_overhead(store: Stored) -> None:
     )
 
 
-def _show_usage(database: Database) -> None:
+def _show_days(database: Database, claude: ClaudeRelay, comparison: Comparison) -> None:
+    """What the back-fill told, day by day."""
+    told = _asked(partial(days, database, claude))
+    if not told:
+        raise DemoError("the store holds no day")
+    for (day, key_id), figures in told.items():
+        own = claude.by_id[key_id].usage_in(day)
+        what = f"{day}, key {key_id}"
+        comparison.hold(f"{what}: requests", own.requests, figures.requests)
+        comparison.hold(f"{what}: tokens", own.all_tokens, figures.tokens)
+        comparison.hold(f"{what}: cost", own.rated_usd, figures.cost_usd)
+    by_day: dict[str, list[Day]] = {}
+    for (day, _), figures in told.items():
+        by_day.setdefault(day, []).append(figures)
+    earlier, shown = sorted(by_day)[:-_DAYS_SHOWN], sorted(by_day)[-_DAYS_SHOWN:]
+    rows = [(day, by_day[day]) for day in shown]
+    if earlier:
+        before = [figures for day in earlier for figures in by_day[day]]
+        rows.insert(0, (f"the {len(earlier)} days before", before))
+    cost, all_cost = moneys(sum(one.cost_usd for one in figures) for _, figures in rows)
+    _print(
+        f"Back-filled: what all keys used on {len(by_day)} days of the relay's own calendar",
+        ("day", ">keys used", ">requests", ">tokens", ">rated cost, USD"),
+        [
+            (
+                day,
+                "" if day.startswith("the") else whole(len(figures)),
+                whole(sum(one.requests for one in figures)),
+                whole(sum(one.tokens for one in figures)),
+                usd,
+            )
+            for (day, figures), usd in zip(rows, cost, strict=True)
+        ],
+        (
+            "all",
+            "",
+            whole(sum(one.requests for one in told.values())),
+            whole(sum(one.tokens for one in told.values())),
+            all_cost,
+        ),
+    )
+
+
+def _show_usage(
+    database: Database, usage: WyoletUsage, asked_at: Sequence[float], comparison: Comparison
+) -> None:
     """What the Wyolet relay's minutes add up to; their times are before the runs."""
-    for of, column in (("model", "model"), ("key", "relay_key_id")):
-        rows = database.query(
-            f"SELECT {column}, sum(greptime_value) AS usd FROM relay_usage_by_{of}_cost_usd "  # noqa: S608 - both are ours
-            f"WHERE relay_name = 'wyolet' GROUP BY {column} ORDER BY usd DESC"
-        )
+    for of in ("model", "key"):
+        told = _asked(partial(used, database, usage, of, asked_at))
+        for one in told:
+            comparison.hold(f"usage of {of} {one.name}: cost", one.own_usd, one.usd)
+            comparison.hold(f"usage of {of} {one.name}: requests", one.own_requests, one.requests)
+        cost, all_cost = moneys(one.usd for one in told)
         _print(
-            f"The Wyolet relay's cost by {of}, minute by minute, added up",
-            (of, ">cost USD"),
-            [(row[column] or "(none)", money(row["usd"])) for row in rows],
+            f"The Wyolet relay's requests by {of}, minute by minute, added up",
+            (of, ">requests", ">cost, USD"),
+            [(one.name, whole(one.requests), usd) for one, usd in zip(told, cost, strict=True)],
+            ("all", whole(sum(one.requests for one in told)), all_cost),
         )
 
 
-def _print(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+_Answer = TypeVar("_Answer")
+
+
+def _asked(ask: Callable[[], _Answer]) -> _Answer:
+    try:
+        return ask()
+    except SqlError as error:
+        raise DemoError(f"the store cannot be asked: {error}") from error
+
+
+def _print(
+    title: str,
+    columns: tuple[str, ...],
+    rows: Sequence[tuple[str, ...]],
+    total: tuple[str, ...] = (),
+) -> None:
     print(f"\n{title}\n")
-    for line in table(columns, rows[:_MOST_ROWS]).splitlines():
+    for line in table(columns, rows[:_MOST_ROWS], total).splitlines():
         print(f"  {line}")
     if len(rows) > _MOST_ROWS:
-        print(f"  … and {len(rows) - _MOST_ROWS} more")
+        print(f"  {len(rows) - _MOST_ROWS} rows more are not shown")
 
 
-def _check(stack: Stack, store: Stored, own: list[Counted]) -> None:
+def _check(stack: Stack, store: Stored, own: list[Counted], comparison: Comparison) -> None:
     """Say whether the store holds what it should. Raises DemoError where it does not."""
     if len(store.instants) != RUNS:
         raise DemoError(f"the store holds {len(store.instants)} runs of {RUNS}")
@@ -315,7 +424,7 @@ def _check(stack: Stack, store: Stored, own: list[Counted]) -> None:
     if not own:
         print(f"\nAll {RUNS} runs are in the store; nothing had to be spooled.")
         return
-    comparison = Comparison()
+    before = comparison.equal
     for run, figures in enumerate(own):
         comparison.add(run, figures, store.counted(run))
     if comparison.different:
@@ -324,8 +433,9 @@ def _check(stack: Stack, store: Stored, own: list[Counted]) -> None:
             f"{len(comparison.different)} figures differ from the relays' own:\n  {shown}"
         )
     print(
-        f"\nChecked: all {comparison.equal} figures of {RUNS} runs in the store are the relays'"
-        " own; nothing had to be spooled."
+        f"\nChecked: all {comparison.equal:,} figures in the store that the relays count as well "
+        f"are the relays' own:\n{comparison.equal - before:,} of {RUNS} runs, {before:,} of days "
+        "and minutes that are over. Nothing was lost, and nothing had to be spooled."
     )
 
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from local.relay import ClaudeRelay, WyoletRelay
+from local.relay import ClaudeRelay, WyoletRelay, WyoletUsage
 from local.relay.exposition import Histogram
 from local.relay.model import TOTAL
+from local.relay.wyolet_usage import Usage
 from local.sql import TABLE_NOT_FOUND, Database, Row, SqlError, literal
 
 KEYS: Final = """
@@ -49,6 +50,19 @@ LEFT JOIN relay_scrape_samples s USING (relay_name, greptime_timestamp)
 LEFT JOIN relay_scrape_duration_seconds d USING (relay_name, greptime_timestamp)
 WHERE {these_runs}
 ORDER BY r.greptime_timestamp, r.relay_name"""
+
+DAYS: Final = """
+SELECT r.greptime_timestamp, r.relay_key_id, r.greptime_value AS requests,
+       t.greptime_value AS tokens, c.greptime_value AS cost_usd
+FROM relay_day_requests r
+JOIN relay_day_tokens t USING (relay_name, relay_key_id, greptime_timestamp)
+JOIN relay_day_cost_usd c USING (relay_name, relay_key_id, greptime_timestamp)
+WHERE r.relay_name = 'claude'"""
+
+USED: Final = """
+SELECT {of}, greptime_timestamp, greptime_value
+FROM relay_usage_by_{what}_{figure}
+WHERE relay_name = 'wyolet'"""
 
 Counted = Mapping[tuple[str, ...], float]
 """Figures by what they are of, `("requests", KEY_ID)` say."""
@@ -168,6 +182,84 @@ def counted(claude: ClaudeRelay, wyolet: WyoletRelay, period: str = "monthly") -
     return figures
 
 
+@dataclass(frozen=True)
+class Day:
+    """A key's day that is over, as the store has it."""
+
+    requests: float
+    tokens: float
+    cost_usd: float
+
+
+def days(database: Database, claude: ClaudeRelay) -> dict[tuple[str, str], Day]:
+    """The simulated relay's days that the store holds, by date and key.
+
+    Raises:
+        SqlError: the store does not answer.
+    """
+    ahead_s = 3600 * claude.utc_offset_hours
+    told = {}
+    for row in database.query(DAYS):
+        noon = datetime.fromtimestamp(row["greptime_timestamp"] / 1000 + ahead_s, UTC)
+        at = (noon.date().isoformat(), row["relay_key_id"])
+        told[at] = Day(row["requests"], row["tokens"], row["cost_usd"])
+    return told
+
+
+@dataclass
+class Use:
+    """What the minutes of a model or a key in the store add up to, and what the relay counted."""
+
+    name: str
+    usd: float = 0.0
+    requests: float = 0.0
+    own_usd: float = 0.0
+    own_requests: float = 0.0
+
+
+def used(database: Database, usage: WyoletUsage, what: str, asked_at: Sequence[float]) -> list[Use]:
+    """The simulated Wyolet Relay's use by `model` or by `key`, the dearest first.
+
+    A request is counted when it ends, in the minute of its start: so the relay's own count of a
+    minute is that of one of the times at which it was asked. Only minutes that the store holds are
+    counted of its own.
+
+    Args:
+        asked_at: those times, by the relay's clock.
+
+    Raises:
+        SqlError: the store does not answer.
+    """
+    column = {"model": "model", "key": "relay_key_id"}[what]
+    stored: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
+    for figure in ("cost_usd", "requests"):
+        for row in database.query(USED.format(of=column, what=what, figure=figure)):
+            at = (row[column] or "", row["greptime_timestamp"] // 60_000)
+            stored[at][figure] = row["greptime_value"]
+    ids = {key.hash: key.id for key in usage.keys}
+    events: dict[tuple[str, int], list[Usage]] = defaultdict(list)
+    for event in usage.events():
+        name = event.model if what == "model" else ids.get(event.relay_key_hash, "")
+        events[name, int(event.ts // 60)].append(event)
+    names = {key.id: key.name for key in usage.keys}
+    found: dict[str, Use] = {}
+    for (name, minute), told in stored.items():
+        use = found.setdefault(name, Use(names.get(name, name) or "without a key"))
+        use.usd += told["cost_usd"]
+        use.requests += told["requests"]
+        counted = [_counted(events[name, minute], at) for at in asked_at]
+        own = next((one for one in counted if one[1] == told["requests"]), counted[-1])
+        use.own_usd += own[0]
+        use.own_requests += own[1]
+    return sorted(found.values(), key=lambda one: -one.usd)
+
+
+def _counted(events: Iterable[Usage], at: float) -> tuple[float, int]:
+    """USD and requests of those that had ended by then."""
+    ended = [one for one in events if one.written <= at]
+    return sum(one.cost_nanos or 0 for one in ended) / 1e9, len(ended)
+
+
 @dataclass
 class Comparison:
     """How the store's figures and the relays' compare.
@@ -180,15 +272,15 @@ class Comparison:
     equal: int = 0
     different: list[str] = field(default_factory=list)
 
+    def hold(self, what: str, counts: float | None, holds: float | None) -> None:
+        """Compare one figure."""
+        # a float goes through JSON and protobuf unchanged, but the relay's sums are its own
+        if counts is not None and holds is not None and math.isclose(counts, holds, rel_tol=1e-6):
+            self.equal += 1
+        else:
+            self.different.append(f"{what}: the relay counts {counts}, the store holds {holds}")
+
     def add(self, run: int, own: Counted, in_store: Counted) -> None:
         """Compare one run's figures, both ways."""
         for what in sorted(own.keys() | in_store.keys()):
-            counts, holds = own.get(what), in_store.get(what)
-            # a float goes through JSON and protobuf unchanged, but the relay's sums are its own
-            if counts is not None and holds is not None and math.isclose(counts, holds):
-                self.equal += 1
-            else:
-                named = " ".join(what)
-                self.different.append(
-                    f"run {run + 1}, {named}: the relay counts {counts}, the store holds {holds}"
-                )
+            self.hold(f"run {run + 1}, {' '.join(what)}", own.get(what), in_store.get(what))

@@ -153,11 +153,12 @@ class _HangupError(Exception):
 
 
 class HttpServer(Closing):
-    """Serves `handler` on 127.0.0.1, a thread a connection, until it is closed.
+    """Serves `handler` on loopback, a thread a connection, until it is closed.
 
     Args:
         handler: answers a request; what it raises becomes a 500 and is kept in `errors`.
         port: 0 takes a free one.
+        host: the address to listen on.
         latency_s: the least time from a request's last byte to its answer's first one. The
             handler's own time is part of it, so that a benchmark sees a constant.
         tls: a server-side context; the URL is then https.
@@ -174,6 +175,7 @@ class HttpServer(Closing):
         handler: Handler,
         *,
         port: int = 0,
+        host: str = "127.0.0.1",
         latency_s: float = 0.0,
         tls: ssl.SSLContext | None = None,
         fault: FaultHook | None = None,
@@ -189,10 +191,9 @@ class HttpServer(Closing):
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._open: set[socket.socket] = set()
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=512)
+        self._listener = socket.create_server((host, port), backlog=512)
         self.port: int = self._listener.getsockname()[1]
-        scheme, host = ("https", "localhost") if tls else ("http", "127.0.0.1")
-        self.url = f"{scheme}://{host}:{self.port}"
+        self.url = f"https://localhost:{self.port}" if tls else f"http://{host}:{self.port}"
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
         self._acceptor.start()
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from local.closing import Closing
 from local.greptimedb import GreptimeDB
 from local.relay import ClaudeRelay, WyoletRelay, WyoletUsage, living_relay
 from local.relay.demo import ADMIN
+from local.relay.wyolet import overhead_with_incident
 from local.runtime_api import Function, Result
 from local.sql import LOOPBACK, Database, place, root_of
 
@@ -71,6 +72,11 @@ PASSED_ON: Final = (
     "LOG_LEVEL",
 )
 """The collector's own variables, those aside that say where the local AWS is."""
+
+INCIDENT_AGO_S: Final = 5 * 3600
+"""So long ago it was slow for a while."""
+BACKFILL_SCANS: Final = 100
+"""More than its days without use can cost."""
 
 Secret = dict[str, Any]
 
@@ -169,8 +175,8 @@ class Stack(Closing):
             self.claude.catch_up()
         if self.wyolet is not None:
             for _ in range(int((self.clock() - self._ticked_s) // 60)):
-                self.wyolet.tick()
                 self._ticked_s += 60
+                self.wyolet.tick(self._ticked_s)
 
     def collect(self) -> Result:
         """Invoke the collector once, with the schedule's event; its time is now, as it would be."""
@@ -179,6 +185,19 @@ class Stack(Closing):
     def replay(self) -> Result:
         """The same as of the simulated relays' clock, where that is behind."""
         return self._replay.invoke(self._event(self.clock()))
+
+    def backfill(self) -> Iterator[Result]:
+        """Have the simulated claude-relay's days before told, call after call.
+
+        It is the action of `make backfill`, as of the simulated clock. The Wyolet Relay's last day
+        comes with the first run.
+        """
+        event: Any = {"action": "backfill", "relays": ["claude"], "scans": BACKFILL_SCANS}
+        while event is not None:
+            time_of = datetime.fromtimestamp(self.clock(), UTC).isoformat()
+            result = self._replay.invoke({**event, "time": time_of})
+            yield result
+            event = None if result.error else result.payload["next"]
 
     def _event(self, at_s: float) -> Any:
         event = json.loads(SCHEDULE.read_text("utf-8"))
@@ -196,10 +215,16 @@ class Stack(Closing):
             return secret
         # so many that each run tells all of this small relay, and can be compared with it
         self.environment.setdefault("RELAY_SCANS_PER_RUN", "40")
-        self.claude = parts.enter_context(living_relay(clock=self.clock))
+        self.environment.setdefault("RELAY_KEY_LABELS", "team")
+        # the stand-in takes its time for a whole day of minutes
+        self.environment.setdefault("OTEL_TIMEOUT_MS", "20000")
+        self.claude = parts.enter_context(living_relay(clock=self.clock, now=time.time()))
         token = secrets.token_urlsafe(16)
         usage = WyoletUsage(self.clock, token=token)
-        self.wyolet = parts.enter_context(WyoletRelay(clock=self.clock, usage=usage))
+        overhead = overhead_with_incident(time.time() - INCIDENT_AGO_S)
+        self.wyolet = parts.enter_context(
+            WyoletRelay(clock=self.clock, usage=usage, overhead=overhead)
+        )
         tell(f"relays     {self.claude.url} is a simulated Claude Relay Service, to be read")
         tell("           by an administrator's login;")
         tell(f"           {self.wyolet.url} is a simulated Wyolet Relay")

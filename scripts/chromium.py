@@ -180,13 +180,13 @@ class Page:
             raise RuntimeError(f"{expression}: {answer['exceptionDetails']['text']}")
         return answer["result"].get("value")
 
-    def wait_for(self, expression: str) -> None:
+    def wait_for(self, expression: str, patience_s: float = PATIENCE_S) -> None:
         """Wait until an expression of JavaScript is true.
 
         Raises:
             TimeoutError: it does not become true.
         """
-        ends = time.monotonic() + PATIENCE_S
+        ends = time.monotonic() + patience_s
         while not self.value(expression):
             if time.monotonic() > ends:
                 raise TimeoutError(expression)

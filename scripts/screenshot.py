@@ -1,4 +1,6 @@
-"""Write docs/page.png, the picture in the README: the page of `make demo-serve`, after a while.
+"""Take the documents' pictures: the page of `make demo-serve` once its day has been collected.
+
+docs/page.png and docs/page-dark.png show its upper half, docs/page-whole.png shows all of it.
 
 python -m scripts.screenshot
 """
@@ -17,9 +19,12 @@ from typing import Final
 
 from scripts.chromium import Chromium, installed
 
-PICTURE: Final = Path(__file__).parents[1] / "docs" / "page.png"
-RUNS: Final = 50
+DOCS: Final = Path(__file__).parents[1] / "docs"
+WIDTH: Final = 1440
 EVERY_S: Final = 2.0
+PATIENCE_S: Final = 600.0
+HALF: Final = "document.querySelector('#models').closest('section').getBoundingClientRect().bottom"
+"""Where the upper half of the page ends."""
 
 
 @contextmanager
@@ -47,16 +52,21 @@ def serving(every_s: float) -> Iterator[str]:
 
 
 def main() -> int:
-    """Write it."""
+    """Take them."""
     with ExitStack() as parts:
         folder = Path(parts.enter_context(tempfile.TemporaryDirectory()))
         url = parts.enter_context(serving(EVERY_S))
         browser = parts.enter_context(Chromium(installed(), folder / "profile"))
-        page = parts.enter_context(browser.page(1440, 1000, dark=False))
-        page.open(url)
-        page.wait_for(f"Number(document.body?.dataset.run) >= {RUNS}")
-        page.size(1440, int(page.value("document.documentElement.offsetHeight")))
-        PICTURE.write_bytes(page.picture())
+        for dark, name in ((False, "page"), (True, "page-dark")):
+            with browser.page(WIDTH, 1000, dark=dark) as page:
+                page.open(url)
+                # the simulated day is behind it, and a run by this machine's clock
+                page.wait_for("document.querySelector('#status.live') !== null", PATIENCE_S)
+                page.size(WIDTH, round(page.value(HALF)) + 16)
+                (DOCS / f"{name}.png").write_bytes(page.picture())
+                if not dark:
+                    page.size(WIDTH, int(page.value("document.documentElement.offsetHeight")))
+                    (DOCS / "page-whole.png").write_bytes(page.picture())
     return 0
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from local.page import outlook
+from local.page import outlook, usage
 from local.page.series import Identity, Series, rates
 from local.relay.exposition import Histogram
 from local.sql import TABLE_NOT_FOUND, Database, Row, SqlError, literal
@@ -80,6 +80,7 @@ class History:
         self._series = {metric: Series() for metric in _READ}
         self._errors: dict[str, float] = {}
         self._days: Sequence[Row] = ()
+        self._usage: Figures = usage.told(self._asked, (), 0)
 
     def read(self) -> None:
         """Read what has come since the last time.
@@ -93,7 +94,9 @@ class History:
         times = sorted({row["greptime_timestamp"] for row in read[_OF_RUNS["up"]]})
         if not times:
             return
+        told = usage.told(self._asked, _wyolet(read[_OF_RUNS["up"]]), times[-1] / 1000)
         with self._lock:
+            self._usage = told
             for metric, rows in read.items():
                 self._series[metric].add(rows)
             self._errors = defaultdict(float)
@@ -119,6 +122,7 @@ class History:
                 },
                 "overhead": self._overhead(),
                 "days": self._by_day(keys),
+                "usage": self._usage,
                 **outlook.told(self._series, self._runs),
             }
 
@@ -255,7 +259,7 @@ class History:
         shown = [date.isoformat() for date in dates]
         listed: list[Figures] = [
             {
-                "name": names.get(identity, f"{identity[1][:8]}, which is gone"),
+                "name": names.get(identity, f"deleted key {identity[1][:8]}"),
                 "values": [by_day.get(date) for date in shown],
             }
             for identity, by_day in spent.items()
@@ -273,6 +277,11 @@ class History:
     def _latest(self, metric: str, key: Mapping[str, Any]) -> float | None:
         identity = key["relay_name"], key["relay_key_id"]
         return self._series[metric].at(identity, self._runs[-1])
+
+
+def _wyolet(up: Iterable[Row]) -> list[str]:
+    """The names of the Wyolet Relays among some runs."""
+    return sorted({row["relay_name"] for row in up if row["relay_kind"] == "wyolet-relay"})
 
 
 def _told_since() -> datetime:

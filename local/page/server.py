@@ -28,20 +28,24 @@ _HEADERS: Final = {
 }
 
 
-def serve_page(figures: Callable[[], Mapping[str, Any]], port: int = 0) -> HttpServer:
+def serve_page(
+    figures: Callable[[], Mapping[str, Any]], port: int = 0, host: str = LOOPBACK[0]
+) -> HttpServer:
     """Serve the page until the server is closed.
 
     Args:
         figures: asked for each `/figures.json`.
         port: 0 takes a free one.
+        host: the address to listen on. On another than loopback's any name is answered.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is taken, or the address is none of this machine's.
     """
 
     def answer(request: Request) -> Response:
         # a web page that has its own name point at this machine is not to read what is here
-        if urlsplit(f"//{request.headers.get('host', '')}").hostname not in LOOPBACK:
+        named = urlsplit(f"//{request.headers.get('host', '')}").hostname
+        if host in LOOPBACK and named not in LOOPBACK:
             return Response(421)
         if request.method != "GET":
             return Response(405, headers={"Allow": "GET"})
@@ -53,4 +57,4 @@ def serve_page(figures: Callable[[], Mapping[str, Any]], port: int = 0) -> HttpS
         name, content_type = _FILES[request.path]
         return Response(200, (_STATIC / name).read_bytes(), content_type, _HEADERS)
 
-    return HttpServer(answer, port=port)
+    return HttpServer(answer, port=port, host=host)

@@ -72,12 +72,12 @@ def test_it_shows_what_the_store_holds(page: Page, url: str) -> None:
     assert set(shown(page, "#keys tbody th")) == {key["name"] for key in later["keys"]}
     assert shown(page, "#models tbody th") != []
     assert len(shown(page, "#relays tbody tr")) == 2
-    assert set(shown(page, "#relays tbody > tr > :nth-child(3)")) == {"up"}
+    assert set(shown(page, "#relays tbody > tr > :nth-child(2)")) == {"up"}
 
 
 def test_it_draws_each_chart_with_its_legend_and_axis(page: Page) -> None:
     charts = page.value("[...document.querySelectorAll('.chart')].map((one) => one.id)")
-    assert charts == ["days", "spent", "models-chart", "tokens", "overhead", "runs"]
+    assert charts == ["days", "spent", "models-chart", "usage", "tokens", "overhead", "runs"]
     for chart in charts:
         assert page.value(f"document.querySelectorAll('#{chart} svg :is(path, .bar)').length"), (
             chart
@@ -145,9 +145,10 @@ def test_nothing_to_show_and_no_answer_are_said_in_words(browser: Chromium, url:
         page.wait_for("document.body?.dataset.run")
         page.value("""show({keys: [], models: [], relays: [], accounts: [], soon: [], times: [],
           days: {dates: [], keys: [], month: {}}, overhead: {p50: [], p99: []}, rate_usd: null,
+          usage: {hours: [], models: [], keys: [], usd: null},
           tokens: {'cache read': [], input: [], 'cache write': [], output: []}, now: 0})""")
-        assert len(shown(page, ".chart.nothing .empty")) == 6
-        assert len(shown(page, "td.empty")) == 5
+        assert len(shown(page, ".chart.nothing .empty")) == 7
+        assert len(shown(page, "td.empty")) == 6
         page.value("window.fetch = () => Promise.reject(new Error('gone'))")
         page.wait_for("!document.getElementById('trouble').hidden")
         assert "has it ended?" in page.value("document.getElementById('trouble').textContent")

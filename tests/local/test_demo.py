@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -149,17 +150,23 @@ def test_any_prometheus_endpoint_can_be_read() -> None:
     assert "let-me-in" not in out
 
 
-def test_a_store_that_lost_a_run_is_found_out(database: GreptimeDB) -> None:
+def in_second_run(fault: Fault) -> Callable[[Request], Fault | None]:
+    """What becomes of the second run's pushes: each run pushes its own record once a relay."""
     pushes: Counter[str] = Counter()
 
-    def lose_the_second_run(request: Request) -> Fault | None:
-        if request.path.endswith("/metrics"):
-            pushes["all"] += 1
-        # a run pushes once a relay
-        lost = request.path.endswith("/metrics") and pushes["all"] in (3, 4)
-        return Fault(status=200) if lost else None
+    def hook(request: Request) -> Fault | None:
+        if not request.path.endswith("/metrics") or b"relay_up" not in gzip.decompress(
+            request.body
+        ):
+            return None
+        pushes["of runs"] += 1
+        return fault if pushes["of runs"] in (3, 4) else None
 
-    database.fault = lose_the_second_run
+    return hook
+
+
+def test_a_store_that_lost_a_run_is_found_out(database: GreptimeDB) -> None:
+    database.fault = in_second_run(Fault(status=200))
     status, _, err = demo(**pushing_to(database))
     assert status == 1
     assert f"the store holds {RUNS - 1} runs of {RUNS}" in err
@@ -209,14 +216,14 @@ def test_nothing_is_left_when_it_is_ended(
     number: signal.Signals, to_group: bool, expected: int, database: GreptimeDB
 ) -> None:
     # the second run's pushes hang, so that it is ended in the middle
-    database.fault = lambda request: Fault(delay_s=GUARD_S) if len(database.requests) > 2 else None
+    database.fault = in_second_run(Fault(delay_s=GUARD_S))
     process = start(**pushing_to(database), OTEL_TIMEOUT_MS="40000")
     try:
         assert process.stdout is not None
         for line in process.stdout:
             if "run 1" in line:
                 break
-        assert len(members(process.pid)) == 3, "the demo, moto and the function"
+        assert len(members(process.pid)) == 4, "the demo, moto, the function, the back-fill"
         (os.killpg if to_group else os.kill)(process.pid, number)
         assert process.wait(GUARD_S) == expected
         ends = time.monotonic() + GUARD_S

@@ -177,7 +177,7 @@ def test_days_are_those_of_the_relays_own_calendar(
     assert len(told["dates"]) == history.DAYS
     assert [(key["name"], key["values"][-3:]) for key in told["keys"]] == [
         ("one", [None, 5, 2]),
-        ("2, which is gone", [None, 1, None]),
+        ("deleted key 2", [None, 1, None]),
     ]
     assert told["month"] == {
         "so_far": 30,

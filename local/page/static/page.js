@@ -15,6 +15,7 @@ const charts = {
   days: new Chart("days", { kind: "bars", format: money, axis: shortMoney, empty: "No day is known yet. A back-fill tells those that are over." }),
   spent: new Chart("spent", { kind: "lines", format: money, axis: shortMoney, empty: "Waiting for the second run." }),
   models: new Chart("models-chart", { kind: "areas", format: money, axis: shortMoney, empty: "Waiting for the second run." }),
+  usage: new Chart("usage", { kind: "bars", format: money, axis: shortMoney, empty: "No Wyolet Relay tells its usage. It takes an administrator's token." }),
   tokens: new Chart("tokens", { kind: "areas", format: short, empty: "Waiting for the second run." }),
   overhead: new Chart("overhead", { kind: "lines", format: millis, empty: "No Wyolet Relay has handled a request yet." }),
   runs: new Chart("runs", { kind: "lines", format: millis, empty: "Waiting for the second run." }),
@@ -72,7 +73,7 @@ function showTiles({ keys, models, relays, overhead, tokens, days, rate_usd }) {
   const today = sum(keys, "today");
   const yesterday = days.dates.length ? sum(days.keys.map((key) => ({ value: key.values.at(-2) })), "value") : null;
   tile("today", money(today), yesterday == null ? "" : `yesterday ${money(yesterday)}`);
-  const projected = month.projected == null ? "" : `about ${money(Math.round(month.projected)).replace(/\.00$/, "")} by ${dayName(month.ends).slice(5)}`;
+  const projected = month.projected == null ? "" : `about ${money(Math.round(month.projected)).replace(/\.00$/, "")} by ${dayAndMonth(month.ends)}`;
   tile("month", shortMonth(sum(keys, "month")), projected);
   tile("burn", rate_usd == null ? MISSING : `${money(rate_usd)}/h`, rate_usd == null ? "" : "over the last hour");
   const requests = sum(keys, "requests");
@@ -96,10 +97,27 @@ function showDays({ days }) {
   element("days-note").textContent = month.before == null ? "USD, by the relay's own calendar" : `USD; last month to the same day ${money(month.before)}`;
   charts.days.show(days.dates, fewer(days.keys, 6), {
     name: dayName,
-    tick: (date) => (date.endsWith("-01") ? dayName(date).slice(5) : day(date)),
+    tick: (date) => (date.endsWith("-01") ? monthName(date) : day(date)),
     dim: (date) => date.slice(0, 7) !== thisMonth,
     partial: true,
   });
+}
+
+function showUsage({ usage }) {
+  element("usage-note").textContent = usage.usd == null ? "USD an hour by model" : `USD an hour by model, ${money(usage.usd)} in 24 hours`;
+  charts.usage.show(usage.hours, fewer(usage.models), {
+    name: (hour) => `${clock(hour)} to ${clock(hour + 3600)}`,
+    tick: clock,
+    partial: true,
+  });
+  fill(
+    "usage-keys",
+    usage.keys.map((key) => {
+      const share = usage.usd > 0 ? key.usd / usage.usd : null;
+      return [{ text: key.name, note: key.team ? `team ${key.team}` : "" }, money(key.usd), { text: percent(share) }, whole(key.requests), key.requests ? precise(key.usd / key.requests) : MISSING];
+    }),
+    "No usage yet.",
+  );
 }
 
 function showSoon({ soon, now }) {
@@ -151,8 +169,7 @@ function showTables({ keys, models, relays, accounts, now }) {
   fill(
     "relays",
     relays.map((relay) => [
-      relay.name,
-      relay.kind,
+      { text: relay.name, note: relay.kind },
       { text: relay.up ? "up" : "down", mood: relay.up ? "good" : "bad" },
       whole(relay.samples),
       millis(relay.seconds == null ? null : 1000 * relay.seconds),
@@ -167,6 +184,7 @@ function show(figures) {
   element("simulated").hidden = !figures.simulated;
   showTiles(figures);
   showDays(figures);
+  showUsage(figures);
   showSoon(figures);
   showTables(figures);
   const most = (key) => Math.max(0, ...key.spent);
