@@ -131,7 +131,7 @@ class Aws(Closing):
             QueueName="spool",
             Attributes={
                 **_QUEUE,
-                "VisibilityTimeout": "360",
+                "VisibilityTimeout": "1260",
                 "RedrivePolicy": json.dumps(redrive),
             },
         )["QueueUrl"]
@@ -165,7 +165,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from moto.server import ThreadedMotoServer
 
-    # a line a request would stand between those that a person wants to read
+    # one line for each request would stand between those that a person wants to read
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()

@@ -55,7 +55,7 @@ _BAR: Final = 30
 
 
 class BackfillError(Exception):
-    """What went wrong, for the person who runs it."""
+    """What went wrong, in words for the person who runs it."""
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""What ends with its `with`."""
+"""Base of everything that a `with` closes."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ environment that it is given and what Lambda adds to it; nothing of the parent's
         result = function.invoke({"action": "check"})
         print(result.payload, result.error, result.logs)
 
-What it has not: a limit on memory and processor, a frozen child between invocations, extensions,
-SnapStart, streamed answers.
+What it does not have: a limit on memory and processor, a frozen child between invocations,
+extensions, SnapStart, streamed answers.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def table_name(
     Args:
         name: the metric's name as sent.
         unit: its unit as sent; empty for none.
-        monotonic: whether it is a monotonic Sum; of no meaning for other kinds.
+        monotonic: whether it is a monotonic Sum; without meaning for other kinds.
         kind: which of OTLP's kinds of data it holds.
         strategy: of the request.
 

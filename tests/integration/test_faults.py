@@ -473,7 +473,7 @@ def test_a_fault_of_a_relay_and_one_of_a_destination(
     assert (len(system.lines("relay")), len(system.lines("destination"))) == (2, 2)
     assert len(well.points) == ended.destination("default")["pushed"]
 
-    # an operator mends it
+    # an operator fixes it
     there.fault = None
     system.listed("there").update(own, **({"ca_pem": localhost.pem} if at_destination.tls else {}))
     system.put_secret()

@@ -300,7 +300,7 @@ def _next(order: Order, visits: Iterable[_Visit]) -> dict[str, Any] | None:
 
 
 def _log(report: Mapping[str, Any]) -> None:
-    """One line a relay and a destination."""
+    """One line for each relay and each destination."""
     for what in ("relay", "destination"):
         for one in report[f"{what}s"]:
             level = logger.info if one["error"] is None else logger.warning

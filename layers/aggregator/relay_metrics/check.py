@@ -1,4 +1,4 @@
-"""Is everything as it should be? Asks, and writes nothing."""
+"""The check: asks relays and destinations whether all is well, and writes nothing."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def _keep(runtime: Runtime, destination: str, left: Left) -> str | None:
 
 
 def _log(report: Mapping[str, list[dict[str, Any]]]) -> None:
-    """One line a relay and a destination."""
+    """One line for each relay and each destination."""
     for relay in report["relays"]:
         level = logger.info if relay["error"] is None else logger.warning
         level("relay", extra={"relay": relay})

@@ -1,4 +1,4 @@
-"""How long something may still take, and how the time of an invocation is dealt out."""
+"""How long something may still take, and how the time of an invocation is divided."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _GRACE_S = 0.2
 
 
 class Deadline(NamedTuple):
-    """An instant of the monotonic clock."""
+    """A time of the monotonic clock."""
 
     at: float
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
-        """The instant so many seconds from now."""
+        """The time so many seconds from now."""
         return cls(time.monotonic() + seconds)
 
     @property
@@ -29,16 +29,16 @@ class Deadline(NamedTuple):
         return max(0.0, self.at - time.monotonic())
 
     def or_after(self, seconds: float) -> Deadline:
-        """The earlier of this instant and the one so many seconds from now."""
+        """The earlier of this time and the one so many seconds from now."""
         return Deadline(min(self.at, time.monotonic() + seconds))
 
     def earlier(self, seconds: float) -> Deadline:
-        """The instant so many seconds before this one."""
+        """The time so many seconds before this one."""
         return Deadline(self.at - seconds)
 
 
 class Times(NamedTuple):
-    """How the time of an invocation is dealt out, so that what was fetched can still be spooled.
+    """How the time of an invocation is divided, so that what was fetched can still be spooled.
 
     Attributes:
         fetch: when the asking ends.

@@ -13,7 +13,7 @@ RelayMetricsError
 ├── SnapshotError           a written snapshot cannot be read
 ├── EncodingError           metrics that no destination could be sent
 ├── PushError               a destination did not take a request
-│   ├── Refused             … until an operator mends something: spooled
+│   ├── Refused             … until an operator fixes something: spooled
 │   ├── Unavailable         … for a passing reason: retried, then spooled
 │   ├── TooLarge            … because it is too large: split
 │   └── Impossible          … and never will: split, and what is refused to the dead-letter queue
@@ -115,7 +115,7 @@ class PushError(RelayMetricsError):
 
 
 class Refused(PushError):
-    """The destination refuses until an operator mends it: 3xx, 401, 403, 404, a foreign answer."""
+    """The destination refuses until an operator fixes it: 3xx, 401, 403, 404, a foreign answer."""
 
 
 class Unavailable(PushError):

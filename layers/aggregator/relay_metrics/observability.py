@@ -82,7 +82,7 @@ def _serialised(line: dict[str, Any]) -> str:
 
 
 # Its service is POWERTOOLS_SERVICE_NAME, the stack's name: two stacks in one account differ in it.
-# Its level is set from the settings: Powertools would fail the import over a LOG_LEVEL of no sense.
+# Its level is set from the settings: Powertools would fail the import over an invalid LOG_LEVEL.
 logger = Logger(level="INFO", json_serializer=_serialised, use_rfc3339=True)
 if logger.service == "service_undefined":  # Powertools' word for where that is not set
     logger.service = "relay-metrics"

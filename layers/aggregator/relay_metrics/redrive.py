@@ -1,4 +1,4 @@
-"""Delivering what the spool holds, each snapshot with its original instant."""
+"""Delivering what the spool holds, each snapshot with its original timestamp."""
 
 from __future__ import annotations
 

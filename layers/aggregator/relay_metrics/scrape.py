@@ -93,7 +93,7 @@ def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
 def chosen(relays: tuple[Relay, ...], event: Event) -> list[Relay]:
     """The relays that an event is for.
 
-    What has no keys to deal out is asked by the first shard.
+    What has no keys to divide is asked by the first shard.
 
     Raises:
         SettingsError: it names a relay that is not configured.

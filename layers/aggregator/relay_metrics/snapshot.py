@@ -102,8 +102,8 @@ class Scrape(NamedTuple):
         last_success_ms: the instant of the run where it was up, epoch milliseconds; None where not.
             What an environment remembers of earlier runs, another one may know better.
         keys_failed: how many keys have no user-stats although they were asked for.
-        keys_left_out: how many keys stand beyond the bound.
-        models_left_out: how many model rows stand beyond the bound.
+        keys_left_out: how many keys are beyond the bound.
+        models_left_out: how many model rows are beyond the bound.
         shard: which part of the keys it is of, `2/4`; empty where the run was for all of them.
     """
 
@@ -138,7 +138,7 @@ class Snapshot:
     Attributes:
         kind: of the relay.
         relay: its name.
-        time_ms: the run's one instant, epoch milliseconds.
+        time_ms: the run's time, epoch milliseconds.
         resource: the attributes of everything that is the relay's.
         scrape: None of figures with a time of their own; what is carried of it in all but the
             first part of a snapshot that was split.

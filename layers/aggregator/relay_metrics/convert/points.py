@@ -58,7 +58,7 @@ class ResourcePoints:
         start_ms: int | None = None,
         time_ms: int | None = None,
     ) -> None:
-        """A point of a metric of the catalogue, at the snapshot's instant where it has no other."""
+        """A point of a metric of the catalogue, at the snapshot's time where it has no other."""
         if metric.running and start_ms is not None and start_ms > self._time_ms:
             start_ms = None
         self.number(

@@ -10,7 +10,7 @@ from relay_metrics.snapshot import Reading
 
 
 def convert(readings: Iterable[Reading], points: Points) -> None:
-    """A data point a field of each reading."""
+    """One data point for each field of each reading."""
     for reading in readings:
         of_resource = points.of(reading.resource)
         attributes = {name: value for name, value in reading.attributes.items() if value}

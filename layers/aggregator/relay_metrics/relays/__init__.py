@@ -1,4 +1,4 @@
-"""Asking relays, one module a kind: from a relay's settings to what it said.
+"""Asking relays, a package for each kind: from a relay's settings to what it said.
 
 Nothing here knows OpenTelemetry.
 """
@@ -20,7 +20,7 @@ class Remark(NamedTuple):
 
 
 def _nothing() -> None:
-    """Nobody waits to hear of it."""
+    """Does nothing: the default where nothing has to be told."""
 
 
 class Fetched(NamedTuple):
@@ -35,8 +35,8 @@ class Fetched(NamedTuple):
             What was not taken is asked again by a later run.
         remarks: what a check says beside, where it is one.
         keys_failed: how many keys were asked for and gave no stats.
-        keys_left_out: how many keys stand beyond `RELAY_MAX_KEYS`.
-        models_left_out: how many model rows stand beyond `RELAY_MAX_MODELS_PER_KEY`.
+        keys_left_out: how many keys are beyond `RELAY_MAX_KEYS`.
+        models_left_out: how many model rows are beyond `RELAY_MAX_MODELS_PER_KEY`.
     """
 
     up: bool

@@ -61,7 +61,7 @@ class RelayClient:
         memory: what the answers may take.
         deadline: when all of them end.
         renew: reads the secret anew, once an invocation, and gives the relay as it is then.
-        time_ms: the run's one instant, epoch milliseconds.
+        time_ms: the run's time, epoch milliseconds.
         scheduled_s: the instant that the run was scheduled for, epoch seconds.
         shard: the part of the keys that this run is for.
         checking: whether this is a check, which tells nobody what it is answered.
@@ -110,7 +110,7 @@ class RelayClient:
 
     @property
     def elapsed_s(self) -> int:
-        """Whole seconds since the run's instant.
+        """Whole seconds since the run's time.
 
         A relay counts what remains of a limit when it answers: at the instant that the figure is
         stamped with it was so much more.

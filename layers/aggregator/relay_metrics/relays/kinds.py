@@ -70,7 +70,7 @@ class RelayKind(NamedTuple):
     Attributes:
         one: its keys at the top of the secret, for the environment's one relay.
         listed: its keys in an entry of `relays`.
-        sharded: whether its keys can be dealt out to shards; else the first shard asks for it all.
+        sharded: whether its keys can be divided among shards; else the first shard asks for it all.
     """
 
     one: OwnKeys

@@ -87,8 +87,8 @@ def figures(
     """The figures that rows of the catalogue take from one answer, by field.
 
     Args:
-        left_out: is told the type of each that cannot be had: `missing_field`, `null` (where the
-            catalogue gives null no value), `invalid_value`.
+        left_out: is called with the type of each that is missing or invalid: `missing_field`,
+            `null` (where the catalogue gives null no value), `invalid_value`.
     """
     found: dict[str, Number] = {}
     for row in rows:

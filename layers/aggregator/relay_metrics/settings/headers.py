@@ -46,7 +46,7 @@ def checked_value(where: str, text: Any) -> str:
     Others are read as Latin-1 by some and as UTF-8 by others (RFC 9110, 5.5).
 
     Raises:
-        SettingsError: it is none.
+        SettingsError: it is not valid.
     """
     if not isinstance(text, str) or not re.fullmatch(r"[\t\x20-\x7e]*", text):
         raise SettingsError(f"{where} has a value that no HTTP header can have")

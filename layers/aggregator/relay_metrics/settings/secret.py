@@ -19,7 +19,7 @@ def document(secret: str | None) -> Any:
     """The secret's one JSON object; an empty one where no secret is configured.
 
     Raises:
-        SettingsError: it is none.
+        SettingsError: it is not valid.
     """
     if secret is None:
         return {}

@@ -22,7 +22,7 @@ SCANNED = frozenset(("openai-responses", "gemini-api", "droid"))
 had no request yet on this day."""
 
 UTILIZATION_WORTH_MS = 30 * 60_000
-"""A tenth of the shorter limit's time. The relay asks the provider only when its own page does."""
+"""A tenth of the shorter limit's duration. The relay asks the provider only when its page does."""
 
 _DAILY = tuple(row for row in catalogue.rows(Scope.ACCOUNT) if row.field.startswith("usage.daily."))
 _TOTALS = tuple(
@@ -73,9 +73,9 @@ def account(
     """What a row of a platform's list says of an account; None where it names none.
 
     Args:
-        time_ms: the run's instant, epoch milliseconds.
-        left_out: is told the type of each value that cannot be had.
-        elapsed_s: how long after the run's instant the relay answered.
+        time_ms: the run's time, epoch milliseconds.
+        left_out: is called with the type of each value that is missing or invalid.
+        elapsed_s: how long after the run's time the relay answered.
     """
     account_id = text(row.get("id")) if isinstance(row, dict) else ""
     if not isinstance(row, dict) or not account_id:
@@ -191,7 +191,7 @@ def _rate_limit(
 
 
 def _seconds(limited: bool, state: object, time_ms: int, elapsed_s: int) -> dict[str, Number]:
-    """How long a limit goes on from the run's instant."""
+    """How long a limit goes on from the run's time."""
     if not limited:
         return {"rate_limit_s": 0}
     for name in ("rateLimitResetAt", "rateLimitExpireAt", "resetAt"):

@@ -46,7 +46,7 @@ class Administrator:
     that run side by side finds out first.
 
     Attributes:
-        accepted: whether the relay answered any request of his.
+        accepted: whether the relay answered any of its requests.
     """
 
     def __init__(self, client: RelayClient, sessions: Sessions, login: Login) -> None:

@@ -135,7 +135,7 @@ def health(client: RelayClient) -> list[Reading] | None:
 def unavailable(client: RelayClient, administrator: Administrator) -> Mapping[str, Number] | None:
     """The accounts that are out of service: the seconds until they are used again, by id.
 
-    They hold at the run's instant. One `KEYS`, which is no scan.
+    They hold at the run's time. One `KEYS`, which is no scan.
     """
     answer = administrator.ask_if_there(f"/{UNAVAILABLE}")
     if answer is None:

@@ -11,7 +11,7 @@ class Calendar(NamedTuple):
     """At its midnight the relay's days and months begin, and weeks on a key's own day and hour.
 
     Attributes:
-        now_s: the run's instant, epoch seconds.
+        now_s: the run's time, epoch seconds.
         offset_s: how far the relay's clock is ahead of UTC.
     """
 
@@ -20,7 +20,7 @@ class Calendar(NamedTuple):
 
     @classmethod
     def at(cls, time_ms: int, offset_hours: float) -> Calendar:
-        """The calendar at an instant of epoch milliseconds."""
+        """The calendar at a time in epoch milliseconds."""
         return cls(time_ms / 1000, offset_hours * 3600)
 
     @property

@@ -42,7 +42,7 @@ def instance_id(configured: str) -> str:
 
 
 def in_shard(key_id: str, shard: Shard) -> bool:
-    """Whether a key is dealt to a shard: by a hash of its id, so that all shards agree."""
+    """Whether a key belongs to a shard: by a hash of its id, so that all shards agree."""
     return int(sha256(key_id.encode()).hexdigest()[:16], 16) % shard.count == shard.index - 1
 
 

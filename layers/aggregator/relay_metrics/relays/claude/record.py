@@ -86,7 +86,7 @@ class Stats(NamedTuple):
 
 
 class Models(NamedTuple):
-    """A key's use of models; `left_out` says how many stand beyond the bound."""
+    """A key's use of models; `left_out` says how many are beyond the bound."""
 
     identity: Identity
     rows: Sequence[tuple[Mapping[str, Number], Mapping[str, str]]]
@@ -100,7 +100,7 @@ class Record(NamedTuple):
         known: what earlier runs were told.
         absent: whether batch-stats came without it, as it does for a key that may not be read.
         cost: all that it ever cost, by a batch of it alone.
-        refused: whether the relay did not answer its user-stats for the key's sake.
+        refused: whether the relay did not answer its user-stats because of the key.
         active: its requests under way; None where they are not counted.
     """
 
@@ -131,7 +131,7 @@ class Record(NamedTuple):
     def costs(self) -> bool | None:
         """Whether it ever cost anything, without which its user-stats makes the relay scan.
 
-        None while unknown: one that was used this month for nothing may have cost something before.
+        None while unknown: one whose use this month was free may have cost something before.
         """
         batched = self.batched
         if self.stats is not None and COST in self.stats.figures:
@@ -164,7 +164,7 @@ class Record(NamedTuple):
 
     @property
     def totals(self) -> dict[str, Number]:
-        """Its running totals: none that another answer of this run belies.
+        """Its running totals: none that another answer of this run contradicts.
 
         Where its database fails while it answers usage-stats, the relay calls used keys unused.
         Neither batch-stats nor user-stats does that.

@@ -154,7 +154,7 @@ class Records:
 
     @property
     def models_left_out(self) -> int:
-        """How many model rows stand beyond the bound."""
+        """How many model rows are beyond the bound."""
         return sum(one.models.left_out for one in self.of.values() if one.models is not None)
 
     @property

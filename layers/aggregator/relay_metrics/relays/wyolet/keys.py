@@ -33,7 +33,7 @@ class Names:
 
     Attributes:
         read: whether the list was ever read.
-        left_out: how many keys stand beyond `RELAY_MAX_KEYS`.
+        left_out: how many keys are beyond `RELAY_MAX_KEYS`.
     """
 
     read: bool = False
@@ -45,7 +45,7 @@ class Names:
         """The list as the relay tells it now.
 
         Raises:
-            InvalidAnswer: it is none.
+            InvalidAnswer: it is not valid.
         """
         items = answer.get("items", False)
         if not isinstance(items, list | None):

@@ -39,7 +39,7 @@ def fetch(client: RelayClient, state: State) -> Fetched:
 def _exposition(client: RelayClient) -> Fetched:
     """Scrape the relay, once.
 
-    A scrape that fails, or of which one line is malformed, is counted in the conversation and
+    A scrape that fails, or of which one line is malformed, is counted by the client and
     delivers no family; so is what was left out of one that did not.
     """
     of_relay = access(client.relay)

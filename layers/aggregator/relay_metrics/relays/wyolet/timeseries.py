@@ -59,7 +59,7 @@ class Told(NamedTuple):
     """An answer, or several.
 
     Attributes:
-        left_out: how many values cannot be had, by the type of what is counted.
+        left_out: how many values are missing or invalid, by the type of what is counted.
         seconds: the longest time that an answer took.
     """
 
