@@ -62,9 +62,10 @@ format: $(DEV) ## Format, and fix what the linter can
 	.venv/bin/ruff check --fix
 
 .PHONY: docs
-docs: $(DEV) ## Write docs/metrics.md, the tables of docs/cost.md, and the dashboards
+docs: $(DEV) ## Write docs/metrics.md, the tables of docs/cost.md and docs/failures.md, and the dashboards
 	PYTHONPATH=layers/aggregator .venv/bin/python -m scripts.metrics_reference
 	PYTHONPATH=layers/aggregator .venv/bin/python -m scripts.cost
+	PYTHONPATH=layers/aggregator .venv/bin/python -m scripts.spool_drain
 	PYTHONPATH=layers/aggregator .venv/bin/python -m dashboards
 
 .PHONY: picture

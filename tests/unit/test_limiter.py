@@ -51,6 +51,28 @@ def test_one_that_is_done_leaves_its_share() -> None:
         assert begun(limiter, "a", held) == 2
 
 
+@pytest.mark.parametrize("ends", ["its own request", "the other relay"])
+def test_who_waits_begins_as_soon_as_there_is_room(ends: str) -> None:
+    """Not only at the end of its wait, when it looks by itself."""
+    limiter = Limiter(2, ["a", "b"])
+    begun = threading.Event()
+
+    def wait() -> None:
+        with limiter.request("a", Deadline.after(6 * LATER)):
+            begun.set()
+
+    with ThreadPoolExecutor(1) as pool, ExitStack() as held:
+        assert may_begin(limiter, "a", held)
+        waiting = pool.submit(wait)
+        assert not begun.wait(SOON)
+        if ends == "its own request":
+            held.close()
+        else:
+            limiter.leave("b")
+        assert begun.wait(LATER)
+        waiting.result()
+
+
 def test_with_more_relays_than_requests_each_has_one_in_turn() -> None:
     limiter = Limiter(2, ["a", "b", "c"])
     with ExitStack() as held:
