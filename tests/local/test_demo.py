@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -106,6 +107,18 @@ def test_it_shows_what_is_in_the_store_and_holds_it_against_the_relays() -> None
     assert "relay_overhead_seconds" in out
     assert "Checked: all" in out
     assert f"run {RUNS} " in out
+    # the README's sample is of another day: the same lines with other numbers
+    [sample] = re.findall(r"(?s)```text\n(.*?)```", (ROOT / "README.md").read_text("utf-8"))
+    lines = without_numbers(out)
+    assert [line for line in without_numbers(sample) if line not in {*lines, "…"}] == []
+
+
+def without_numbers(text: str) -> list[str]:
+    """Its lines with every number, rule and space as one."""
+    return [
+        re.sub(r" +", " ", re.sub("─+", "─", re.sub(r"\d[\d,.]*\d|\d", "0", line))).strip()
+        for line in text.splitlines()
+    ]
 
 
 def test_a_users_aws_proxy_and_terminal_settings_do_not_get_in_the_way() -> None:
