@@ -132,6 +132,13 @@ def dashboard() -> Dashboard:
                 "USD for a million tokens of input, of what the cache has saved: Claude Sonnet's "
                 "by default.",
             ),
+            text(
+                "label",
+                "Label of keys",
+                "relay_key_owner",
+                "What relay_key_info says of a key: its owner, or a tag that RELAY_KEY_LABELS "
+                "names. Cost is added up by it.",
+            ),
             *_chosen(),
         ],
         [
@@ -259,6 +266,7 @@ def _by_day() -> list[AnyPanel]:
         for window in ("[7d] offset 12h", "[7d] offset 7d12h")
     )
     risen = f"({later} - {earlier}) or {later}"
+    thirty_days = with_info(added_up("relay_day_cost_usd", "[30d]", KEY), OF_KEY)
     return [
         by_day(
             "Spend by day",
@@ -279,6 +287,22 @@ def _by_day() -> list[AnyPanel]:
             "ten that rose most.",
             Query(highest(10, f"{with_info(risen, OF_KEY)} > 0"), KEY_LEGEND),
             empty="No key costs more than the week before, or its days were not told",
+            decimals=2,
+        ),
+        ranking(
+            "Last 30 days by key",
+            "Rated cost of the days that are over, the twenty highest, by the names that keys have "
+            "now: keys that were deleted since are left out.",
+            Query(highest(20, thirty_days), KEY_LEGEND),
+            empty=NO_DAYS,
+            decimals=2,
+        ),
+        ranking(
+            "Last 30 days by label",
+            "Rated cost of the days that are over by the *Label of keys* chosen above, as keys "
+            "have it now. Without a name: keys that lack it.",
+            Query(f"sum by (relay_name, $label) ({thirty_days})", "{{$label}}"),
+            empty=NO_DAYS,
             decimals=2,
         ),
         ranking(

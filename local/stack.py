@@ -216,8 +216,6 @@ class Stack(Closing):
         # so many that each run tells all of this small relay, and can be compared with it
         self.environment.setdefault("RELAY_SCANS_PER_RUN", "40")
         self.environment.setdefault("RELAY_KEY_LABELS", "team")
-        # the stand-in takes its time for a whole day of minutes
-        self.environment.setdefault("OTEL_TIMEOUT_MS", "20000")
         self.claude = parts.enter_context(living_relay(clock=self.clock, now=time.time()))
         token = secrets.token_urlsafe(16)
         usage = WyoletUsage(self.clock, token=token)

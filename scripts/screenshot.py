@@ -1,6 +1,6 @@
 """Take the documents' pictures: the page of `make demo-serve` once its day has been collected.
 
-docs/page.png and docs/page-dark.png show its upper half, docs/page-whole.png shows all of it.
+docs/page.png and docs/page-dark.png show its upper half, docs/page-lower.png the other.
 
 python -m scripts.screenshot
 """
@@ -17,11 +17,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+from local.serving import BEHIND_MINUTES, REPLAY_MINUTES
 from scripts.chromium import Chromium, installed
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
-WIDTH: Final = 1440
+WIDTH: Final = 1280
 EVERY_S: Final = 2.0
+REPLAYS: Final = BEHIND_MINUTES // REPLAY_MINUTES
 PATIENCE_S: Final = 600.0
 HALF: Final = "document.querySelector('#models').closest('section').getBoundingClientRect().bottom"
 """Where the upper half of the page ends."""
@@ -60,13 +62,16 @@ def main() -> int:
         for dark, name in ((False, "page"), (True, "page-dark")):
             with browser.page(WIDTH, 1000, dark=dark) as page:
                 page.open(url)
-                # the simulated day is behind it, and a run by this machine's clock
-                page.wait_for("document.querySelector('#status.live') !== null", PATIENCE_S)
-                page.size(WIDTH, round(page.value(HALF)) + 16)
+                # the simulated day is behind it, and a run by this machine's clock came
+                page.wait_for(f"Number(document.body?.dataset.run) > {REPLAYS}", PATIENCE_S)
+                half = round(page.value(HALF)) + 8
+                page.size(WIDTH, half)
                 (DOCS / f"{name}.png").write_bytes(page.picture())
                 if not dark:
-                    page.size(WIDTH, int(page.value("document.documentElement.offsetHeight")))
-                    (DOCS / "page-whole.png").write_bytes(page.picture())
+                    whole = int(page.value("document.documentElement.offsetHeight"))
+                    page.size(WIDTH, whole - half)
+                    page.value(f"scrollTo(0, {half})")
+                    (DOCS / "page-lower.png").write_bytes(page.picture())
     return 0
 
 

@@ -141,6 +141,19 @@ def test_the_last_month_to_the_same_day(filled: tuple[ClaudeRelay, VictoriaMetri
         assert database.query(query, time=f"{NOW - 61 * 86_400:.0f}") == []
 
 
+def test_days_against_those_of_the_month_before(
+    filled: tuple[ClaudeRelay, VictoriaMetrics],
+) -> None:
+    relay, database = filled
+    first, last = days_over(relay)[0], days_over(relay)[-1]  # 31 days lie between
+    at = midnight_after(relay, last)
+    of_a_day = PROMQL["14"].replace("[7d]", "[1d]").replace("== 7", "== 1")
+    found = value(database, of_a_day, at)
+    assert found == pytest.approx(rated(relay, last) / rated(relay, first), rel=1e-6)
+    # seven days, six of the earlier ones were not told
+    assert database.query(PROMQL["14"], time=f"{at:.0f}") == []
+
+
 def test_who_rose_most_in_a_week(filled: tuple[ClaudeRelay, VictoriaMetrics]) -> None:
     relay, database = filled
     days = days_over(relay)[:-15:-1]
@@ -156,6 +169,19 @@ def test_who_rose_most_in_a_week(filled: tuple[ClaudeRelay, VictoriaMetrics]) ->
     shown = {one["metric"]["relay_key_name"]: float(one["value"][1]) for one in found}
     assert len(shown) > 1
     assert shown == pytest.approx(own, rel=1e-6)
+
+
+def test_who_spent_most_in_thirty_days(filled: tuple[ClaudeRelay, VictoriaMetrics]) -> None:
+    relay, database = filled
+    days = days_over(relay)
+    # before the relay's noon thirty times 24 hours begin and end with a day that is over
+    own = {key.name: sum(key.usage_in(day).rated_usd for day in days[-30:]) for key in relay.keys}
+    found = database.query(panel_query("Last 30 days by key"), time=f"{NOW:.0f}")
+    shown = {one["metric"]["relay_key_name"]: float(one["value"][1]) for one in found}
+    assert shown == pytest.approx({name: own[name] for name in shown}, rel=1e-6)
+    assert {name for name, usd in own.items() if usd} <= shown.keys()
+    by_label = panel_query("Last 30 days by label", label="relay_key_name")
+    assert value(database, by_label, NOW) == pytest.approx(sum(own.values()), rel=1e-6)
 
 
 def test_all_that_was_told_is_there(filled: tuple[ClaudeRelay, VictoriaMetrics]) -> None:

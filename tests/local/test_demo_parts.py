@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from local.aws import Aws
 from local.figures import Stored, counted, stored
@@ -16,7 +18,7 @@ from local.http_server import HttpServer, Response
 from local.relay import WyoletRelay, for_demo
 from local.sql import Database, SqlError, literal, place, root_of
 from local.stack import Stack
-from local.table import table
+from local.table import MONEY_PARTS, moneys, table
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +125,32 @@ def test_a_table_shows_no_control_characters_and_stays_aligned() -> None:
         "�[31mred��      1",
         "名前        1,000",
         "é              22",
+    ]
+
+
+@given(st.lists(st.none() | st.floats(0, 1e6), max_size=20))
+def test_what_is_shown_of_usd_adds_up_to_the_sum_that_is_shown(values: list[float | None]) -> None:
+    shown, total = moneys(values)
+    known = [value for value in values if value is not None]
+    assert [text == "–" for text in shown] == [value is None for value in values]
+    parts = [int(text.replace(",", "").replace(".", "")) for text in shown if text != "–"]
+    if not known:
+        assert total == "–"
+        return
+    assert sum(parts) == int(total.replace(",", "").replace(".", ""))
+    assert sum(parts) / MONEY_PARTS == pytest.approx(math.fsum(known), abs=0.6 / MONEY_PARTS)
+    for part, value in zip(parts, known, strict=True):
+        assert part / MONEY_PARTS == pytest.approx(value, abs=1.01 / MONEY_PARTS)
+
+
+def test_a_sum_stands_below_a_line() -> None:
+    assert table(("key", ">n"), [("a", "1"), ("b", "20")], ("all", "21")).splitlines() == [
+        "key   n",
+        "───  ──",
+        "a     1",
+        "b    20",
+        "───  ──",
+        "all  21",
     ]
 
 

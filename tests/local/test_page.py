@@ -191,3 +191,26 @@ def test_a_store_that_does_not_answer_is_an_error(greptimedb: GreptimeDB, page: 
     greptimedb.close()
     with pytest.raises(SqlError):
         page.read()
+
+
+def test_a_wyolet_relays_usage_is_by_model_and_hour_and_by_the_names_of_keys(
+    page: History, greptimedb: GreptimeDB
+) -> None:
+    wyolet = {"relay_name": "w", "relay_kind": "wyolet-relay"}
+    key = {**wyolet, "relay_key_id": "1"}
+    put(greptimedb, 0, "relay_up", 1, wyolet)
+    put(greptimedb, 0, "relay_key_info", 1, {**key, "relay_key_name": "former", "team": "x"})
+    put(greptimedb, 0, "relay_up", 1, {**RELAY, "relay_name": "other"})
+    for run, usd in ((-2, 0.5), (-90, 2.0), (-25 * 60, 100.0)):
+        put(greptimedb, run, "relay_usage_by_model_cost_usd", usd, {**wyolet, "model": "m"})
+        put(greptimedb, run, "relay_usage_by_key_cost_usd", usd, key)
+        put(greptimedb, run, "relay_usage_by_key_requests", 2, key)
+    put(greptimedb, 1, "relay_key_info", 1, {**key, "relay_key_name": "one", "team": "x"})
+    put(greptimedb, 1, "relay_up", 1, wyolet)
+    usage = figures(page)["usage"]
+    assert len(usage["hours"]) == 24
+    assert usage["hours"][-1] == BEGIN_MS // 3_600_000 * 3600
+    [model] = usage["models"]
+    assert [value for value in model["values"] if value is not None] == [2.0, 0.5]
+    assert usage["usd"] == 2.5
+    assert usage["keys"] == [{"name": "one", "team": "x", "usd": 2.5, "requests": 4}]

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from local.http_server import html_page
 from local.relay import WyoletRelay
 from local.relay.exposition import go_float
+from local.relay.wyolet import overhead_with_incident
 
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "tests" / "recordings" / "prometheus" / "wyolet-relay.prom"
@@ -181,3 +182,13 @@ def test_the_command_serves_until_it_is_interrupted(kind: str, path: str, expect
             assert process.wait(10) == 0
         finally:
             process.kill()
+
+
+def test_an_incident_breaks_the_promise_for_a_while_and_nothing_else_does() -> None:
+    median = overhead_with_incident(began=1000)
+    assert min(map(median, range(4000, 90_000, 600))) >= 0.0006
+    assert max(map(median, range(4000, 90_000, 600))) <= 0.0008
+    assert median(1000 + 1200) > 0.004
+    with WyoletRelay(clock=lambda: 0.0, overhead=median) as relay:
+        relay.tick(at=2200)
+        assert relay.histograms["relay_overhead_seconds"]["pipeline"].quantile(0.99) > 0.01
