@@ -176,6 +176,24 @@ def fails_for(relay: str, whole: Any) -> Any:
     return step
 
 
+def test_a_fault_while_asking_a_relay_costs_only_itself(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system.claude("odd")
+    system.wyolet("plain")
+    there = system.receiver()
+    system.put_secret()
+    monkeypatch.setattr("relay_metrics.relays.claude.run.fetch", lambda *_: 1 // 0)
+    ended = system.collect()
+    assert ended.error is None
+    assert (
+        "a fault of relay-metrics (ZeroDivisionError), see the log" in ended.relay("odd")["error"]
+    )
+    assert there.of(relay_name="odd")["relay_up"] == [0.0]
+    assert there.names("error.type", relay_name="odd") == {"internal": 1}
+    assert "relay_inflight_requests" in there.of(relay_name="plain")
+
+
 def test_a_snapshot_that_cannot_be_converted_costs_only_itself(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:

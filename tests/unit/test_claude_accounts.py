@@ -200,6 +200,14 @@ def test_usage_that_says_nothing(usage: object) -> None:
     assert fields("openai", row(codexUsage=usage)) == {"up": 1, **TODAY}
 
 
+def test_running_totals_that_are_0_of_a_used_account_are_left_out() -> None:
+    daily = {"requests": 0, "allTokens": 0, "cost": 0}
+    total = {name.removeprefix("usage.total."): 0 for name in EVER}
+    used = row(lastUsedAt=iso(NOW), usage={"daily": daily, "total": total})
+    assert fields("claude", used, ["zero_of_used"]) == {"up": 1, **TODAY}
+    assert fields("claude", used | {"lastUsedAt": ""}) == {"up": 1, **TODAY, **EVER}
+
+
 def test_codex_windows_are_told_apart_by_their_length() -> None:
     week = {"usedPercent": 12, "windowMinutes": 10_080, "remainingSeconds": 5}
     hours = {"usedPercent": "27", "windowMinutes": "300", "remainingSeconds": 6}

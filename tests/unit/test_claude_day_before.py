@@ -119,6 +119,22 @@ def test_a_request_that_fails_is_made_again_by_the_next_run() -> None:
         assert_same(told(collector), own_rows(relay, "2026-11-20", "2026-11-20"))
 
 
+def test_a_price_that_the_relay_may_have_made_up_is_left_out_and_counted() -> None:
+    clock = Clock(NOW - 12 * DAY_S)
+    counted: set[str] = set()
+    with living_relay(clock=clock, now=NOW, days=30) as relay, Backfiller(relay) as collector:
+        relay.fault = lambda request: (
+            Fault(rewrite=lambda _: Response(500)) if request.path.endswith("model-stats") else None
+        )
+        # on some days the relay's price for a free key is one that it could have stored
+        for _ in range(12):
+            clock.now += DAY_S
+            collector.act({})
+            rows = rows_of(collector.pushed)
+            counted |= {row.name for row in rows if ("error_type", "made_up") in row.labels}
+    assert counted == {"relay_scrape_errors"}
+
+
 def test_an_older_relay_and_one_without_a_past_are_asked_once() -> None:
     with ClaudeRelay([Key("k")], admin=ADMIN, clock=Clock()) as relay, Backfiller(relay) as one:
         assert not told(one)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from local.http_server import Fault, Request
+from local.http_server import Fault, Request, Response
 from local.relay import Account, ClaudeRelay, Key, Limits
 from local.relay.demo import ADMIN, demo_accounts, demo_keys, many_keys
 from relay_metrics.relays.claude import discovery as claude_discovery
@@ -207,6 +208,25 @@ def test_the_relay_at_large() -> None:
     assert accounts["gemini", "rate_limited"] == 1
     assert sum(accounts.values()) == 6
     assert len(run.readings(Scope.ACCOUNT)) == 6
+
+
+def test_totals_of_the_relay_that_are_0_although_a_key_was_used_are_left_out() -> None:
+    """Its database did not answer it, which it does not say."""
+
+    def forgets(response: Response) -> Response:
+        told = json.loads(response.body)
+        overview = told["data"]["overview"]
+        zeros = {name: 0 for name in overview if name.startswith("total") and name.endswith("Used")}
+        told["data"]["overview"] = overview | zeros
+        return Response.of_json(told)
+
+    with a_relay() as relay, Asker(relay) as asker:
+        relay.fault = lambda request: (
+            Fault(rewrite=forgets) if request.path == "/admin/dashboard" else None
+        )
+        run = asker.run()
+    assert run.failures == {("admin/dashboard", "zero_of_used"): 1}
+    assert not [name for name in run.of_relay() if name.startswith("overview.total")]
 
 
 def failing(path: str, status: int = 500, **query: str) -> Callable[[Request], Fault | None]:

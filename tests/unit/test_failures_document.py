@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from pathlib import Path
 
 from relay_metrics.deliver.pieces import Piece
 from relay_metrics.deliver.spool import Message
@@ -25,6 +26,23 @@ def test_every_type_of_failure_is_in_the_document() -> None:
     } | {type for _, type, _ in _FAILURES}
     assert {"dns", "timeout", "not_json", "malformed", "internal"} <= types
     assert [type for type in sorted(types) if f"`{type}`" not in DOCUMENT] == []
+
+
+def test_every_type_of_failure_that_the_document_names_is_tried() -> None:
+    table = DOCUMENT.partition("| what | `error.type` |")[2].partition("\n\n")[0]
+    types = {
+        type
+        for row in table.splitlines()[2:]
+        for type in re.findall(r"`(\w+)`", row.rpartition(" | ")[2])
+    }
+    assert len(types) >= 28
+    tried = "".join(
+        source.read_text("utf-8")
+        for source in sorted((ROOT / "tests").rglob("*.*"))
+        if source.suffix in (".py", ".txt") and source != Path(__file__)
+    )
+    untried = [one for one in types if not re.search(f'["=]{one}"', tried)]
+    assert sorted(untried) == []
 
 
 def test_a_message_is_unfolded_as_the_document_says() -> None:

@@ -42,11 +42,11 @@ def client() -> Client:
     return Client()
 
 
-def get(client: Client, url: str, seconds: float = 5, **more: Any) -> bytes:
+def get(client: Client, url: str, seconds: float = HANG_S, **more: Any) -> bytes:
     return client.exchange("GET", url, seconds=seconds, max_bytes=MAX_BYTES, **more).body
 
 
-def failure(client: Client, url: str, seconds: float = 5) -> ExchangeError:
+def failure(client: Client, url: str, seconds: float = HANG_S - 5) -> ExchangeError:
     began = time.monotonic()
     with pytest.raises(ExchangeError) as caught:
         get(client, url, seconds)
@@ -431,9 +431,9 @@ def test_an_exchange_is_tried_no_more_than_twice(server: HttpServer, client: Cli
 def test_an_exchange_that_was_late_leaves_the_next_its_time(
     server: HttpServer, client: Client
 ) -> None:
-    server.fault = lambda request: Fault(delay_s=0.5)
-    get(client, server.url, 0.8)
-    get(client, server.url, 5)
+    get(client, server.url, 2)
+    server.fault = lambda request: Fault(delay_s=2.5)
+    get(client, server.url)
     assert server.connections == 1
 
 

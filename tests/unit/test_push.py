@@ -628,7 +628,7 @@ def test_a_region_that_is_being_moved_is_passing(receiver: Receiver) -> None:
 def test_a_long_answer_is_cut_and_said_to_be(receiver: Receiver, status: int, packed: bool) -> None:
     """What it says is not parsed: a few kB of JSON can be made to take a hundred times as much."""
     body = (
-        b'{"error": "busy", "more": [' + b"[]," * (100_000 if packed else MOST_READ // 3) + b"0]}"
+        b'{"error": "busy", "more": [' + b"[]," * (1_000_000 if packed else MOST_READ // 3) + b"0]}"
     )
     more = {"Content-Encoding": "gzip"} if packed else {}
     body = gzip.compress(body) if packed else body
