@@ -27,7 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from relay_metrics.families import pairs
-from relay_metrics.relays.prometheus import lines
+from relay_metrics.relays.prometheus import exposition, lines
 from relay_metrics.relays.prometheus.exposition import Exposition, NoExposition, read
 from tests.unit.expositions import OPENMETRICS, TEXT, TIME_MS, told
 
@@ -225,20 +225,46 @@ def _samples(exposition: Exposition) -> list[Told]:
     ]
 
 
+alike = st.tuples(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "a", "a", "h_bucket", "h_count", "b{", "1", "a ", ""]),
+            st.sampled_from(
+                [
+                    *('{x="1"}', '{x="2"}', '{x="1",le="5"}', '{x="} 1"}', '{x="a b"}'),
+                    *('{x=""}', '{x="1",x="2"}', '{x="\\n"}', '{__x="1"}', '{x="{}"}', "{}", ""),
+                    *('{x="1"', 'x="1"}', '{x="é"}', '{x="\t"}', '{x="1"}\n', '{x="#"}'),
+                ]
+            ),
+            st.sampled_from([" ", " ", " ", " ", "  ", "\n", "", "\t", " \n"]),
+            st.sampled_from(["1", "2.5", "-1e3", "1e999", "NaN", "+Inf", "1_0", "1 2", "inf", "٣"]),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.integers(1, 3),
+).map(lambda drawn: "\n".join(["".join(one) for one in drawn[0]] * drawn[1]))
+"""Lines like those that are read many at a time, and some that are nearly so."""
+
+
 @settings(max_examples=1500, deadline=None)
-@given(expositions, st.sampled_from([TEXT, OPENMETRICS]))
+@given(expositions | alike, st.sampled_from([TEXT, OPENMETRICS]))
 def test_plain_samples_are_read_as_all_others(text: str, media_type: str) -> None:
     text += "\n# EOF" if media_type == OPENMETRICS else ""
-    at_once = _read(text, media_type)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exposition, "_MANY", 1)
+        patch.setattr(exposition, "_LONG_PIECE", 0)
+        at_once = _read(text, media_type)
     nothing_plain = re.compile(r"()()()()([^\n]*+)\n")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exposition.Reader, "_evenly", lambda *_: False)
         patch.setattr(lines, "TEXT_UNPARSED", nothing_plain)
         patch.setattr(lines, "OPENMETRICS_UNPARSED", nothing_plain)
         assert at_once == _read(text, media_type)
 
 
 @settings(max_examples=500, deadline=None)
-@given(text=expositions)
+@given(text=expositions | alike)
 def test_what_is_read_is_what_the_library_reads(text: str) -> None:
     ours = _read(text)
     # what it refuses, it refuses here as well

@@ -22,6 +22,9 @@ MAX_REQUEST_BYTES = 32 << 20
 LARGE_BYTES = 1 << 16
 """Of a request, compressed: smaller ones take what they take because the destination is slow."""
 
+_LEVEL = 4
+"""Of compression: 6 takes twice as long for 10 % less."""
+
 MAX_SNAPSHOT_BYTES = 64 << 20
 """Nothing is packed that unfolds to more, so that a reader knows what memory it needs."""
 
@@ -195,7 +198,7 @@ class _Writing:
     """A request while it is written: no more of it is held than its compressed bytes."""
 
     def __init__(self) -> None:
-        self._gzip = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+        self._gzip = zlib.compressobj(_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
         self._body = bytearray()
         self._size = self._points = 0
         self._histograms: set[str] = set()

@@ -32,6 +32,10 @@ _MAX_LINE_BYTES = 65536
 _MAX_COMMENT = 4096
 _MAX_QUOTES = 2048
 _MOST_KNOWN = 16384
+_MANY = 10
+"""Lines for which it pays to look for what they have in common."""
+_LONG_PIECE = 2048
+_MOST_EVEN = 512
 _MOST_CHUNKS = 1024
 _LONG_LABELS = 1024
 _MOST_LAYOUTS = 1024
@@ -213,6 +217,7 @@ class Reader:
         self._excluded: dict[str, bool] = {}
         self._known: dict[str, LabelNames] = {"": ()}
         self._layouts: dict[LabelNames, LabelNames] = {}
+        self._even: dict[LabelNames, re.Pattern[str]] = {}
 
     # -- blocks
 
@@ -280,9 +285,29 @@ class Reader:
             start = block.rfind(b"\n", 0, error.start) + 1
             self._block(block[:start])
             raise self._malformed(self._lines + 1) from None
-        if text and not any(self._plainly(text, pattern) for pattern in self._patterns(text)):
+        pieces = text.split("\n#")
+        if len(pieces) * _LONG_PIECE > len(text):
+            self._piece(text)
+            return
+        for number, piece in enumerate(pieces):
+            rest = piece if number == len(pieces) - 1 else f"{piece}\n"
+            if number or piece.startswith("#"):
+                comment, _, rest = rest.partition("\n")
+                self._one_by_one([f"#{comment}" if number else comment])
+                self._lines += 1
+            self._piece(rest)
+
+    def _piece(self, text: str) -> None:
+        """Whole lines, with comments between them where those are many."""
+        if not text:
+            return
+        count = text.count("\n")
+        if not (
+            self._evenly(text, count)
+            or any(self._plainly(text, pattern) for pattern in self._patterns(text))
+        ):
             self._one_by_one(text.split("\n")[:-1])
-        self._lines += text.count("\n")
+        self._lines += count
 
     def _one_by_one(self, all_lines: Sequence[str]) -> None:
         for number, line in enumerate(all_lines, self._lines + 1):
@@ -290,6 +315,72 @@ class Reader:
                 self._line(line)
             except (ValueError, LookupError, OverflowError):
                 raise self._malformed(number) from None
+
+    def _evenly(self, text: str, count: int) -> bool:
+        """Take lines of a few names, the label sets of each with the same labels, name by name.
+
+        False where they are not like that. Then nothing of it was taken.
+        """
+        if count < _MANY or "}\n" in text:
+            return False
+        parts = text.replace("\n", " ").split(" ")
+        if len(parts) == 2 * count + 1:
+            # a label set is not before a new line, so that it is before one of as many spaces
+            series, values = parts[:-1:2], parts[1::2]
+        else:  # there are spaces in labels, or where none should be
+            rows = text[:-1].split("\n")
+            series, _, values = map(list, zip(*[row.rpartition(" ") for row in rows], strict=True))
+        if lines.NUMBERS.fullmatch("\n".join(values)) is None:
+            return False
+        try:
+            numbers = array("d", map(float, values))
+        except ValueError:
+            return False
+        if not math.isfinite(sum(numbers)):
+            return False
+        name = series[0].partition("{")[0]
+        taken = []
+        if series[-1].startswith(f"{name}{{") and (one := self._of_name(name, series)):
+            taken.append((name, *one, numbers))
+        else:
+            for name, places in _places([one.partition("{")[0] for one in series]).items():
+                one = self._of_name(name, [series[at] for at in places])
+                if one is None:
+                    return False
+                taken.append((name, *one, array("d", [numbers[at] for at in places])))
+        for name, label_sets, layout, of_name in taken:
+            column = self._exposition.columns.get(name) or self._admitted(name, len(of_name))
+            if column is not None:
+                self._ended = False
+                self._add(column, label_sets, of_name, None, (layout,))
+        return True
+
+    def _of_name(self, name: str, series: Sequence[str]) -> tuple[str, LabelNames] | None:
+        """The label sets of series, a line each, and the label names that all of them have.
+
+        None where one has another name, other labels or none.
+        """
+        if not lines.is_name(name) or not series[-1].endswith("}"):
+            return None
+        label_sets = "\n".join(series)[len(name) + 1 : -1].replace(f"}}\n{name}{{", "\n")
+        names = self._layout(label_sets)
+        return (label_sets, names) if names else None
+
+    def _layout(self, label_sets: str) -> LabelNames | None:
+        """The label names of lines of label sets; None where they are not the same, and plain."""
+        first = label_sets.partition("\n")[0]
+        if len(first) > _LONG_LABELS or not lines.is_plain(first):
+            return None
+        try:
+            names = self._names(first)
+        except ValueError:
+            return None
+        pattern = self._even.get(names)
+        if pattern is None:
+            if len(self._even) == _MOST_EVEN:
+                return None
+            pattern = self._even[names] = lines.even(names)
+        return names if pattern.fullmatch(label_sets) else None
 
     def _plainly(self, text: str, pattern: re.Pattern[str]) -> bool:
         """Take a block's lines by one expression. False where one of them cannot be taken so.
@@ -339,7 +430,8 @@ class Reader:
             some = slice(start, at)
             of_times = None if instants is None else instants[some]
             if kept is None or all(kept[some]):
-                self._add(column, labels[some], numbers[some], of_times, label_names[some])
+                label_sets = "\n".join(labels[some])
+                self._add(column, label_sets, numbers[some], of_times, label_names[some])
             else:
                 self._add_kept(column, kept[some], labels[some], numbers[some], of_times)
         return True
@@ -527,7 +619,7 @@ class Reader:
         if some:
             self._add(
                 column,
-                some,
+                "\n".join(some),
                 array("d", compress(values, kept)),
                 None if times is None else list(compress(times, kept)),
                 self._label_names(some),
@@ -536,27 +628,37 @@ class Reader:
     def _add(
         self,
         column: Column,
-        labels: Sequence[str],
+        text: str,
         values: array[float],
         times: Sequence[int] | None,
         names: Iterable[LabelNames],
     ) -> None:
-        """Take samples, as far as there is room."""
-        count = len(labels)
+        """Take samples, as far as there is room.
+
+        Args:
+            text: their label sets, a line each.
+            names: the label names that those have.
+        """
         room = self._bounds.samples - self._samples
-        if len(column.names) > _MOST_LAYOUTS:
+        if len(column.names) > _MOST_LAYOUTS or self._text_bytes > self._bounds.text_bytes:
             room = 0
-        if count > room or self._text_bytes > self._bounds.text_bytes:
-            taken = 0 if self._text_bytes > self._bounds.text_bytes else room
-            self._exposition.left_out["too_many_samples"] += count - taken
-            if not taken:
+        if len(values) > room:
+            self._exposition.left_out["too_many_samples"] += len(values) - room
+            if not room:
                 return
-            labels, values = labels[:taken], values[:taken]
-            times, names = times and times[:taken], list(names)[:taken]
-        text = "\n".join(labels)
-        self._samples += len(labels)
+            text, values = "\n".join(text.split("\n")[:room]), values[:room]
+            times = times and times[:room]
+        self._samples += len(values)
         self._text_bytes += len(text) if text.isascii() else text.__sizeof__()
         column.add(text, values, times, names)
+
+
+def _places(names: Sequence[str]) -> dict[str, list[int]]:
+    """Where each name stands."""
+    places: dict[str, list[int]] = {}
+    for at, name in enumerate(names):
+        places.setdefault(name, []).append(at)
+    return places
 
 
 def _either(one: str, other: str) -> str:

@@ -13,7 +13,6 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress, groupby, pairwise
-from operator import itemgetter
 
 from relay_metrics import catalogue
 from relay_metrics.families import (
@@ -320,21 +319,38 @@ class _Compound:
         times = column.times or bytes(len(column))
         at = 0
         for chunk in column.text:
-            found = [
-                (
-                    f"{before}{behind}" if behind else before[:-1] if before else without,
-                    unescaped(value),
-                )
-                for before, value, behind, without in split.findall(chunk)
-            ]
-            stamps = times[at : at + len(found)]
-            rows = zip(found, stamps, column.values[at : at + len(found)], strict=True)
-            at += len(found)
-            for (labels, time_ms), run in groupby(rows, key=lambda row: (row[0][0], row[1])):
+            label_sets, of_label = self._without_label(chunk) or zip(
+                *[
+                    (
+                        f"{before}{behind}" if behind else before[:-1] if before else without,
+                        unescaped(value),
+                    )
+                    for before, value, behind, without in split.findall(chunk)
+                ],
+                strict=True,
+            )
+            start = 0
+            stamps = times[at : at + len(of_label)]
+            for (labels, time_ms), run in groupby(zip(label_sets, stamps, strict=True)):
+                stop = start + sum(1 for _ in run)
                 parts = self._parts(key(labels), time_ms)
-                some = list(run)
-                parts.at += [value for (_, value), _, _ in some]
-                parts.values += map(itemgetter(2), some)
+                parts.at += of_label[start:stop]
+                parts.values += column.values[at + start : at + stop]
+                start = stop
+            at += start
+
+    def _without_label(self, chunk: str) -> tuple[list[str], list[str]] | None:
+        """Label sets without their last label, and its values; None where another is the last."""
+        equals = f',{self.label}="'
+        # behind a quote that ends a value there is a comma, or another line
+        if "\\" in chunk or f"{equals}," in chunk or f"{equals}\n" in chunk:
+            return None
+        parts = f"{chunk}\n".replace('"\n', equals).split(equals)
+        label_sets, values = parts[:-1:2], parts[1::2]
+        count = chunk.count("\n") + 1
+        if len(parts) != 2 * count + 1 or any('"' in one for one in set(values)):
+            return None
+        return label_sets, values
 
     def _parts(self, labels: str, time_ms: int) -> _Parts:
         parts = self._found.get((labels, time_ms))
@@ -372,19 +388,20 @@ class _Histograms(_Compound):
             try:
                 buckets = sorted((number(at), one) for at, one in self._latest(parts).items())
             except ValueError:
-                self._left_out["inconsistent_histogram"] += 1
-                return None
-            bounds = tuple(bound for bound, _ in buckets)
+                buckets = [(math.nan, 0)]
+            bounds = _rising(bound for bound, _ in buckets)
             counts = [count for _, count in buckets]
-        ends = bounds[-1:] == (math.inf,)
-        if not ends and math.isnan(parts.count):
+        if bounds is None:
+            self._left_out["inconsistent_histogram"] += 1
+            return None
+        if bounds[-1:] == (math.inf,):
+            bounds = bounds[:-1]
+        elif math.isnan(parts.count):
             self._left_out["incomplete_histogram"] += 1
             return None
-        if ends:
-            bounds = bounds[:-1]
         else:
             counts = [*counts, parts.count]
-        if not _is_consistent(bounds, counts, parts.count):
+        if not _is_consistent(counts, parts.count):
             self._left_out["inconsistent_histogram"] += 1
             return None
         return [*counts, parts.sum], bounds if parts.at else None
@@ -392,14 +409,12 @@ class _Histograms(_Compound):
     def _bounds(self, texts: tuple[str, ...]) -> tuple[float, ...] | None:
         """Bounds as numbers where they rise as they stand; None where they do not."""
         if texts not in self._ascending:
-            try:
-                bounds = tuple(map(number, texts))
-            except ValueError:
-                bounds = (math.nan, math.nan)
-            rise = all(lower < upper for lower, upper in pairwise(bounds))
             if len(self._ascending) > MAX_PARTS:
                 self._ascending.clear()
-            self._ascending[texts] = bounds if rise and not math.isnan(sum(bounds)) else None
+            try:
+                self._ascending[texts] = _rising(map(number, texts))
+            except ValueError:
+                self._ascending[texts] = None
         return self._ascending[texts]
 
 
@@ -416,13 +431,18 @@ class _Summaries(_Compound):
         return [*latest.values(), parts.sum, parts.count], tuple(latest)
 
 
-def _is_consistent(bounds: Sequence[float], counts: Sequence[float], count: float) -> bool:
-    """Whether bounds rise, and whole counts do not fall and end at the count, where it is known."""
+def _rising(bounds: Iterable[float]) -> tuple[float, ...] | None:
+    """Bounds of buckets; None where they do not rise, or one is none."""
+    bounds = tuple(bounds)
+    rise = all(lower < upper for lower, upper in pairwise(bounds))
+    known = not any(map(math.isnan, bounds)) and bounds[:1] != (-math.inf,)
+    return bounds if rise and known else None
+
+
+def _is_consistent(counts: Sequence[float], count: float) -> bool:
+    """Whether whole counts do not fall, and end at the count, where it is known."""
     return (
-        bounds[:1] != (-math.inf,)
-        and not any(map(math.isnan, bounds))
-        and all(lower < upper for lower, upper in pairwise(bounds))
-        and counts[0] >= 0
+        counts[0] >= 0
         and counts == sorted(counts)
         and (math.isnan(count) or counts[-1] == count)
         and counts[-1] < 2**63

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from relay_metrics.families import text_of, unescaped
@@ -57,6 +58,27 @@ TEXT, OPENMETRICS = _pattern(_PLAIN, _TIME), _pattern(_PLAIN, _OPENMETRICS_TIME)
 
 TEXT_QUOTED, OPENMETRICS_QUOTED = _pattern(_QUOTED, _TIME), _pattern(_QUOTED, _OPENMETRICS_TIME)
 """Likewise where names are in quotes: name, labels, quoted name, its labels, and the others."""
+
+NUMBERS = re.compile(r"[0-9+.eE\-InfaN\n]*+")
+"""Lines of numbers, if they are any."""
+
+_ONE_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*+")
+
+
+def is_name(text: str) -> bool:
+    """Whether a name needs no quotes."""
+    return _ONE_NAME.fullmatch(text) is not None
+
+
+_EVEN_VALUE = r'"(?!")[^"\\\n]*+(?:\\["\\n][^"\\\n]*+)*+"'
+
+
+@lru_cache(maxsize=512)
+def even(names: tuple[str, ...]) -> re.Pattern[str]:
+    """What label sets match, a line each, whose labels have these names, in this order."""
+    one = ",".join(f"{name}={_EVEN_VALUE}" for name in names)
+    return re.compile(rf"(?:{one}(?:\n|\Z))*+")
+
 
 _EMPTY = re.compile(r'(?:(?<=^)|(?<=,))[a-zA-Z_][a-zA-Z0-9_]*+=""(?:,|$)')
 
