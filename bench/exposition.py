@@ -33,6 +33,8 @@ SERIES = 250
 LARGEST = 8 << 20
 """The default of RELAY_MAX_RESPONSE_BYTES."""
 SCRAPES = 6
+SPOOL, DOWN = "/spool", "/down"
+"""Paths of the endpoint's server: of a queue, and of a destination that takes nothing."""
 
 
 # -- what is served
@@ -181,8 +183,10 @@ def serve(kind: str, samples: int) -> None:
 
     def answer(request: Any) -> Response:
         nonlocal scrapes
+        if request.path == SPOOL:
+            return Response.of_json({"MessageId": "1"})
         if request.method != "GET":
-            return Response()
+            return Response(503 if request.path.startswith(DOWN) else 200)
         scrapes += 1
         return Response(200, body, content_type)
 
@@ -212,20 +216,32 @@ class Taken:
     peak_bytes: int
 
 
-def scrape(kind: str, samples: int, runs: int = 4) -> Taken:
-    """Have the collector scrape an exposition so many times in one new process."""
+def scrape(kind: str, samples: int, runs: int = 4, *, spooling: bool = False) -> Taken:
+    """Have the collector scrape an exposition so many times in one new process.
+
+    Args:
+        spooling: whether the destination is down, so that everything is spooled.
+    """
     with endpoint(kind, samples) as serving:
-        process = collect(
-            {
-                "RELAY_KIND": "wyolet-relay",
-                "RELAY_BASE_URL": serving.url,
-                "OTEL_EXPORT_URL": f"{serving.url}/v1/metrics",
-                "RELAY_TIMEOUT_MS": "60000",
-                "OTEL_TIMEOUT_MS": "60000",
-                "RELAY_MAX_RESPONSE_BYTES": str(1 << 30),
-            },
-            runs,
-        )
+        environment = {
+            "RELAY_KIND": "wyolet-relay",
+            "RELAY_BASE_URL": serving.url,
+            "OTEL_EXPORT_URL": f"{serving.url}/v1/metrics",
+            "RELAY_TIMEOUT_MS": "60000",
+            "OTEL_TIMEOUT_MS": "60000",
+            "RELAY_MAX_RESPONSE_BYTES": str(1 << 30),
+        }
+        if spooling:
+            environment |= {
+                "OTEL_EXPORT_URL": f"{serving.url}{DOWN}/v1/metrics",
+                "OTEL_TIMEOUT_MS": "1000",
+                "SPOOL_QUEUE_URL": f"{serving.url}{SPOOL}",
+                "AWS_ENDPOINT_URL_SQS": f"{serving.url}{SPOOL}",
+                "AWS_DEFAULT_REGION": "us-east-1",
+                "AWS_ACCESS_KEY_ID": "local",
+                "AWS_SECRET_ACCESS_KEY": "local",
+            }
+        process = collect(environment, runs, spooling=spooling)
         return Taken(
             process.runs[-1].samples, serving.size, _best_cpu_s(process), process.peak_bytes
         )

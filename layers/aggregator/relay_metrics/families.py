@@ -207,10 +207,9 @@ class Columns(Sequence[Series]):
         else:
             of_layout = [_width(self.type, layout) for layout in self.layouts]
             offsets = [0, *accumulate(map(of_layout.__getitem__, self.layout))]
-        labels = list(self.label_sets)[start:stop]
         return Columns(
             self.type,
-            chunks(labels),
+            tuple(_sliced(self.text, start, stop)),
             self.values[offsets[start] : offsets[stop]],
             self.layouts,
             None if self.layout is None else self.layout[start:stop],
@@ -318,6 +317,18 @@ class Writing:
             self._times if any(self._times) else None,
             self._starts if any(self._starts) else None,
         )
+
+
+def _sliced(text: Sequence[str], start: int, stop: int) -> Iterator[str]:
+    """The lines from one number to before another, in chunks whole but for the outer ones."""
+    first = 0
+    for chunk in text:
+        last = first + chunk.count("\n") + 1
+        if start <= first and last <= stop:
+            yield chunk
+        elif first < stop and start < last:
+            yield "\n".join(chunk.split("\n")[max(start - first, 0) : stop - first])
+        first = last
 
 
 def _is_last(text: Sequence[str]) -> Iterable[bool]:

@@ -164,6 +164,11 @@ class Snapshot:
         of_readings = sum(len(one.fields) for one in self.readings)
         return of_readings + sum(family.series.points for family in self.families)
 
+    @property
+    def label_bytes(self) -> int:
+        """The length of all label sets of its families: most of what `dump` writes of them."""
+        return sum(len(chunk) for family in self.families for chunk in family.series.text)
+
     def split(self) -> tuple[Snapshot, Snapshot]:
         """Two snapshots that together make the same series as this one.
 

@@ -36,6 +36,7 @@ _MANY = 10
 """Lines for which it pays to look for what they have in common."""
 _LONG_PIECE = 2048
 _MOST_EVEN = 512
+_MOST_TRIES = 8
 _MOST_CHUNKS = 1024
 _LONG_LABELS = 1024
 _MOST_LAYOUTS = 1024
@@ -217,6 +218,7 @@ class Reader:
         self._excluded: dict[str, bool] = {}
         self._known: dict[str, LabelNames] = {"": ()}
         self._layouts: dict[LabelNames, LabelNames] = {}
+        self._taken_evenly = self._uneven = 0
         self._even: dict[LabelNames, re.Pattern[str]] = {}
 
     # -- blocks
@@ -302,10 +304,13 @@ class Reader:
         if not text:
             return
         count = text.count("\n")
-        if not (
-            self._evenly(text, count)
-            or any(self._plainly(text, pattern) for pattern in self._patterns(text))
-        ):
+        # where it mostly fails it is not worth trying
+        evenly = self._uneven <= self._taken_evenly + _MOST_TRIES and self._evenly(text, count)
+        if evenly:
+            self._taken_evenly += 1
+        else:
+            self._uneven += 1
+        if not (evenly or any(self._plainly(text, pattern) for pattern in self._patterns(text))):
             self._one_by_one(text.split("\n")[:-1])
         self._lines += count
 
@@ -321,7 +326,7 @@ class Reader:
 
         False where they are not like that. Then nothing of it was taken.
         """
-        if count < _MANY or "}\n" in text:
+        if count < _MANY or "}\n" in text or "}" not in text[: text.index("\n")]:
             return False
         parts = text.replace("\n", " ").split(" ")
         if len(parts) == 2 * count + 1:
@@ -330,13 +335,8 @@ class Reader:
         else:  # there are spaces in labels, or where none should be
             rows = text[:-1].split("\n")
             series, _, values = map(list, zip(*[row.rpartition(" ") for row in rows], strict=True))
-        if lines.NUMBERS.fullmatch("\n".join(values)) is None:
-            return False
-        try:
-            numbers = array("d", map(float, values))
-        except ValueError:
-            return False
-        if not math.isfinite(sum(numbers)):
+        numbers = lines.numbers(values)
+        if numbers is None:
             return False
         name = series[0].partition("{")[0]
         taken = []

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -59,8 +61,19 @@ TEXT, OPENMETRICS = _pattern(_PLAIN, _TIME), _pattern(_PLAIN, _OPENMETRICS_TIME)
 TEXT_QUOTED, OPENMETRICS_QUOTED = _pattern(_QUOTED, _TIME), _pattern(_QUOTED, _OPENMETRICS_TIME)
 """Likewise where names are in quotes: name, labels, quoted name, its labels, and the others."""
 
-NUMBERS = re.compile(r"[0-9+.eE\-InfaN\n]*+")
-"""Lines of numbers, if they are any."""
+_NUMBERS = re.compile(r"[0-9+.eE\n-]*+")
+
+
+def numbers(texts: Sequence[str]) -> array[float] | None:
+    """Finite numbers of the format; None where one is none, or their sum is not finite."""
+    if _NUMBERS.fullmatch("\n".join(texts)) is None:
+        return None
+    try:
+        values = array("d", map(float, texts))
+    except ValueError:
+        return None
+    return values if math.isfinite(sum(values)) else None
+
 
 _ONE_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*+")
 
