@@ -178,10 +178,9 @@ class HttpServer(Closing):
         host: str = "127.0.0.1",
         latency_s: float = 0.0,
         tls: ssl.SSLContext | None = None,
-        fault: FaultHook | None = None,
     ) -> None:
         self.latency_s = latency_s
-        self.fault = fault
+        self.fault: FaultHook | None = None
         self.bytes_out = 0
         self.requests = 0
         self.connections = 0

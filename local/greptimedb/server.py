@@ -122,9 +122,8 @@ class GreptimeDB(Closing):
         self.fault: FaultHook | None = None
         self._credential = None if username is None else (username.encode(), _bytes(password))
         self._store = Store(databases, path)
-        self._server = HttpServer(
-            self._handle, port=port, latency_s=latency_s, tls=tls, fault=self._receive
-        )
+        self._server = HttpServer(self._handle, port=port, latency_s=latency_s, tls=tls)
+        self._server.fault = self._receive
         self.url = self._server.url
 
     @property

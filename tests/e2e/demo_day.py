@@ -17,9 +17,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
+from local.closing import Closing
 from local.greptimedb import GreptimeDB
 from local.http_server import Fault, Request
 from local.relay import Key, Usage, WyoletRelay, WyoletUsage, for_demo
@@ -51,7 +51,7 @@ class Totals:
     keys_down: dict[str, int]
 
 
-class DemoDay:
+class DemoDay(Closing):
     """The day, over, until it is closed.
 
     Attributes:
@@ -184,17 +184,6 @@ class DemoDay:
     def close(self) -> None:
         """End what was started."""
         self._parts.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _copy(key: Key) -> Usage:

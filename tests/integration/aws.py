@@ -58,7 +58,8 @@ class Aws:
         self.asked: list[str] = []
         self._moto_url = moto_url
         self._pool = urllib3.PoolManager()
-        self.server = HttpServer(self._pass_on, fault=self._fault)
+        self.server = HttpServer(self._pass_on)
+        self.server.fault = self._fault
         self.sqs = self._client("sqs")
         self._secrets = self._client("secretsmanager")
         name = uuid.uuid4().hex

@@ -41,7 +41,8 @@ class Receiver:
         self.points: dict[tuple[Series, int], Any] = {}
         self.requests: list[Request] = []
         self.fault: FaultHook | None = None
-        self.server = HttpServer(self._take, fault=self._receive, **more)
+        self.server = HttpServer(self._take, **more)
+        self.server.fault = self._receive
         self.url = self.server.url + "/otlp"
 
     def close(self) -> None:
