@@ -57,7 +57,7 @@ examples:
 
 
 class DemoError(Exception):
-    """What went wrong, for the person who runs the demo."""
+    """What went wrong, told to the person who runs the demo."""
 
 
 def main() -> int:

@@ -49,7 +49,7 @@ class Request:
     body: bytes
 
     def json(self) -> Any:
-        """The body as JSON; raises ValueError where it is none."""
+        """The body as JSON; raises ValueError where it is not valid."""
         return json.loads(self.body)
 
 
@@ -153,7 +153,7 @@ class _HangupError(Exception):
 
 
 class HttpServer(Closing):
-    """Serves `handler` on loopback, a thread a connection, until it is closed.
+    """Serves `handler` on loopback, one thread for each connection, until it is closed.
 
     Args:
         handler: answers a request; what it raises becomes a 500 and is kept in `errors`.

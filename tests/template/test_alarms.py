@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -113,6 +114,31 @@ def test_the_documents_say_how_many_there_are_and_on_how_many_metrics() -> None:
     metrics = numbers[sum(len(watched(alarm(name))) for name in ALARMS)]
     assert f"names an SNS topic: {alarms}, on metrics" in (ROOT / "docs/operations.md").read_text()
     assert f"there are {alarms} on {metrics} metrics" in (ROOT / "docs/cost.md").read_text("utf-8")
+
+
+def test_the_dashboard_shows_what_the_alarms_watch() -> None:
+    assert of_type(deployed(), "AWS::CloudWatch::Dashboard") == {}
+    [dashboard] = of_type(deployed(StackDashboard="ENABLED"), "AWS::CloudWatch::Dashboard").values()
+    widgets = json.loads(dashboard["DashboardBody"]["Fn::Sub"])["widgets"]
+    shown: set[tuple[str, str]] = set()
+    for widget in widgets:
+        before: list[Any] = []
+        for line in widget["properties"].get("metrics", ()):
+            # "." stands for the same as in the line before, "..." for all of it
+            words = [word for word in line if isinstance(word, str)]
+            words = before if words == ["..."] else words
+            before = [
+                old if new == "." else new for new, old in zip(words, before or words, strict=True)
+            ]
+            shown.add((before[0], before[1]))
+    assert shown == {
+        (metric["Namespace"], metric["MetricName"])
+        for name in ALARMS
+        for metric in watched(alarm(name))
+    }
+    [line] = [one for one in widgets if "annotations" in one["properties"]]
+    [threshold] = line["properties"]["annotations"]["horizontal"]
+    assert alarm(threshold["label"])["Threshold"] == threshold["value"]
 
 
 def test_they_cost_less_than_two_dollars_a_month() -> None:

@@ -216,7 +216,7 @@ def number(text: str) -> float:
     """A number of the format. One too large for a float is not the infinity that Python makes.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not valid.
     """
     value = float(text)
     if "_" in text or (math.isinf(value) and "n" not in text.lower()):
