@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import textwrap
 from typing import Any, Final
 
-from local.stack import ROOT, Stack
+from local.stack import CREDENTIALS, ROOT, Stack
 
 EVENT: Final = ROOT / "events" / "check.json"
 EPILOG: Final = """\
@@ -40,11 +41,12 @@ def main() -> int:
         print(f"make check: {error}", file=sys.stderr)
         return 2
     if result.error is not None:
-        print(f"The check failed: {result.error.message}", file=sys.stderr)
+        print(f"The check failed: {_in_variables(result.error.message)}", file=sys.stderr)
         return 1
     print()
     for finding in result.payload["findings"]:
-        _show(finding)
+        if finding["target"] != "secret" or not finding["ok"]:  # it was made of the variables
+            _show(finding)
     print("\nAll is well." if result.payload["ok"] else "\nNot all is well: see → above.")
     return 0 if result.payload["ok"] else 1
 
@@ -52,9 +54,23 @@ def main() -> int:
 def _show(finding: dict[str, Any]) -> None:
     print(f"{'✓' if finding['ok'] else '✗'} {finding['target']}")
     indent = "    "
-    print(textwrap.fill(finding["message"], 96, initial_indent=indent, subsequent_indent=indent))
-    if finding["hint"]:
-        print(textwrap.fill(finding["hint"], 96, initial_indent="  → ", subsequent_indent=indent))
+    message, hint = _in_variables(finding["message"]), _in_variables(finding["hint"] or "")
+    print(textwrap.fill(message, 96, initial_indent=indent, subsequent_indent=indent))
+    if hint:
+        print(textwrap.fill(hint, 96, initial_indent="  → ", subsequent_indent=indent))
+
+
+def _in_variables(text: str) -> str:
+    """A sentence on the secret as one on the variables that it was made of.
+
+    >>> _in_variables("the secret has no credential for the relay: give relay_api_id")
+    'there is no credential for the relay: give RELAY_API_ID'
+    """
+    for variable, key in CREDENTIALS.items():
+        text = re.sub(rf"\b{key}\b", variable, text)
+    text = text.replace("the secret has no credential", "there is no credential")
+    text = re.sub(r", or base_url( and metrics_path)? in the secret", "", text)
+    return text.replace(" in the secret", "")
 
 
 if __name__ == "__main__":

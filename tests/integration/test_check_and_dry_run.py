@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from local.http_server import Fault
 from relay_metrics import check as check_module
 from relay_metrics import dry_run as dry_run_module
 from tests.integration.conftest import System
+from tests.unit.settings_read import SECRET, read
 
 CHECK = {"action": "check"}
 DRY_RUN = {"action": "dry-run"}
@@ -35,6 +38,8 @@ def test_all_is_well_and_nothing_was_written(system: System) -> None:
         "relay wyolet",
         "destination default",
         "destination other",
+        "spool",
+        "dead-letter queue",
     }
     assert all(finding["ok"] and finding["hint"] is None for finding in found.values())
     assert db.tables() == []
@@ -50,6 +55,12 @@ def test_all_is_well_and_nothing_was_written(system: System) -> None:
         (Fault(status=403), "answered 403", "disabled or expired"),
         (Fault(status=404), "answered 404", "does not know the key's id"),
         (Fault(status=200, body=b"<html>"), "answered 200", "something else answers there"),
+        (
+            Fault(status=307, headers={"Location": "/elsewhere/?token=t0ken"}),
+            "answered 307, to /elsewhere/",
+            "it redirects",
+        ),
+        (Fault(status=403, body=b"<html>"), "answered 403 with HTML", "a web page answers"),
         (Fault(close="before"), "closed", "nothing listens there"),
         (Fault(status=500), "answered 500", "the relay's own log"),
     ],
@@ -105,6 +116,126 @@ def test_a_secret_that_cannot_be_read_or_used(system: System) -> None:
     found = findings(system)
     assert list(found) == ["settings"]
     assert "'realys'" in found["settings"]["message"]
+
+
+def test_a_secret_that_got_worse_is_told_although_the_last_good_one_is_used(system: System) -> None:
+    system.claude()
+    system.receiver()
+    system.put_secret()
+    system.environment["SECRET_MAX_AGE_SECONDS"] = "0"
+    assert findings(system)["secret"]["ok"]
+    system.aws.put_secret({**system.secret, "realys": []})
+    found = findings(system)
+    assert not found["secret"]["ok"]
+    assert "'realys'" in found["secret"]["message"]
+    assert found["relay claude"]["ok"]
+    system.aws.faults["GetSecretValue"] = Fault(status=500)
+    found = findings(system)
+    assert not found["secret"]["ok"]
+    assert found["relay claude"]["ok"]
+
+
+def test_an_empty_request_has_the_headers_and_the_resource_of_a_run(system: System) -> None:
+    system.claude()
+    system.wyolet()
+    there = system.receiver()
+    system.environment |= {
+        "OTEL_EXPORT_HEADERS": '{"X-Greptime-OTLP-Metric-Ignore-Resource-Attrs": "team"}',
+        "GREPTIME_DATABASE": "metrics",
+        "OTEL_RESOURCE_ATTRIBUTES": "team=a",
+    }
+    system.put_secret()
+    findings(system)
+    system.collect()
+    asked, *run = there.requests
+    sent = [
+        ExportMetricsServiceRequest.FromString(gzip.decompress(one.body)) for one in (asked, *run)
+    ]
+
+    def resources(requests: list[ExportMetricsServiceRequest]) -> set[frozenset[str]]:
+        every = [one.resource for request in requests for one in request.resource_metrics]
+        told = {frozenset(str(item) for item in one.attributes) for one in every}
+        # a key's have more
+        return {one for one in told if "relay.key.id" not in str(one)}
+
+    assert resources(sent[:1]) == resources(sent[1:])
+    per_request = ("content-length", "host")
+    named = [
+        {name: text for name, text in one.headers.items() if name not in per_request}
+        for one in there.requests
+    ]
+    assert named[0] == named[1]
+    assert named[0]["x-greptime-db-name"] == "metrics"
+
+
+def test_what_waits_in_the_queues(system: System) -> None:
+    system.claude()
+    there = system.receiver()
+    system.put_secret()
+    found = findings(system)
+    assert found["spool"]["message"] == "it is there; 0 messages wait"
+    assert found["dead-letter queue"]["message"] == "it is there; 0 messages lie in it"
+    there.fault = lambda request: Fault(status=401)
+    system.collect()
+    there.fault = lambda request: Fault(status=400)
+    system.collect()
+    there.fault = None
+    found = findings(system)
+    assert found["spool"] == {
+        "target": "spool",
+        "ok": True,
+        "message": "it is there; 1 messages wait",
+        "hint": "a destination did not take them; the redriver delivers them once it does",
+    }
+    assert found["dead-letter queue"]["message"] == "it is there; 1 messages lie in it"
+    assert "docs/failures.md" in found["dead-letter queue"]["hint"]
+
+
+def test_queues_that_do_not_answer(system: System) -> None:
+    system.claude()
+    system.receiver()
+    system.put_secret()
+    system.aws.faults["GetQueueUrl"] = Fault(status=403)
+    found = findings(system)
+    assert (found["spool"]["ok"], found["dead-letter queue"]["ok"]) == (True, False)
+    assert "redrive policy" in found["dead-letter queue"]["hint"]
+    system.aws.faults["GetQueueAttributes"] = Fault(status=200, body=b"{}")
+    found = findings(system)
+    assert not found["spool"]["ok"]
+    assert "may the role use it" in found["spool"]["hint"]
+    assert "dead-letter queue" not in found
+    system.environment["SPOOL_QUEUE_URL"] = ""
+    system.restart()
+    assert findings(system)["spool"]["ok"]
+    assert "is lost" in findings(system)["spool"]["hint"]
+
+
+def test_a_token_in_the_clear() -> None:
+    """A Wyolet Relay's administrator's token, whose holder is a full administrator."""
+    given = read(
+        {"RELAY_KIND": "wyolet-relay", "RELAY_BASE_URL": "http://relay.example"},
+        {"relay_admin_token": "t0ken"},
+    )
+    assert [one.target for one in check_module._in_the_clear(given)] == ["relay relay.example:80"]
+    given = read({"RELAY_KIND": "wyolet-relay", "RELAY_BASE_URL": "http://relay.example"}, {})
+    assert list(check_module._in_the_clear(given)) == []
+
+
+@pytest.mark.parametrize(
+    ("secret", "overwrites", "told"),
+    [
+        ({"relay_admin_username": "a", "relay_admin_password": "b"}, False, True),
+        ({"relay_admin_username": "a", "relay_admin_password": "b"}, True, False),
+        (SECRET, False, False),
+    ],
+)
+def test_a_destination_that_does_not_overwrite_is_told_of_what_it_is_not_sent(
+    secret: dict[str, Any], overwrites: bool, told: bool
+) -> None:
+    other = {"name": "other", "url": "https://other.example", "overwrites": overwrites}
+    [*found] = check_module._not_told(read({}, {**secret, "destinations": [other]}))
+    assert [(one.target, one.ok) for one in found] == [("destination other", True)] * told
+    assert all("overwrites: true" in one.hint for one in found)
 
 
 def test_a_credential_in_the_clear(system: System, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,4 +61,5 @@ def test_what_cannot_be_run_at_all_has_a_status_of_its_own() -> None:
 def test_a_missing_credential_is_named() -> None:
     status, said = check(RELAY_BASE_URL="http://127.0.0.1:9")
     assert status == 1
-    assert "relay_api_id" in said
+    assert "there is no credential for the relay: give RELAY_API_ID" in " ".join(said.split())
+    assert "secret" not in said

@@ -23,7 +23,8 @@ MAY: dict[str, dict[str, set[str]]] = {
         "CollectorLogGroup": {"logs:CreateLogStream", "logs:PutLogEvents"},
         "Secret": {"secretsmanager:GetSecretValue"},
         "Spool": {"sqs:GetQueueAttributes", "sqs:SendMessage"},
-        "DeadLetterQueue": {"sqs:GetQueueUrl", "sqs:SendMessage"},
+        # a check says how many wait
+        "DeadLetterQueue": {"sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:SendMessage"},
     },
     "RedriverRole": {
         "RedriverLogGroup": {"logs:CreateLogStream", "logs:PutLogEvents"},

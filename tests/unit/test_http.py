@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import socket
+import ssl
 import threading
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -17,7 +19,7 @@ import pytest
 
 from local.http_server import Fault, HttpServer, Request, Response, redirect
 from relay_metrics.errors import ExchangeError, TimedOut
-from relay_metrics.net.http import Client
+from relay_metrics.net.http import CLIENT_CERTIFICATE, CLOSED_TLS, NO_TLS, Client
 from tests.raw_server import HANG_S, raw_server
 from tests.tls import Certified, certified, private_ca
 
@@ -481,8 +483,42 @@ def test_a_certificate_of_another_host(tmp_path: Path) -> None:
         assert failure(Client(ca_pem=other.pem), server.url).type == "tls"
 
 
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_server_that_asks_for_a_client_certificate(tmp_path: Path, waits: bool) -> None:
+    strict = certified(tmp_path)
+    strict.context.verify_mode = ssl.CERT_REQUIRED
+    strict.context.load_verify_locations(cadata=strict.pem)
+    release = threading.Event()
+
+    def refuse(connection: socket.socket) -> None:
+        tls = strict.context.wrap_socket(
+            connection, server_side=True, do_handshake_on_connect=False
+        )
+        with suppress(ssl.SSLError):
+            tls.do_handshake()
+        if waits:  # until its alert was read
+            release.wait(HANG_S)
+        tls.close()
+
+    with raw_server(refuse) as url:
+        try:
+            address = url.replace("http://127.0.0.1", "https://localhost")
+            error = failure(Client(ca_pem=strict.pem), address)
+        finally:
+            release.set()
+    if waits:
+        assert (error.type, str(error)) == ("tls", CLIENT_CERTIFICATE)
+    else:  # its closing overtakes the alert, or not
+        assert str(error) in (
+            CLIENT_CERTIFICATE,
+            CLOSED_TLS,
+            "the connection was closed before the end of the answer",
+        )
+
+
 def test_no_tls_where_it_is_asked_for(server: HttpServer, client: Client) -> None:
-    assert failure(client, server.url.replace("http:", "https:")).type == "tls"
+    error = failure(client, server.url.replace("http:", "https:"))
+    assert (error.type, str(error)) == ("tls", NO_TLS)
 
 
 def test_a_handshake_that_hangs(client: Client) -> None:

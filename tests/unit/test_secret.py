@@ -47,6 +47,27 @@ def test_under_sam_local_it_asks_for_region_and_credentials_and_not_for_a_role()
     assert "role" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("AccessDeniedException", "Access to KMS is not allowed"),
+        ("DecryptionFailure", "the key is disabled"),
+    ],
+)
+@pytest.mark.parametrize("sam_local", [True, False])
+def test_a_key_that_stands_in_the_way_is_asked_for(
+    code: str, message: str, sam_local: bool
+) -> None:
+    error = GetParameterError("a t0ken")
+    error.__context__ = ClientError({"Error": {"Code": code, "Message": message}}, "GetSecretValue")
+    with pytest.raises(SecretError) as caught:
+        Secret("name", 300, Reader(error), sam_local=sam_local).text()
+    assert caught.value.key
+    assert str(caught.value).endswith(
+        f"({code}): may the function's role use the secret's KMS key?"
+    )
+
+
 def test_a_secret_is_read_by_its_age() -> None:
     reader = Reader("{}")
     secret = Secret("name", 300, reader)

@@ -303,8 +303,8 @@ def test_an_unknown_name_in_the_settings_is_told_with_those_known() -> None:
             {"SECRET_ID": ""},
             None,
             (
-                "the secret has no credential for the relay: give relay_api_id, relay_api_key, "
-                "or relay_admin_username with relay_admin_password (SECRET_ID is not set)"
+                "SECRET_ID is not set: name a secret that has relay_api_id, relay_api_key, "
+                "or relay_admin_username with relay_admin_password"
             ),
         ),
         (

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+import gzip
 import ipaddress
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from relay_metrics.deadline import Deadline
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+from relay_metrics import hints
+from relay_metrics.convert.points import SCOPE
+from relay_metrics.deadline import Deadline, ended
 from relay_metrics.deliver.delivery import sender
-from relay_metrics.deliver.pieces import NOTHING
+from relay_metrics.deliver.pieces import Request
 from relay_metrics.entry.event import Event
-from relay_metrics.errors import (
-    Impossible,
-    PushError,
-    Refused,
-    SecretError,
-    SettingsError,
-    Unavailable,
-    Unfilled,
-)
+from relay_metrics.errors import PushError, Refused, SecretError, SettingsError, SpoolError
 from relay_metrics.observability import redact
 from relay_metrics.runtime import Invocation, Runtime
-from relay_metrics.scrape import ScrapeResult, scrape_all
+from relay_metrics.scrape import ScrapeResult, scrape_all, threads
 from relay_metrics.settings import Destination, Relay, Settings
 
 
@@ -48,7 +45,7 @@ class Finding:
 
 
 def check(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
-    """Look at the settings, ask each relay, send each destination an empty OTLP request.
+    """Look at the settings, the relays, the destinations and the queues.
 
     Args:
         seconds: what the invocation has left.
@@ -64,19 +61,8 @@ def of_settings(error: SettingsError) -> dict[str, Any]:
     return _answer([_settings_wrong(error)])
 
 
-_CORRECT = "set what the message names, then check again"
-_FILL_IN = (
-    "put the credentials into the secret (the stack's output FillSecretCommand has the command), "
-    "then check again"
-)
-
-
 def _settings_wrong(error: SettingsError) -> Finding:
-    return Finding("settings", False, str(error), _what_to_do(error))
-
-
-def _what_to_do(error: SettingsError) -> str:
-    return _FILL_IN if isinstance(error, Unfilled) else _CORRECT
+    return Finding("settings", False, str(error), hints.of_settings(error))
 
 
 def _answer(findings: list[Finding]) -> dict[str, Any]:
@@ -90,23 +76,30 @@ def _findings(runtime: Runtime, event: Event, seconds: float) -> Iterator[Findin
     try:
         invocation = Invocation(runtime)
     except SecretError as error:
-        hint = (
-            "put the secret's name or ARN into SECRET_ID, and tell sam local its region"
-            if runtime.environment.sam_local
-            else "put the secret's name or ARN into SECRET_ID and let the role read it"
-        )
-        yield Finding("secret", False, str(error), hint)
+        yield _secret_unread(error, runtime)
         return
     except SettingsError as error:
         yield _settings_wrong(error)
         return
     settings = invocation.settings
     if runtime.secret is not None:
-        yield from _of_secret(settings)
+        yield from _of_secret(invocation, runtime)
     for warning in settings.warnings:
         yield Finding("settings", True, warning, "correct it, and the warning ends")
     yield from _in_the_clear(settings)
     deadline = Deadline.after(seconds - min(5.0, seconds / 4))
+    with threads(1, "spool") as spools:
+        # a queue that cannot be reached takes its time: meanwhile the relays are asked
+        queues = spools.submit(lambda: list(_of_queues(runtime)))
+        yield from _of_relays(runtime, invocation, event, deadline)
+        yield from _of_destinations(runtime, invocation, deadline)
+        yield from _not_told(settings)
+        yield from _in_time(queues, deadline, runtime)
+
+
+def _of_relays(
+    runtime: Runtime, invocation: Invocation, event: Event, deadline: Deadline
+) -> Iterator[Finding]:
     # a check makes no relay scan its database
     scanless = runtime.environment._replace(scans_per_run=0)
     results = scrape_all(
@@ -119,16 +112,32 @@ def _findings(runtime: Runtime, event: Event, seconds: float) -> Iterator[Findin
         checking=True,
     )
     for result in results:
-        yield _of_relay(result)
+        yield _of_relay(result, runtime)
         for message, hint in result.remarks:
             yield Finding(f"relay {result.relay.name}", True, message, hint)
+
+
+def _of_relay(result: ScrapeResult, runtime: Runtime) -> Finding:
+    target = f"relay {result.relay.name}"
+    if result.up and result.error is None:
+        message = f"it answers and accepts the credential ({result.snapshot.samples} figures)"
+        return Finding(target, True, message)
+    hint = hints.of_relay(result.failure, result.relay, runtime.environment)
+    return Finding(target, result.up, result.error or "it gave no stats", hint)
+
+
+def _of_destinations(
+    runtime: Runtime, invocation: Invocation, deadline: Deadline
+) -> Iterator[Finding]:
+    settings = invocation.settings
+    request = _empty(settings.relays)
     push_ends = deadline.or_after(runtime.environment.push_timeout_s)
 
     def failure_of(destination: Destination) -> PushError | None:
         if destination.wrong is not None:
             return Refused(destination.name, str(destination.wrong))
         try:
-            sender(destination, runtime, invocation, push_ends).send(NOTHING)
+            sender(destination, runtime, invocation, push_ends).send(request)
         except PushError as error:
             return error
         return None
@@ -136,60 +145,75 @@ def _findings(runtime: Runtime, event: Event, seconds: float) -> Iterator[Findin
     with ThreadPoolExecutor(max_workers=16) as pool:
         outcomes = pool.map(failure_of, settings.destinations)
         for destination, failure in zip(settings.destinations, outcomes, strict=True):
-            yield _of_destination(destination, failure)
-    yield from _not_told(settings)
+            target = f"destination {destination.name}"
+            if failure is None:
+                yield Finding(target, True, "it accepts an OTLP request")
+                continue
+            hint = hints.of_destination(failure, destination, runtime.environment)
+            yield Finding(target, False, str(failure), hint)
+
+
+def _empty(relays: Iterable[Relay]) -> Request:
+    """A request with the resources that a run has, and no data point: it writes nothing."""
+    message = ExportMetricsServiceRequest()
+    for relay in relays:
+        told = message.resource_metrics.add()
+        told.scope_metrics.add().scope.name = SCOPE
+        for name, text in relay.resource.items():
+            told.resource.attributes.add(key=name).value.string_value = text
+    body = message.SerializeToString()
+    return Request(gzip.compress(body, mtime=0), len(body), 0)
+
+
+def _in_time(queues: Future[list[Finding]], deadline: Deadline, runtime: Runtime) -> list[Finding]:
+    hint = hints.of_spool(runtime.environment)
+    late = Finding("spool", False, "SQS gave no answer in time", hint)
+    return ended({"queues": queues}, deadline).get("queues", [late])
+
+
+def _of_queues(runtime: Runtime) -> Iterator[Finding]:
+    """The spool and its dead-letter queue: there, reachable, and how many messages wait."""
     if runtime.spool is None:
         hint = "without it, what cannot be pushed within a run is lost; the template makes one"
         yield Finding("spool", True, "SPOOL_QUEUE_URL is not set: there is no spool", hint)
+        return
+    try:
+        waiting = runtime.spool.waiting()
+    except SpoolError as error:
+        yield Finding("spool", False, str(error), hints.of_spool(runtime.environment))
+        return
+    hint = "a destination did not take them; the redriver delivers them once it does"
+    yield Finding("spool", True, f"it is there; {waiting} messages wait", hint if waiting else "")
+    target = "dead-letter queue"
+    try:
+        buried = runtime.spool.buried()
+    except SpoolError as error:
+        hint = "give the spool a redrive policy, and the role access to the queue that it names"
+        yield Finding(target, False, str(error), hint)
+        return
+    hint = "they are not delivered by themselves: docs/failures.md says how to look at them"
+    yield Finding(target, True, f"it is there; {buried} messages lie in it", hint if buried else "")
 
 
-def _of_secret(settings: Settings) -> Iterator[Finding]:
+def _secret_unread(error: SecretError, runtime: Runtime) -> Finding:
+    hint = hints.of_secret(error, runtime.environment)
+    return Finding("secret", False, str(error), hint)
+
+
+def _of_secret(invocation: Invocation, runtime: Runtime) -> Iterator[Finding]:
     """What is not said of a relay or a destination."""
-    if not settings.faulty:
+    settings, problem = invocation.settings, invocation.problem
+    if isinstance(problem, SecretError):
+        yield _secret_unread(problem, runtime)
+    elif problem is not None:
+        yield Finding("secret", False, str(problem), hints.of_settings(problem))
+    elif not settings.faulty:
         yield Finding("secret", True, "it can be read, and every key of it is known")
     entries: tuple[Relay | Destination, ...] = (*settings.relays, *settings.destinations)
     said = {str(one.wrong) for one in entries}
     for sentence in settings.unfilled:
         if sentence not in said:
-            yield Finding("secret", False, sentence, _FILL_IN)
-
-
-_RELAY_HINTS = {
-    "401": "the relay does not accept the credential: compare it with the relay's own page",
-    "403": "the key is disabled or expired: enable it at the relay, or take it out of the secret",
-    "404": "the relay does not know the key's id, or the base URL has a path that it should not",
-    "dns": "the host in the base URL has no address: is it spelt right, and public?",
-    "connection": "nothing listens there: are host and port right, and may Lambda reach them?",
-    "timeout": "no answer in time: may Lambda reach it (VPC, security group), is it overloaded?",
-    "tls": "the certificate is not trusted: put its CA into ca_pem, or mend the certificate",
-    "not_json": "something else answers there: a web page, a proxy, another path",
-    "html": "something else answers there: a web page, a proxy, another path",
-    "malformed": "what answers there is not Prometheus text, or one line of it is broken",
-}
-_ANY_RELAY_HINT = "see the relay's own log for this minute"
-
-
-def _of_relay(result: ScrapeResult) -> Finding:
-    target = f"relay {result.relay.name}"
-    if result.up and result.error is None:
-        message = f"it answers and accepts the credential ({result.snapshot.samples} figures)"
-        return Finding(target, True, message)
-    if result.relay.wrong is not None:
-        return Finding(target, False, str(result.error), _what_to_do(result.relay.wrong))
-    scrape = result.snapshot.scrape
-    types = [failure.type for failure in scrape.failures] if scrape else []
-    hint = next((_RELAY_HINTS[type] for type in types if type in _RELAY_HINTS), _ANY_RELAY_HINT)
-    message = result.error or "it gave no stats"
-    return Finding(target, result.up, message, hint)
-
-
-def _of_destination(destination: Destination, failure: PushError | None) -> Finding:
-    target = f"destination {destination.name}"
-    if failure is None:
-        return Finding(target, True, "it accepts an OTLP request")
-    if destination.wrong is not None:
-        return Finding(target, False, str(failure), _what_to_do(destination.wrong))
-    return Finding(target, False, str(failure), _destination_hint(failure))
+            yield Finding("secret", False, sentence, hints.FILL_IN)
 
 
 def _not_told(settings: Settings) -> Iterator[Finding]:
@@ -207,22 +231,6 @@ def _without_timed(destination: Destination) -> Finding:
         "-dedup.minScrapeInterval=1ms, say), give it overwrites: true"
     )
     return Finding(f"destination {destination.name}", True, message, hint)
-
-
-def _destination_hint(failure: PushError) -> str:
-    if failure.status == 401:
-        return "user or password is wrong: greptime_username and greptime_password in the secret"
-    if failure.status == 403:
-        return "the user may not write: give it write access to the database"
-    if failure.status == 404:
-        return "the path is wrong: give GreptimeDB's address without a path"
-    if isinstance(failure, Impossible):
-        return "does the database exist (GREPTIME_DATABASE), and is it GreptimeDB's OTLP endpoint?"
-    if isinstance(failure, Unavailable) and failure.status is None:
-        return "it cannot be reached: are host and port right, and may Lambda reach them?"
-    if isinstance(failure, Unavailable):
-        return "it is there, but busy or broken: see its own log"
-    return "something else answers there: is the address GreptimeDB's, with the right scheme?"
 
 
 def _in_the_clear(settings: Settings) -> Iterator[Finding]:

@@ -40,7 +40,11 @@ class Unfilled(SettingsError):
 
 
 class SecretError(RelayMetricsError):
-    """Secrets Manager did not give the secret, and no older copy is known."""
+    """Secrets Manager did not give the secret. `key` where it may not be decrypted."""
+
+    def __init__(self, message: str, *, key: bool = False) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class ExchangeError(RelayMetricsError):
@@ -69,8 +73,11 @@ class RelayError(RelayMetricsError):
     """A relay did not give what it was asked for.
 
     `endpoint` is the path without its leading slash, `status` the HTTP status where there was one,
-    `type` what is counted as `error.type`: the status as text, or a word.
+    `type` what is counted as `error.type`: the status as text, or a word. `page` where the answer
+    was a web page.
     """
+
+    page = False
 
     def __init__(
         self, relay: str, endpoint: str, type: str, message: str, status: int | None = None
@@ -106,7 +113,14 @@ class EncodingError(RelayMetricsError):
 
 
 class PushError(RelayMetricsError):
-    """A destination did not take a request. `status` is None where no answer came."""
+    """A destination did not take a request.
+
+    `status` is None where no answer came; then `type` is that of the `ExchangeError`. `page` where
+    the answer was a web page.
+    """
+
+    type = ""
+    page = False
 
     def __init__(self, destination: str, message: str, status: int | None = None) -> None:
         super().__init__(f"destination {destination}: {message}")

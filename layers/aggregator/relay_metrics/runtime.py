@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay_metrics import settings
 from relay_metrics.deliver.spool import Spool
-from relay_metrics.errors import SettingsError
+from relay_metrics.errors import SecretError, SettingsError
 from relay_metrics.net.http import Client
 from relay_metrics.observability import hide, logger
 from relay_metrics.relays import kinds
@@ -79,6 +79,9 @@ class Invocation:
     Args:
         asks_relays: where it does not, settings of relays that are missing or wrong do not matter.
 
+    Attributes:
+        settings: those that it goes by.
+
     Raises:
         SecretError, SettingsError: there are none, and no earlier invocation had any.
     """
@@ -88,6 +91,7 @@ class Invocation:
         self._asks_relays = asks_relays
         self._lock = threading.Lock()
         self._renewed = False
+        self._wrong: SettingsError | None = None
         self.settings = self._first()
         for warning in self.settings.warnings:
             logger.warning(warning)
@@ -96,6 +100,12 @@ class Invocation:
                 "the secret is not filled in yet: nothing is fetched, pushed or spooled",
                 extra={"reason": "; ".join(self.settings.unfilled)},
             )
+
+    @property
+    def problem(self) -> SecretError | SettingsError | None:
+        """Why the settings are not by the secret as it is now; None where they are."""
+        secret = self._warm.secret
+        return self._wrong or (None if secret is None else secret.problem)
 
     def renew(self) -> Settings:
         """The settings by the secret as it is now; the former ones where it is of no use."""
@@ -123,6 +133,7 @@ class Invocation:
             if self._kept is None:
                 raise
             _warn_of(error)
+            self._wrong = error
             return self._kept
 
     @property

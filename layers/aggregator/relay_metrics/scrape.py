@@ -39,6 +39,7 @@ class ScrapeResult(NamedTuple):
         error: a sentence on the requests that failed; None where none did.
         duration_s: of the whole visit.
         remarks: what a check says beside.
+        failure: in a check, of the first request that failed.
     """
 
     relay: Relay
@@ -49,6 +50,7 @@ class ScrapeResult(NamedTuple):
     error: str | None
     duration_s: float
     remarks: tuple[Remark, ...] = ()
+    failure: RelayError | None = None
 
     def report(self, samples: int) -> dict[str, Any]:
         """Its place in the report.
@@ -260,7 +262,15 @@ def _scrape(client: RelayClient, runtime: Runtime) -> ScrapeResult:
         )
     snapshot = replace(snapshot, scrape=scrape)
     return ScrapeResult(
-        relay, snapshot, timed, fetched.taken, fetched.up, error, duration_s, fetched.remarks
+        relay,
+        snapshot,
+        timed,
+        fetched.taken,
+        fetched.up,
+        error,
+        duration_s,
+        fetched.remarks,
+        client.first_failure,
     )
 
 

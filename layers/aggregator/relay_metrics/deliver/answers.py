@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
-from relay_metrics.errors import Impossible, Refused, TooLarge, Unavailable
+from relay_metrics.errors import Impossible, PushError, Refused, TooLarge, Unavailable
 from relay_metrics.net.http import Answer
 from relay_metrics.observability import redact
 
@@ -57,17 +57,29 @@ def taken(name: str, answer: Answer) -> Taken:
     Raises:
         PushError: it was not taken.
     """
+    try:
+        return _taken(name, answer)
+    except PushError as error:
+        error.page = answer.web_page
+        raise
+
+
+def _taken(name: str, answer: Answer) -> Taken:
     status, says = answer.status, _says(answer)
     message = f"answered {status}{says}"
     if 200 <= status < 300:
-        if _is_html(answer) or _is_cut(answer):
-            what = "HTML" if _is_html(answer) else f"more than {MOST_READ} bytes"
+        if answer.web_page or _is_cut(answer):
+            what = "HTML" if answer.web_page else f"more than {MOST_READ} bytes"
             question = "is the address the OTLP endpoint?"
             raise Refused(name, f"answered {status} with {what}: {question}", status)
         rejected, remark = _rejected(answer)
         if rejected is None:
             raise Refused(name, message, status)
         return Taken(max(rejected, 0), _plain(remark), _write_cost(answer))
+    if answer.web_page:
+        message += " with HTML"
+    if answer.redirects_to:
+        message = f"answered {status}, to {answer.redirects_to}"
     if status == 413:
         raise TooLarge(name, message, status)
     if status == 400 and MOVING_REGION.search(answer.body):
@@ -82,12 +94,6 @@ def taken(name: str, answer: Answer) -> Taken:
 
 def _is_cut(answer: Answer) -> bool:
     return len(answer.body) > MOST_READ
-
-
-def _is_html(answer: Answer) -> bool:
-    beginning = answer.body[:256].lstrip().lower()
-    typed = answer.media_type in ("text/html", "application/xhtml+xml") and bool(answer.body)
-    return typed or beginning.startswith((b"<!doctype html", b"<html"))
 
 
 def _rejected(answer: Answer) -> tuple[int | None, str]:
@@ -133,7 +139,7 @@ def _write_cost(answer: Answer) -> float | None:
 
 def _says(answer: Answer) -> str:
     """What a destination says of a failure, in brackets: bounded, one line, no web page."""
-    if answer.media_type == "text/html" or not answer.body:
+    if answer.web_page or not answer.body:
         return ""
     text = answer.body.decode("utf-8", "replace")
     if answer.media_type == "application/json" and not _is_cut(answer):

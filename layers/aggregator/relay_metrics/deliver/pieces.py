@@ -224,7 +224,3 @@ class _Writing:
     def end(self) -> Request:
         self._body += self._gzip.flush()
         return Request(bytes(self._body), self._size, self._points)
-
-
-NOTHING = Request(gzip.compress(b"", mtime=0), 0, 0)
-"""An empty request: it asks a destination whether it would take others."""

@@ -115,7 +115,9 @@ class Sender:
                 answer = Answer(opened.status, opened.headers, _beginning(opened.blocks()))
         except ExchangeError as error:
             timed_out = isinstance(error, TimedOut)
-            raise Unavailable(destination.name, str(error), timed_out=timed_out) from None
+            failure = Unavailable(destination.name, str(error), timed_out=timed_out)
+            failure.type = error.type
+            raise failure from None
         return taken(destination.name, answer)
 
 

@@ -11,6 +11,7 @@ import json
 import threading
 import zlib
 from base64 import b64decode
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,12 +26,18 @@ from relay_metrics.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
     from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef
 
 MAX_MESSAGE_BYTES = 1 << 20
 """SQS takes no larger message, its attributes included."""
 
 _ROOM_FOR_REASON = 4096
+_COUNTS: tuple[QueueAttributeNameType, ...] = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
 
 
 class Message(NamedTuple):
@@ -102,6 +109,31 @@ class Spool:
             if self._client is None:
                 self._client = boto3.client("sqs", config=CONFIG)
             return self._client
+
+    def waiting(self) -> int:
+        """How many messages the queue holds, those included that wait for their next attempt.
+
+        Raises:
+            SpoolError: it does not tell.
+        """
+        return self._count(lambda: self._url)
+
+    def buried(self) -> int:
+        """How many messages the dead-letter queue holds.
+
+        Raises:
+            SpoolError: it does not tell, or there is none.
+        """
+        return self._count(self._dead_letter_url)
+
+    def _count(self, url: Callable[[], str]) -> int:
+        try:
+            got = self.client.get_queue_attributes(QueueUrl=url(), AttributeNames=[*_COUNTS])
+            return sum(int(got["Attributes"][name]) for name in _COUNTS)
+        except (ClientError, BotoCoreError) as error:
+            raise SpoolError(f"SQS did not tell of the queue ({word_for(error)})") from None
+        except (LookupError, ValueError):  # botocore takes any 200 for an answer
+            raise SpoolError("SQS did not tell of the queue (no counts)") from None
 
     def put(self, message: Message, delay_s: int = 0) -> None:
         """Keep a snapshot until the redriver delivers it; in several messages where it must be.

@@ -33,6 +33,10 @@ _OTHER_CODINGS = frozenset({"br", "compress", "dcb", "dcz", "deflate", "x-compre
 """Codings that were not asked for. What else stands in a Content-Encoding is none: `UTF-8`, say."""
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: ([0-9]{3})")
 USER_AGENT = "relay-metrics"
+CLIENT_CERTIFICATE = "TLS: the server asks for a client certificate"
+CLOSED_TLS = "TLS: the server closed the connection"
+NO_TLS = "TLS: what answers there is no TLS"
+_MOST_SAID = 200
 
 
 def media_type(headers: Mapping[str, str]) -> str:
@@ -51,6 +55,23 @@ class Answer(NamedTuple):
     def media_type(self) -> str:
         """The content type without its parameters, in lower case."""
         return media_type(self.headers)
+
+    @property
+    def web_page(self) -> bool:
+        """Whether it is HTML, whatever the content type says."""
+        typed = self.media_type in ("text/html", "application/xhtml+xml") and bool(self.body)
+        return typed or self.body[:256].lstrip().lower().startswith((b"<!doctype html", b"<html"))
+
+    @property
+    def redirects_to(self) -> str:
+        """Where a redirect leads, without what may be a credential: user, query and fragment."""
+        try:
+            parts = urlsplit(self.headers.get("location", "") if 300 <= self.status < 400 else "")
+        except ValueError:
+            return ""
+        host = parts.netloc.rpartition("@")[2]
+        address = parts._replace(netloc=host, query="", fragment="").geturl()
+        return "".join(c for c in address if c.isprintable())[:_MOST_SAID]
 
 
 class _Way(NamedTuple):
@@ -306,7 +327,7 @@ def _first_cause(error: BaseException, kinds: tuple[type[BaseException], ...]) -
 
 _FAILURES: tuple[tuple[tuple[type[BaseException], ...], str, str], ...] = (
     ((socket.gaierror,), "dns", "the host's name is not known"),
-    ((ssl.SSLError,), "tls", "TLS: {reason}"),
+    ((ssl.SSLError,), "tls", CLOSED_TLS),
     (
         (http.client.IncompleteRead, urllib3.exceptions.IncompleteRead),
         "truncated",
@@ -319,16 +340,28 @@ _FAILURES: tuple[tuple[tuple[type[BaseException], ...], str, str], ...] = (
 """What went wrong, the first that fits: exceptions, the `error.type`, the message."""
 
 
+_OF_TLS = {
+    "": CLOSED_TLS,
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": CLIENT_CERTIFICATE,
+    "UNEXPECTED_EOF_WHILE_READING": CLOSED_TLS,
+    "WRONG_VERSION_NUMBER": NO_TLS,
+    "RECORD_LAYER_FAILURE": NO_TLS,
+    "HTTP_REQUEST": NO_TLS,
+}
+"""OpenSSL's words that are none to an operator."""
+
+
 def _failure(error: BaseException, seconds: float) -> ExchangeError:
     if _first_cause(error, (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)):
         return TimedOut(seconds)
     if _first_cause(error, (urllib3.exceptions.ProxyError,)):
         return ExchangeError("proxy", _of_proxy(error))
-    for kinds, type_, message in _FAILURES:
+    for kinds, type_, said in _FAILURES:
         cause = _first_cause(error, kinds)
         if cause is not None:
-            reason = getattr(cause, "verify_message", "") or getattr(cause, "reason", "")
-            failure = ExchangeError(type_, message.format(reason=reason or "no connection"))
+            reason = getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or ""
+            message = _OF_TLS.get(reason, f"TLS: {reason}") if type_ == "tls" else said
+            failure = ExchangeError(type_, message)
             failure.dropped = kinds is _DROPPED
             return failure
     return ExchangeError("connection", f"the exchange failed ({type(error).__name__})")

@@ -100,6 +100,8 @@ class RelayClient:
         self._renew = renew
         self._failures: Counter[tuple[str, str]] = Counter()
         self._sentences: dict[str, tuple[int, int]] = {}
+        self.first_failure: RelayError | None = None
+        self._first_place: tuple[int, int] | None = None
         self._silences, self._silent_since = 0, 0.0
         self._lock = threading.Lock()
 
@@ -251,7 +253,13 @@ class RelayClient:
         kind = Unauthorised if answer.status == 401 else RelayError
         status = str(answer.status)
         message = f"answered {status}{_reason(answer)}"
-        return kind(self.relay.name, endpoint, status, message, answer.status)
+        if answer.web_page:
+            message += " with HTML"
+        if answer.redirects_to:
+            message += f", to {answer.redirects_to}"
+        error = kind(self.relay.name, endpoint, status, message, answer.status)
+        error.page = answer.web_page
+        return error
 
     def ask_json(
         self,
@@ -344,6 +352,9 @@ class RelayClient:
         with self._lock:
             self._failures[error.endpoint, error.type] += 1
             self._sentences[str(error)] = min(place, self._sentences.get(str(error), place))
+            if self._first_place is None or place < self._first_place:
+                self._first_place = place
+                self.first_failure = _apart(error) if self.checking else None
 
     def left_out(self, endpoint: str, type: str, count: int = 1) -> None:
         """Count values of an answer that are left out."""

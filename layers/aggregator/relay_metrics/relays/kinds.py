@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -71,11 +72,15 @@ class RelayKind(NamedTuple):
         one: its keys at the top of the secret, for the environment's one relay.
         listed: its keys in an entry of `relays`.
         sharded: whether its keys can be divided among shards; else the first shard asks for it all.
+        address: how a message names the settings of its address.
+        hints: what can be done about a failure, by its type, where the kind matters.
     """
 
     one: OwnKeys
     listed: OwnKeys
     sharded: bool
+    address: str = "RELAY_BASE_URL, or base_url in the secret"
+    hints: Mapping[str, str] = MappingProxyType({})
 
 
 class TellsPast(Protocol):

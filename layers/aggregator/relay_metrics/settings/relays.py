@@ -71,12 +71,13 @@ def _one_relay(environment: Environment, secret: Keys, base_url: str) -> Relay:
             environment, environment.relay_name, name, base_url, access=NoAccess(), wrong=error
         )
     _no_other_kind(secret, name, lambda kind: kind.one, f"RELAY_KIND is {name}")
+    own = kinds.kind(name).one
     try:
-        access = kinds.kind(name).one.read(secret)
-    except SettingsError as error:
-        raise SettingsError(
-            f"{error}" + ("" if environment.secret_id else " (SECRET_ID is not set)")
-        ) from None
+        access = own.read(secret)
+    except SettingsError:
+        if environment.secret_id is not None:
+            raise
+        raise SettingsError(f"SECRET_ID is not set: name a secret that has {own.takes}") from None
     return _relay(
         environment,
         environment.relay_name,

@@ -13,6 +13,7 @@ from relay_metrics.errors import SecretError
 from relay_metrics.observability import logger
 
 _ASK = "does SECRET_ID name it, and may the function's role read it?"
+_ASK_KEY = "may the function's role use the secret's KMS key?"
 _ASK_SAM_LOCAL = (
     "does SECRET_ID name it in the region that sam local was told (AWS_DEFAULT_REGION, --region or "
     "the profile; not AWS_REGION), can AWS be reached from here, and may your own credentials read "
@@ -35,6 +36,9 @@ class Secret:
         max_age_s: how long a read copy is trusted.
         provider: reads it; made when it is first needed where it is None.
         sam_local: whether it is read with the credentials of who runs `sam local`.
+
+    Attributes:
+        problem: why an older copy was used the last time; None where none was.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Secret:
         self._provider = provider
         self._ask = _ASK_SAM_LOCAL if sam_local else _ASK
         self._last: str | None = None
+        self.problem: SecretError | None = None
 
     def text(self, *, anew: bool = False) -> str:
         """The secret's text. Where it cannot be read, the last one that could be.
@@ -62,9 +67,11 @@ class Secret:
         """
         try:
             self._last = self._read(anew)
+            self.problem = None
         except SecretError as error:
             if self._last is None:
                 raise
+            self.problem = error
             logger.warning(
                 "the secret cannot be read: an older copy is used", extra={"reason": str(error)}
             )
@@ -78,9 +85,18 @@ class Secret:
         except (GetParameterError, BotoCoreError) as error:
             # Powertools wraps whatever it was
             cause = (isinstance(error, GetParameterError) and error.__context__) or error
+            key = _of_key(cause)
+            ask = _ASK_KEY if key else self._ask
             raise SecretError(
-                f"Secrets Manager did not give the secret ({word_for(cause)}): {self._ask}"
+                f"Secrets Manager did not give the secret ({word_for(cause)}): {ask}", key=key
             ) from None
         if not isinstance(value, str):
             raise SecretError("the secret is binary: it must be one JSON object, as text")
         return value
+
+
+def _of_key(error: BaseException) -> bool:
+    """Whether the secret is there, and its KMS key is what stands in the way."""
+    response = getattr(error, "response", None)
+    told = response.get("Error", {}) if isinstance(response, dict) else {}
+    return told.get("Code") == "DecryptionFailure" or "KMS" in str(told.get("Message", ""))

@@ -22,4 +22,13 @@ KIND = RelayKind(
         credentials=("api_ids", "api_keys", "admin_username", "admin_password"),
     ),
     sharded=True,
+    hints={
+        "401": "the relay does not accept the credential: compare it with the relay's own page",
+        "403": (
+            "the key is disabled or expired: enable it at the relay, or take it out of the secret"
+        ),
+        "404": (
+            "the relay does not know the key's id, or the base URL has a path that it should not"
+        ),
+    },
 )

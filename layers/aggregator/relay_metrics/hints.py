@@ -1,0 +1,158 @@
+"""What an operator can do about a failure, by what failed: a check says it beside the message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from relay_metrics.errors import (
+    Impossible,
+    PushError,
+    RelayError,
+    SecretError,
+    SettingsError,
+    Unavailable,
+    Unfilled,
+)
+from relay_metrics.net.http import CLIENT_CERTIFICATE, CLOSED_TLS, NO_TLS
+from relay_metrics.relays import kinds
+from relay_metrics.settings import DEFAULT_DESTINATION, Destination, Environment, Relay
+
+CORRECT = "set what the message names, then check again"
+FILL_IN = (
+    "put the credentials into the secret (the stack's output FillSecretCommand has the command), "
+    "then check again"
+)
+
+_WEB_PAGE = (
+    "a web page answers, of a proxy or of a firewall that asks for a browser: is it the right "
+    "address, and may requests without a browser pass?"
+)
+_OF_EXCHANGE: Mapping[str, str] = {
+    "dns": "the host has no address: is it spelt right, and public?",
+    "proxy": (
+        "it is the proxy of HTTPS_PROXY or HTTP_PROXY: are its address, user and password right, "
+        "and may it pass this on? NO_PROXY names hosts that are reached without it"
+    ),
+    "connection": "nothing listens there: are host and port right, and may Lambda reach them?",
+    "timeout": "no answer in time: may Lambda reach it (VPC, security group), is it overloaded?",
+    "tls": "the certificate is not trusted: put its CA into ca_pem, or renew the certificate",
+}
+"""By the type of an `ExchangeError`, at a relay and at a destination."""
+
+_FROM_A_CONTAINER = (
+    "a container reaches this machine as host.docker.internal (172.17.0.1 on Linux), and only what "
+    "listens on more than 127.0.0.1"
+)
+_OF_RELAY: Mapping[str, str] = {
+    "407": _OF_EXCHANGE["proxy"],
+    "429": "the relay, or what is in front of it, limits requests: lower RELAY_CONCURRENCY",
+    "not_json": "something else answers there: a web page, a proxy, another path",
+    "html": "something else answers there: a web page, a proxy, another path",
+    "malformed": "what answers there is not Prometheus text, or one line of it is broken",
+    "too_large": "the answer is longer than RELAY_MAX_RESPONSE_BYTES: raise it, or ask for less",
+    "memory": "the answer takes more memory than there is for it: raise MemorySize",
+}
+_ANY_RELAY = "see the relay's own log for this minute"
+
+
+def of_settings(error: SettingsError) -> str:
+    """For a setting, or an entry of the secret, that is wrong."""
+    return FILL_IN if isinstance(error, Unfilled) else CORRECT
+
+
+def of_secret(error: SecretError, environment: Environment) -> str:
+    """For a secret that cannot be read."""
+    if error.key:
+        return "let the role decrypt with the key: the stack's SecretKmsKeyArn, or KmsKeyArn"
+    if environment.sam_local:
+        return "put the secret's name or ARN into SECRET_ID, and tell sam local its region"
+    return "put the secret's name or ARN into SECRET_ID and let the role read it"
+
+
+def of_relay(failure: RelayError | None, relay: Relay, environment: Environment) -> str:
+    """For a relay that is not well.
+
+    Args:
+        failure: of its first request that failed; None where none did.
+    """
+    if relay.wrong is not None:
+        return of_settings(relay.wrong)
+    if failure is None:
+        return _ANY_RELAY
+    if failure.status is not None and 300 <= failure.status < 400:
+        return f"it redirects: give the address that it names ({kinds.kind(relay.kind).address})"
+    if failure.page:
+        return _WEB_PAGE
+    kind = kinds.kind(relay.kind)
+    if failure.status == 401 and environment.secret_id is None:
+        return _no_secret(kind.one.takes)
+    return (
+        kind.hints.get(failure.type)
+        or _OF_RELAY.get(failure.type)
+        or _of_exchange(failure.type, str(failure), environment)
+        or _ANY_RELAY
+    )
+
+
+def of_destination(failure: PushError, destination: Destination, environment: Environment) -> str:
+    """For a destination that did not take a request."""
+    if destination.wrong is not None:
+        return of_settings(destination.wrong)
+    default = destination.name == DEFAULT_DESTINATION
+    entry = "its entry in the secret's destinations"
+    status = failure.status
+    if status is None:
+        known = "" if failure.type == "connection" and not environment.sam_local else failure.type
+        found = _of_exchange(known, str(failure), environment)
+        return found or "it cannot be reached: are host and port right, and may Lambda reach them?"
+    if 300 <= status < 400:
+        where = "OTEL_EXPORT_URL" if default else f"url of {entry}"
+        return (
+            f"something else answers there: it redirects, give the address that it names ({where})"
+        )
+    if failure.page and status >= 300:
+        return _WEB_PAGE
+    credentials = "greptime_username and greptime_password"
+    if status == 401 and environment.secret_id is None:
+        return _no_secret(credentials)
+    by_status = {
+        401: f"user or password is wrong: {f'{credentials} in the secret' if default else entry}",
+        403: "the user may not write: give it write access to the database",
+        404: "the path is wrong: give GreptimeDB's address without a path",
+        407: _OF_EXCHANGE["proxy"],
+    }
+    return by_status.get(status) or _of_status(failure, "GREPTIME_DATABASE" if default else entry)
+
+
+def _of_status(failure: PushError, database: str) -> str:
+    if isinstance(failure, Impossible):
+        return f"does the database exist ({database}), and is it GreptimeDB's OTLP endpoint?"
+    if isinstance(failure, Unavailable):
+        return "it is there, but busy or broken: see its own log"
+    return "something else answers there: is the address GreptimeDB's, with the right scheme?"
+
+
+def of_spool(environment: Environment) -> str:
+    """For a queue that does not answer."""
+    if environment.sam_local:
+        return (
+            "sam local does not know the stack's queue: give its URL as SPOOL_QUEUE_URL "
+            "(events/env.json), or leave it empty"
+        )
+    return "does SPOOL_QUEUE_URL name the queue, may the role use it, and can Lambda reach SQS?"
+
+
+def _no_secret(keys: str) -> str:
+    return f"SECRET_ID is not set, so that no credential is sent: name a secret that has {keys}"
+
+
+def _of_exchange(type_: str, message: str, environment: Environment) -> str:
+    if CLIENT_CERTIFICATE in message:
+        return "client certificates are not supported: let requests in that bring a credential"
+    if CLOSED_TLS in message:
+        return "does it ask for a client certificate (not supported), or only speak an older TLS?"
+    if NO_TLS in message:
+        return "it speaks no TLS: is it http in place of https, or another port?"
+    if environment.sam_local and type_ in ("dns", "connection", "timeout"):
+        return _FROM_A_CONTAINER
+    return _OF_EXCHANGE.get(type_, "")
