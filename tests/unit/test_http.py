@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import socket
 import ssl
 import threading
@@ -175,7 +176,7 @@ def test_an_answer_that_goes_wrong(
     server: HttpServer, client: Client, fault: Fault, type: str
 ) -> None:
     server.fault = lambda request: fault
-    seconds = SHORT_S if type == "timeout" else 5
+    seconds = SHORT_S if type == "timeout" else HANG_S - 5
     assert failure(client, server.url, seconds).type == type
 
 
@@ -200,6 +201,24 @@ def test_nobody_listens(client: Client) -> None:
 @pytest.mark.parametrize("host", ["nowhere.invalid", "x" * 70 + ".invalid"])
 def test_a_name_that_is_not_known(client: Client, host: str) -> None:
     assert failure(client, f"http://{host}").type == "dns"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "why"),
+    [
+        ([], "ProtocolError"),
+        # TCP cannot go to everybody
+        ([(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("255.255.255.255", 9))], "unreachable"),
+    ],
+    ids=["none", "unreachable"],
+)
+def test_a_name_without_an_address_of_use(
+    client: Client, monkeypatch: pytest.MonkeyPatch, addresses: list[object], why: str
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+    error = failure(client, "http://host.invalid")
+    assert error.type == "connection"
+    assert re.fullmatch(rf"the exchange failed \(.*{why}\)", str(error))
 
 
 def test_a_resolver_that_hangs_ends_with_the_time(
@@ -231,7 +250,7 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(
                 for address in (full.getsockname(), ("127.0.0.1", server.port))
             ]
             monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
-            assert get(client, "http://two.invalid", 2) == BODY
+            assert get(client, "http://two.invalid", 6) == BODY
             monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses[:1] * 2)
             assert failure(Client(), "http://two.invalid", SHORT_S).type == "timeout"
 

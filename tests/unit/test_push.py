@@ -324,6 +324,16 @@ def test_there_is_no_time_for_a_further_attempt(
     assert len(receiver.requests) == 1
 
 
+def test_a_try_that_would_only_time_out_is_not_made(receiver: Receiver) -> None:
+    slept: list[float] = []
+    receiver.answer = lambda request: Response(503, headers={"Retry-After": "30"})
+    # a moment later than it asks for, in which nothing could be sent
+    outcome = receiver.push(seconds=30.04, slept=slept)
+    assert isinstance(outcome.error, Unavailable)
+    assert outcome.error.status == 503
+    assert slept == []
+
+
 def test_there_is_no_time_at_all(receiver: Receiver) -> None:
     outcome = receiver.push(seconds=0)
     assert isinstance(outcome.error, Unavailable)
@@ -542,11 +552,13 @@ def test_what_takes_too_long_is_split_where_it_is_large(
 def test_a_large_push_whose_time_is_over_is_left_in_halves(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    receiver.server.latency_s = 0.3
-    outcome = receiver.push(piece(8), seconds=0.2)
+    receiver.server.latency_s = 1.5
+    whole = piece(8)
+    assert whole.request, "made by now: the time is that of the exchange alone"
+    outcome = receiver.push(whole, seconds=1)
     assert [left.points for left in outcome.left] == [8]
     monkeypatch.setattr(pieces, "LARGE_BYTES", 100)
-    outcome = receiver.push(piece(8), seconds=0.2)
+    outcome = receiver.push(whole, seconds=1)
     assert [left.points for left in outcome.left] == [4, 4]
     assert all(isinstance(left.error, Unavailable) for left in outcome.left)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
+import select
 import socket
+import termios
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -84,6 +87,18 @@ def number_of(connection: socket.socket) -> int | None:
     return int(found[1])
 
 
+def arrived(connection: socket.socket) -> None:
+    """Wait for what was sent to be where it is read: a busy machine takes a moment for that.
+
+    Or for the client to leave, which is all that it can do before it has heard of this.
+    """
+    unread = bytearray(4)
+    for _ in range(HANG_S * 1000):
+        fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, unread)
+        if not any(unread) or select.select([connection], [], [], 0.001)[0]:
+            return
+
+
 @pytest.fixture(scope="module")
 def localhost(tmp_path_factory: pytest.TempPathFactory) -> Certified:
     return certified(tmp_path_factory.mktemp("tls"))
@@ -99,6 +114,7 @@ def test_every_answer_is_of_its_own_request(name: str, secured: bool, localhost:
             try:
                 for segment in SENT[name](number):
                     connection.sendall(segment)
+                arrived(connection)
             finally:
                 # so that it is there before the next request is made
                 sent.put(None)

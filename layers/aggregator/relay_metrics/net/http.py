@@ -364,7 +364,8 @@ def _failure(error: BaseException, seconds: float) -> ExchangeError:
             failure = ExchangeError(type_, message)
             failure.dropped = kinds is _DROPPED
             return failure
-    return ExchangeError("connection", f"the exchange failed ({type(error).__name__})")
+    why = getattr(_first_cause(error, (OSError,)), "strerror", None) or type(error).__name__
+    return ExchangeError("connection", f"the exchange failed ({why})")
 
 
 def _of_proxy(error: BaseException) -> str:
