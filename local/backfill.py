@@ -205,9 +205,10 @@ def _planned(relay: Mapping[str, Any]) -> str:
     if relay["from"] is None:
         return f"{relay['name']}: nothing to tell"
     asked = sum(relay.get("requests", {}).values())
+    walks = f", of which {relay['scans']} walk its database" if relay.get("scans") else ""
     text = (
-        f"{relay['name']}: {relay['from']} to {relay['to']}, {asked:,} requests, of which "
-        f"{relay.get('scans', 0)} walk its database, at most {relay['samples']:,} points"
+        f"{relay['name']}: {relay['from']} to {relay['to']}, {asked:,} requests{walks}, "
+        f"at most {relay['samples']:,} points"
     )
     return f"{text}; {relay['error']}" if relay["error"] else text
 

@@ -605,6 +605,13 @@ def test_a_dry_run_of_a_back_fill_says_how_much_there_is_at_most(before_0_3: boo
     assert asked == (6 if before_0_3 else 2)
 
 
+def test_without_dates_a_back_fill_is_of_the_day_before_and_the_31_days_before_that() -> None:
+    with place(per_minute=0) as at:
+        event = {"action": "backfill", "dry_run": True}
+        [plan] = at.run(event=event).report["relays"]
+    assert (plan["from"], plan["to"]) == ("2026-10-26", "2026-11-26")
+
+
 def test_a_dry_run_that_the_relay_does_not_answer_says_so() -> None:
     with place(past_minutes=3200) as at:
         at.usage.backend_down = True

@@ -43,7 +43,7 @@ class WyoletPast:
         self._memory = known.usage
         yesterday = datetime.fromtimestamp(client.time_ms / 1000, UTC).date() - timedelta(days=1)
         last = min(wanted.last or yesterday, yesterday)
-        first = wanted.first or last - timedelta(days=DAYS_BEFORE - 1)
+        first = wanted.first or last - timedelta(days=DAYS_BEFORE)
         days = [first + timedelta(days=at) for at in range((last - first).days + 1)]
         # the list of keys, and each day by model and by key
         asked = {TIMESERIES: 2 * len(days), RELAY_KEYS: 1} if days else {}
