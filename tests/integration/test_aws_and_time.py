@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from local.http_server import Fault
+from local.relay import WyoletUsage, for_demo
+from local.relay.demo import ADMIN
 from relay_metrics.errors import NotDelivered, SecretError, SettingsError
 from tests.integration.conftest import System
 
@@ -312,3 +315,27 @@ def test_next_to_no_time(system: System, seconds: float) -> None:
         assert not held.message.snapshot.scrape.up
     else:
         assert "SQS gave no answer within the time" in str(ended.error)
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["1970-01-01T00:00:01Z", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "now", [], 1e99],
+)
+def test_no_time_of_an_event_breaks_a_run(system: System, time: Any) -> None:
+    demo = system.serve(for_demo())
+    system.secrets.add(ADMIN[1])
+    login = {"admin_username": ADMIN[0], "admin_password": ADMIN[1]}
+    system.secret["relays"] = [{"name": "login", "base_url": demo.url, **login}]
+    token = system.secrets.new("the-administrator-s-token")
+    system.wyolet("usage", usage=WyoletUsage(token=token))
+    system.listed("usage")["admin_token"] = token
+    there = system.receiver()
+    system.put_secret()
+    ended = system.collect({"time": time})
+    assert ended.error is None
+    assert [one["up"] for one in ended.answer["relays"]] == [True, True]
+    assert [one["error"] for one in ended.answer["relays"]] == [None, None]
+    assert ended.destination("default")["error"] is None
+    for name in ("login", "usage"):
+        # samples follow the function's clock
+        assert there.of(relay_name=name)["relay_up"] == [1]
