@@ -16,7 +16,8 @@ from bench.table import Row, mb, ms, table
 SCANS_PER_RUN = 10
 """The default of RELAY_SCANS_PER_RUN."""
 
-MANY = 1000
+MANY, MOST = 1000, 10_000
+"""Keys; 10,000 are the default of RELAY_MAX_KEYS."""
 SAMPLES = 100_000
 
 MEMORY_SIZES_MB = (128, 256, 512, 1024)
@@ -30,14 +31,17 @@ SECONDS = RUNS * 60
 
 def run_rows(measured: Sequence[Measured]) -> Iterator[Row]:
     """How long runs take, and what they make the relay do."""
-    one, *_, many, found = measured
+    one, *_, many, found, most = measured
     yield Row("a warm run for one key", ms(one.median_s), one.why, one.median_s / one.floor_s, 1.25)
-    yield Row(many.name, ms(many.best_s), many.why, many.best_s / many.floor_s, 1.25)
-    against = f"{ms(many.floor_s)}: what these keys configured have"
-    yield Row(found.name, ms(found.best_s), against, found.best_s / many.floor_s, 1.25)
+    yield Row(many.name, ms(many.best_s), many.why, many.best_s / many.floor_s, 1.1)
+    floor_s = found.floor_s + LATENCY_S
+    against = f"{ms(floor_s)}: {found.why}, and a push"
+    yield Row(found.name, ms(found.best_s), against, found.best_s / floor_s, 1.25)
     for what in (many, found):
         cpu_s = what.cpu_s / MANY
         yield Row(f"CPU a key, {what.name}", ms(cpu_s), "4 ms", cpu_s / 0.004, 1)
+    peak = most.process.peak_bytes
+    yield Row(f"peak memory, {most.name}", mb(peak), "200 MB", peak / 200e6, 1)
     for what in measured:
         scans = what.each.scans
         ratio = scans / SCANS_PER_RUN
@@ -69,7 +73,7 @@ def exposition_rows() -> Iterator[Row]:
     if program is None:
         print("vmagent cannot be had here: its rows are skipped", file=sys.stderr)
     for kind in ("text", "openmetrics", "escapes"):
-        ours = scrape(kind, SAMPLES)
+        ours = scrape(kind, SAMPLES, 6)
         encoder_s = sdk_encoder_s(ours.points)
         against = f"{ms(encoder_s)}: the SDK's encoder alone"
         what = f"{SAMPLES:,} samples, {kind}"
@@ -81,14 +85,11 @@ def exposition_rows() -> Iterator[Row]:
             yield Row("  against vmagent", ms(ours.cpu_s), ms(theirs.cpu_s), ratio, 1.25)
             memory = (mb(ours.peak_bytes), mb(theirs.peak_bytes))
             yield Row("  memory of both", *memory, ours.peak_bytes / theirs.peak_bytes, None)
-    ten_times = scrape("text", 10 * SAMPLES, 2)
-    yield Row(
-        f"{10 * SAMPLES:,} samples, peak memory",
-        mb(ten_times.peak_bytes),
-        "200 MB",
-        ten_times.peak_bytes / 200e6,
-        1,
-    )
+    for spooling in (False, True):
+        ten_times = scrape("text", 10 * SAMPLES, 2, spooling=spooling)
+        what = f"{10 * SAMPLES:,} samples{', all spooled' if spooling else ''}, peak memory"
+        peak = ten_times.peak_bytes
+        yield Row(what, mb(peak), "200 MB", peak / 200e6, 1)
     for kind in HOSTILE:
         taken = scrape(kind, 0, 2)
         yield Row(f"8 MiB of {kind}", f"{taken.cpu_s:.2f} s", "4 s", taken.cpu_s / 4, 1)
@@ -139,6 +140,7 @@ def main() -> int:
         measure(100, 6),
         measure(MANY, 4),
         measure(MANY, 4, discovered=True),
+        measure(MOST, 2, discovered=True),
     ]
     rows = [*run_rows(measured), *deployed_rows(), *exposition_rows()]
     head = ("what", "measured", "against", "ratio", "bound", "")
@@ -146,7 +148,9 @@ def main() -> int:
     print(table(in_a_run(measured)), end="\n\n")
     with Servers(1, LATENCY_S) as servers:
         print(table(beside_former(measured[0], former(servers, 9))))
-    return 0 if all(row.within for row in rows) else 1
+    past = [row.what.strip() for row in rows if not row.within]
+    print(f"\nPast their bounds: {'; '.join(past)}" if past else "\nAll within their bounds")
+    return 1 if past else 0
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def collect(environment: Mapping[str, str], runs: int, *, spooling: bool = False
         check=True,
         stdout=subprocess.PIPE,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     # the log goes before it
     answer = json.loads(told.stdout.splitlines()[-1])

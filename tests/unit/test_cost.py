@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import time
 import zipfile
@@ -16,7 +17,7 @@ from bench.collector import Process, collect
 from bench.exposition import exposition
 from bench.servers import Counts, Servers
 from relay_metrics.deliver.pieces import Piece
-from relay_metrics.relays.prometheus.exposition import read
+from relay_metrics.relays.prometheus.exposition import Reader, read
 from relay_metrics.relays.prometheus.families import assemble
 from relay_metrics.snapshot import Reading, Scope, Snapshot
 from scripts.notice import shipped
@@ -129,6 +130,28 @@ def test_an_exposition_is_columns_and_few_bytes() -> None:
     assert request is not None
     assert request.size / request.points < 120
     assert len(request.body) / request.points < 4
+
+
+def test_no_line_of_an_exposition_is_read_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "".join(exposition(20_000)).encode()
+    by_themselves: list[str] = []
+    by_an_expression: list[str] = []
+
+    def line(_: Reader, text: str) -> None:
+        by_themselves.append(text)
+
+    plainly = Reader._plainly
+
+    def by_expression(reader: Reader, text: str, pattern: re.Pattern[str]) -> bool:
+        by_an_expression.extend(text.splitlines())
+        return plainly(reader, text, pattern)
+
+    monkeypatch.setattr(Reader, "_line", line)
+    monkeypatch.setattr(Reader, "_plainly", by_expression)
+    read(text, "text/plain")
+    assert all(one.startswith("# ") for one in by_themselves)
+    # what a block leaves of a family alone
+    assert len(by_an_expression) < 20_000 / 50
 
 
 def keys_to_bytes(samples: int) -> None:

@@ -115,6 +115,26 @@ def test_a_request_is_cut_at_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(one.points for one in made) == 20_000
 
 
+def test_a_large_exposition_is_packed_a_few_mib_at_a_time() -> None:
+    series = tuple(Series({"n": f"{at:0100}"}, at) for at in range(60_000))
+    families = [Family.of("a", FamilyType.GAUGE, "", series)]
+    snapshot = Snapshot("wyolet-relay", "w", TIME_MS, {}, families=families)
+    packed: list[Snapshot] = []
+
+    def take(piece: Piece) -> By | None:
+        if piece.packed is None:
+            return By.SIZE
+        packed.append(piece.snapshot)
+        return None
+
+    in_parts(Piece(snapshot), take)
+    # it is written as JSON, which takes some times its size while it is
+    assert all(len(one.dump()) < 4 << 20 for one in packed)
+    assert [line for one in packed for line in one.families[0].series.label_sets] == [
+        *families[0].series.label_sets
+    ]
+
+
 def test_requests_and_parts_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     series = tuple(Series({"n": str(at)}, at) for at in range(4))
     families = [Family.of("a", FamilyType.GAUGE, "", series)]
