@@ -38,6 +38,8 @@ CUSTOM_METRICS: Final = 2
 
 # -- what is known of AWS -------------------------------------------------------------------------
 
+MORE_MEMORY_MB: Final = 1024
+"""What the table of more keys is told for beside the default."""
 MB_OF_A_PROCESSOR: Final = 1769
 """The memory with which a function has one processor; its share is in proportion."""
 POLLERS: Final = 5
@@ -131,11 +133,16 @@ def at_memory(cpu_s: float, memory_mb: int = MEMORY_MB) -> float:
     return cpu_s * SLOWER * max(1.0, MB_OF_A_PROCESSOR / memory_mb)
 
 
-def billed_s(used: Used) -> float:
+def billed_s(used: Used, memory_mb: int = MEMORY_MB) -> float:
     """Seconds that a warm run is billed: what it waits, and then what it computes."""
     rounds = math.ceil(used.relay_requests / RELAY_CONCURRENCY)
     waits = 2 * CONNECT_S + (rounds + math.ceil(used.pushes)) * ANSWER_S
-    return waits + at_memory(used.cpu_s + connections(used) * HANDSHAKE_CPU_S)
+    return waits + at_memory(used.cpu_s + connections(used) * HANDSHAKE_CPU_S, memory_mb)
+
+
+def duration_usd(used: Used, memory_mb: int) -> float:
+    """What the duration of a month's warm runs costs with so much memory."""
+    return PRICES["duration"].of(RUNS * billed_s(used, memory_mb) * memory_mb / 1024)
 
 
 def connections(used: Used) -> int:
@@ -283,8 +290,9 @@ def _row(item: Item) -> str:
 
 
 def _by_keys(measured: Measured) -> Iterator[str]:
-    yield "| keys | billed a run | duration, USD | log, USD | sent, USD | the whole stack, USD |\n"
-    yield "|---:|---:|---:|---:|---:|---:|\n"
+    yield "| keys | billed a run | duration, USD | log, USD | sent, USD | the whole stack, USD "
+    yield f"| with {MORE_MEMORY_MB:,} MB | duration, USD |\n"
+    yield "|---:|---:|---:|---:|---:|---:|---:|---:|\n"
     for keys, used in measured.by_keys.items():
         by_price = {item.price: 0.0 for item in stack(used)}
         for item in stack(used):
@@ -292,7 +300,9 @@ def _by_keys(measured: Measured) -> Iterator[str]:
         log = by_price[PRICES["logs"]] + by_price[PRICES["log storage"]]
         yield (
             f"| {keys:,} | {billed_s(used):.2f} s | {by_price[PRICES['duration']]:.2f} | {log:.2f} "
-            f"| {by_price[PRICES['transfer']]:.2f} | {usd(stack(used)):.2f} |\n"
+            f"| {by_price[PRICES['transfer']]:.2f} | {usd(stack(used)):.2f} "
+            f"| {billed_s(used, MORE_MEMORY_MB):.2f} s "
+            f"| {duration_usd(used, MORE_MEMORY_MB):.2f} |\n"
         )
 
 
