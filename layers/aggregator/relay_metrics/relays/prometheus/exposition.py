@@ -220,6 +220,7 @@ class Reader:
         self._layouts: dict[LabelNames, LabelNames] = {}
         self._taken_evenly = self._uneven = 0
         self._even: dict[LabelNames, re.Pattern[str]] = {}
+        self._alike: dict[str, tuple[str, LabelNames]] = {}
 
     # -- blocks
 
@@ -363,24 +364,32 @@ class Reader:
         if not lines.is_name(name) or not series[-1].endswith("}"):
             return None
         label_sets = "\n".join(series)[len(name) + 1 : -1].replace(f"}}\n{name}{{", "\n")
-        names = self._layout(label_sets)
-        return (label_sets, names) if names else None
-
-    def _layout(self, label_sets: str) -> LabelNames | None:
-        """The label names of lines of label sets; None where they are not the same, and plain."""
         first = label_sets.partition("\n")[0]
-        if len(first) > _LONG_LABELS or not lines.is_plain(first):
+        # families of the same labels mostly have the same label sets
+        same, names = self._alike.get(first, ("", ()))
+        if f"{same}\n".startswith(f"{label_sets}\n"):
+            return (same if len(same) == len(label_sets) else label_sets), names
+        names = self._layout(first, label_sets)
+        if not names:
             return None
+        if len(self._alike) < _MOST_EVEN or first in self._alike:
+            self._alike[first] = label_sets, names
+        return label_sets, names
+
+    def _layout(self, first: str, label_sets: str) -> LabelNames:
+        """The label names of lines of label sets; none where they are not the same, and plain."""
+        if len(first) > _LONG_LABELS or not lines.is_plain(first):
+            return ()
         try:
             names = self._names(first)
         except ValueError:
-            return None
+            return ()
         pattern = self._even.get(names)
         if pattern is None:
             if len(self._even) == _MOST_EVEN:
-                return None
+                return ()
             pattern = self._even[names] = lines.even(names)
-        return names if pattern.fullmatch(label_sets) else None
+        return names if pattern.fullmatch(label_sets) else ()
 
     def _plainly(self, text: str, pattern: re.Pattern[str]) -> bool:
         """Take a block's lines by one expression. False where one of them cannot be taken so.
