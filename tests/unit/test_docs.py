@@ -18,6 +18,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from local.stack import CREDENTIALS, PASSED_ON
 from relay_metrics import settings as settings_package
+from relay_metrics.deliver.report import DestinationReport
 from relay_metrics.entry.event import Event
 from relay_metrics.errors import SettingsError
 from relay_metrics.settings import destinations, environment, relays, settings
@@ -152,6 +153,23 @@ def test_every_example_of_a_secret_is_one(text: str) -> None:
 def test_the_hint_for_greptimedb_is_a_header_that_is_taken() -> None:
     [text] = blocks((ROOT / "docs" / "greptimedb.md").read_text("utf-8"), "json")
     assert environment({"OTEL_EXPORT_HEADERS": text})
+
+
+def test_a_query_of_the_logs_asks_for_what_is_in_them() -> None:
+    """The lines `relay` and `destination` hold what the report does, of which there is a sample."""
+    [report] = [json.loads(text) for text in blocks(section(CONFIGURATION, "## Events"), "json")]
+    known = {
+        f"{what}.{name}" for what in ("relay", "destination") for name in report[f"{what}s"][0]
+    }
+    assert DestinationReport("default").report().keys() == report["destinations"][0].keys()
+    asked = {
+        field
+        for path in (ROOT / "docs/operations.md", ROOT / "docs/greptimedb.md")
+        for query in re.findall(r"(?m)^(?: {4}|```text\n)(filter @message (?:.*\n)+?)(?=\n|```)",
+                                path.read_text("utf-8"))
+        for field in re.findall(r"\b(?:relay|destination)\.\w+", query)
+    }  # fmt: skip
+    assert {"relay.error", "destination.write_cost"} <= asked <= known
 
 
 def test_the_changelog_says_how_many_parameters_there_were_and_are() -> None:
