@@ -32,6 +32,7 @@ OF_SOURCE: Final = OF_RELAY + ',source=~"$source"'
 RATE: Final = "$__rate_interval"
 
 OF_MODEL: Final = OF_RELAY + ',model=~"$model"'
+OF_ANY_KEY: Final = OF_RELAY + ',relay_key_id=~".+"'
 OF_TOP_KEYS: Final = OF_RELAY + ',relay_key_id=~"$top_keys"'
 OF_THE_RANGE: Final = "[$__range]"
 
@@ -74,7 +75,7 @@ def dashboard() -> Dashboard:
             ),
             chosen_once(
                 "top_keys",
-                highest(10, added_up(COST_OF_KEYS, OF_THE_RANGE, "relay_key_id", OF_RELAY)),
+                highest(10, added_up(COST_OF_KEYS, OF_THE_RANGE, "relay_key_id", OF_ANY_KEY)),
                 "relay_key_id",
             ),
         ],

@@ -43,12 +43,13 @@ TOKEN: Final = "token-of-the-day"
 
 @dataclass(frozen=True)
 class Totals:
-    """What the relays had counted by the end of a minute."""
+    """What the relays had counted by the end of a minute; `percent` of accounts' 5-hour limits."""
 
     keys: dict[str, Usage]
     requests: dict[tuple[str, str], int]
     overhead: list[int]
     keys_down: dict[str, int]
+    percent: dict[str, float]
 
 
 class DemoDay(Closing):
@@ -175,6 +176,11 @@ class DemoDay(Closing):
             requests=dict(self.wyolet.requests),
             overhead=[sum(counts) for counts in zip(*buckets, strict=True)],
             keys_down=dict(self.wyolet.keys_down),
+            percent={
+                one.id: one.quota.five_hour_percent
+                for one in self.claude.accounts
+                if one.quota is not None and one.quota.watched
+            },
         )
 
     def ago(self, minutes: int) -> Totals:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from local.demo import RUNS
+from local.demonstration import RUNS
 from local.figures import Comparison
 from local.greptimedb import GreptimeDB
 from local.http_server import Fault, Request
