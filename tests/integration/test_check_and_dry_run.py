@@ -94,7 +94,7 @@ def test_a_destination_that_is_not_well(system: System, fault: Fault, hint: str)
     system.claude()
     there = system.receiver()
     system.receiver("other")
-    system.environment["OTEL_TIMEOUT_MS"] = "500"
+    system.environment["OTEL_TIMEOUT_MS"] = "3000"
     system.put_secret()
     there.fault = lambda request: fault
     found = findings(system)

@@ -55,7 +55,7 @@ class Place:
             "RELAY_BASE_URL": "http://relay.test",
             "RELAY_NAME": "main",
             "OTEL_EXPORT_URL": default.url,
-            "OTEL_TIMEOUT_MS": "300",
+            "OTEL_TIMEOUT_MS": "20000",
             "SECRET_ID": "relay-metrics",
             "OTEL_RESOURCE_ATTRIBUTES": "team=a",
         }
@@ -83,7 +83,7 @@ class Place:
                 self.invocation.settings.destinations,
                 self.runtime,
                 self.invocation,
-                Deadline.after(10),
+                Deadline.after(60),
                 pool,
                 failed,
             )
