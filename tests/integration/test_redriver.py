@@ -311,6 +311,22 @@ def test_the_time_of_the_redriver_runs_out(system: System) -> None:
     assert len(ended.answer["batchItemFailures"]) >= 2
 
 
+def test_a_destination_that_hangs_leaves_the_next_message_its_time(system: System) -> None:
+    system.claude()
+    hanging = system.receiver("hanging")
+    well = system.receiver("well")
+    system.put_secret()
+    spooled(system, 1, hanging, well)
+    hanging.fault = lambda request: Fault(delay_s=30)
+    well.fault = None
+    event = system.aws.event()
+    event["Records"].sort(key=lambda record: '"hanging"' not in record["body"])
+    first, _ = event["Records"]
+    ended = system.redrive(event, seconds=8)
+    assert ended.answer == {"batchItemFailures": [{"itemIdentifier": first["messageId"]}]}
+    assert len(well.of()["relay_up"]) == 1
+
+
 def test_a_database_slower_than_a_push_of_the_collector_is_given_what_there_is(
     system: System,
 ) -> None:
