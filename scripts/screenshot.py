@@ -21,7 +21,7 @@ from local.serving import BEHIND_MINUTES, REPLAY_MINUTES
 from scripts.chromium import Chromium, installed
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
-WIDTH: Final = 1280
+WIDTH: Final = 1440
 EVERY_S: Final = 2.0
 REPLAYS: Final = BEHIND_MINUTES // REPLAY_MINUTES
 PATIENCE_S: Final = 600.0
