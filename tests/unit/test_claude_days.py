@@ -293,6 +293,15 @@ def test_a_relay_that_does_not_answer_is_to_be_gone_on_with(
     assert report["next"]["from"] == "2026-11-08"
 
 
+def test_a_relay_that_is_down_is_to_be_asked_the_same_again(
+    filler: Backfiller, relay: ClaudeRelay
+) -> None:
+    relay.fault = lambda _: Fault(status=502)
+    report = filler.run({"scans": 40})
+    assert report["relays"][0]["up"] is False
+    assert report["next"] == {"action": "backfill", "relays": ["main"], "scans": 40}
+
+
 def test_keys_that_make_an_answer_too_large_leave_fewer_days() -> None:
     clock = Clock()
     with (
