@@ -20,19 +20,19 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, default=0.0, help="least time of an answer")
     parser.add_argument("--seed", type=int, default=1, help="the same seed, the same usage")
     options = parser.parse_args()
-    relay = _relay(options)
-    print(f"{options.kind} at {relay.url}", flush=True)
-    if isinstance(relay, ClaudeRelay):
-        print(f"administrator: {ADMIN[0]} {ADMIN[1]}", flush=True)
-        for key in relay.keys[:3]:
-            print(f"key {key.name!r}: id {key.id}", flush=True)
-    with relay:
-        try:
+    # as soon as it answers somebody may interrupt it
+    try:
+        with _relay(options) as relay:
+            print(f"{options.kind} at {relay.url}", flush=True)
+            if isinstance(relay, ClaudeRelay):
+                print(f"administrator: {ADMIN[0]} {ADMIN[1]}", flush=True)
+                for key in relay.keys[:3]:
+                    print(f"key {key.name!r}: id {key.id}", flush=True)
             while True:
                 time.sleep(options.tick_seconds)
                 relay.tick()
-        except KeyboardInterrupt:
-            print("stopped", flush=True)
+    except KeyboardInterrupt:
+        print("stopped", flush=True)
 
 
 def _relay(options: argparse.Namespace) -> ClaudeRelay | WyoletRelay:

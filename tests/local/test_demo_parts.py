@@ -41,7 +41,7 @@ def test_the_queues_are_those_of_the_template(aws: Aws) -> None:
         QueueUrl=aws.dead_letters_url, AttributeNames=["All"]
     )["Attributes"]
     assert redrive == {"deadLetterTargetArn": dead_letters["QueueArn"], "maxReceiveCount": 1000}
-    assert spool["VisibilityTimeout"] == "360"
+    assert spool["VisibilityTimeout"] == "1260"
     for queue in (spool, dead_letters):
         assert queue["MessageRetentionPeriod"] == "1209600"
         assert queue["MaximumMessageSize"] == "1048576"
