@@ -36,7 +36,7 @@ _MANY = 10
 """Lines for which it pays to look for what they have in common."""
 _LONG_PIECE = 2048
 _MOST_EVEN = 512
-_MOST_TRIES = 8
+_MOST_MISSES = 16
 _MOST_CHUNKS = 1024
 _LONG_LABELS = 1024
 _MOST_LAYOUTS = 1024
@@ -218,7 +218,7 @@ class Reader:
         self._excluded: dict[str, bool] = {}
         self._known: dict[str, LabelNames] = {"": ()}
         self._layouts: dict[LabelNames, LabelNames] = {}
-        self._taken_evenly = self._uneven = 0
+        self._misses = 0
         self._even: dict[LabelNames, re.Pattern[str]] = {}
         self._alike: dict[str, tuple[str, LabelNames]] = {}
 
@@ -305,13 +305,10 @@ class Reader:
         if not text:
             return
         count = text.count("\n")
-        # where it mostly fails it is not worth trying
-        evenly = self._uneven <= self._taken_evenly + _MOST_TRIES and self._evenly(text, count)
-        if evenly:
-            self._taken_evenly += 1
-        else:
-            self._uneven += 1
-        if not (evenly or any(self._plainly(text, pattern) for pattern in self._patterns(text))):
+        if not (
+            self._evenly(text, count)
+            or any(self._plainly(text, pattern) for pattern in self._patterns(text))
+        ):
             self._one_by_one(text.split("\n")[:-1])
         self._lines += count
 
@@ -329,6 +326,10 @@ class Reader:
         """
         if count < _MANY or "}\n" in text or "}" not in text[: text.index("\n")]:
             return False
+        # where it mostly fails it is not worth trying
+        if self._misses > _MOST_MISSES:
+            return False
+        self._misses += 1
         parts = text.replace("\n", " ").split(" ")
         if len(parts) == 2 * count + 1:
             # a label set is not before a new line, so that it is before one of as many spaces
@@ -354,6 +355,7 @@ class Reader:
             if column is not None:
                 self._ended = False
                 self._add(column, label_sets, of_name, None, (layout,))
+        self._misses = max(self._misses - 2, 0)
         return True
 
     def _of_name(self, name: str, series: Sequence[str]) -> tuple[str, LabelNames] | None:
