@@ -477,6 +477,16 @@ def test_a_rotated_key_keeps_its_series_while_the_environment_is_warm() -> None:
         assert failures(run) == {}
 
 
+def test_what_a_key_is_known_by_does_not_depend_on_how_many_are_named() -> None:
+    with place({"RELAY_MAX_KEYS": "1"}, per_minute=0) as at:
+        for key in at.usage.keys:
+            at.usage.late(MINUTE - 100, relay_key_hash=key.hash)
+        run = at.run()
+        assert values(run, "relay_usage_by_key_requests") == {key.id: 1 for key in at.usage.keys}
+        assert values(run, "relay_key_info").keys() == {at.usage.keys[0].id}
+        assert values(run, "relay_keys_left_out") == {"": len(at.usage.keys) - 1}
+
+
 def test_a_hash_of_nobody_is_told_by_its_first_digits_and_counted() -> None:
     with place(per_minute=0) as at:
         former = at.usage.rotate(at.usage.keys[0])

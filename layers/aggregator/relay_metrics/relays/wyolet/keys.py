@@ -61,8 +61,9 @@ class Names:
         self._keys = tuple(keys.values())[:most]
         self.left_out = max(len(keys) - most, 0)
         self.read = True
+        # a key beyond the bound has no name here, but its id is what its minutes were told under;
         # the hash that a key had before it was rotated stays that key's
-        self._ids |= {key.hash: key.id for key in self._keys if key.hash}
+        self._ids |= {key.hash: key.id for key in keys.values() if key.hash}
 
     def known(self, key_hash: str) -> bool:
         """Whether a hash is a key's; that of a request without a key is none's."""
