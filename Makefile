@@ -13,7 +13,7 @@ pip_install = $(1)/bin/python -m pip install --disable-pip-version-check --quiet
 export SAM_CLI_TELEMETRY := 0
 
 CODE := bench functions layers/aggregator local scripts tests
-PYTEST_ARGS ?= -n auto
+PYTEST_ARGS ?= -n auto --dist worksteal
 ARGS ?=
 
 LOCAL := .venv/.local
