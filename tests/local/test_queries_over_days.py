@@ -39,7 +39,7 @@ def filled() -> Iterator[tuple[ClaudeRelay, Database]]:
     ):
         for now in (NOW - 19 * DAY_S, NOW):
             clock.now = now
-            report = filler.run({"models": True, "scans": 100})
+            report = filler.run({"models": True, "scans": 100}, seconds=600)
             assert (report["next"], report["relays"][0]["error"]) == (None, None)
         yield relay, Database(database.url, "public", None)
 

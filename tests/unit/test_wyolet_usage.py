@@ -315,11 +315,11 @@ def test_usage_behind_a_proxy_that_adds_the_token() -> None:
 
 def test_a_token_that_was_changed_costs_nothing() -> None:
     with (
-        place(token="new") as at,
+        place(token="the-token-now") as at,
         Collector(
             {"RELAY_KIND": "wyolet-relay", "RELAY_BASE_URL": at.relay.url, "RELAY_NAME": "edge"},
-            {"relay_admin_token": "old"},
-            {"relay_admin_token": "new"},
+            {"relay_admin_token": "the-token-before"},
+            {"relay_admin_token": "the-token-now"},
         ) as collector,
     ):
         run = collector.run("2026-11-27T01:30:20Z")
