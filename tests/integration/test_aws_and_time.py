@@ -236,7 +236,8 @@ def test_the_time_runs_out_while_a_relay_answers(system: System, fault: Fault) -
     system.claude("healthy")
     there = system.receiver()
     system.put_secret()
-    ended = system.collect(seconds=SECONDS)
+    # time for the healthy one to answer on a busy machine as well
+    ended = system.collect(seconds=3 * SECONDS)
     assert ended.error is None
     assert ended.left_s > 0
     assert there.of(relay_name="slow")["relay_up"] == [0.0]
