@@ -50,10 +50,9 @@ class Answers:
         """How many keys the relay has, by its own count."""
         return max((page.total for page in self.pages.values()), default=0)
 
-    @property
-    def lists_all(self) -> bool:
-        """Whether every key is listed; not where a page failed, or keys went while it was read."""
-        return bool(self.pages) and len(self.listed) >= self.total
+    def lists_all(self, listed: Mapping[str, Listed]) -> bool:
+        """Whether `listed` is every key; not where a page failed, or keys went meanwhile."""
+        return bool(self.pages) and len(listed) >= self.total
 
     def readings(self, client: RelayClient, *, used: bool) -> Iterator[Reading]:
         """What is told of the relay and its accounts.
@@ -80,8 +79,9 @@ class Answers:
             for one in listed_accounts:
                 yield one.reading
                 yield from one.families
-        if self.lists_all:
-            states = Counter(one.state for one in self.listed.values())
+        listed = self.listed
+        if self.lists_all(listed):
+            states = Counter(one.state for one in listed.values())
             for state in catalogue.KEY_STATES:
                 yield Reading(Scope.KEY_STATE, {"keys": states[state]}, {"state": state})
 

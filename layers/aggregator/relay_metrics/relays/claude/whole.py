@@ -367,7 +367,9 @@ class Whole:
         """Have a record of each key: those of the list, of usage-stats, and configured ones."""
         listed = self._told.listed
         usage = self._told.usage or {}
-        unlisted = () if self._told.lists_all else (one for one in usage if one not in listed)
+        unlisted = (
+            () if self._told.lists_all(listed) else (one for one in usage if one not in listed)
+        )
         shard = self._client.shard
         for key_id in (*listed, *unlisted):
             if key_id in self._configured or in_shard(key_id, shard):
@@ -449,7 +451,11 @@ class Whole:
     def _unconfirmed(self) -> int:
         """How many keys there are of which no page told, and no batch."""
         listed = self._told.listed
-        if self._administrator is None or not self._administrator.accepted or self._told.lists_all:
+        if (
+            self._administrator is None
+            or not self._administrator.accepted
+            or self._told.lists_all(listed)
+        ):
             return 0
         if self._told.usage is None:
             return max(self._told.total - len(listed), 0)
