@@ -19,7 +19,7 @@ from relay_metrics.relays.limiter import Limiter
 from relay_metrics.relays.memory import Memory
 from relay_metrics.relays.rotation import shuffled
 from relay_metrics.runtime import Invocation, Runtime
-from relay_metrics.settings import Environment, Relay, Settings
+from relay_metrics.settings import Environment, Relay, Settings, usable
 from relay_metrics.snapshot import Reading, Scrape, Snapshot
 
 T = TypeVar("T")
@@ -184,7 +184,7 @@ def visit_all(
                 limiter,
                 memory,
                 deadline,
-                lambda: _usable(invocation.renew().relay(relay.name)) or relay,
+                lambda: usable(invocation.renew().relay(relay.name)) or relay,
                 time_ms=time_ms,
                 scheduled_s=event.scheduled_s,
                 shard=event.shard,
@@ -205,10 +205,6 @@ def visit_all(
         }
         # nothing in a visit waits longer than the deadline and what `then` takes
         return [visits[name].result() for name in by_name]
-
-
-def _usable(relay: Relay | None) -> Relay | None:
-    return None if relay is None or relay.wrong is not None else relay
 
 
 def _scrape(client: RelayClient, runtime: Runtime) -> ScrapeResult:

@@ -19,7 +19,7 @@ from relay_metrics.errors import (
 )
 from relay_metrics.observability import logger
 from relay_metrics.runtime import Invocation, Runtime
-from relay_metrics.settings import Destination
+from relay_metrics.settings import Destination, usable
 
 MOST_REFUSALS = 16
 """Where nothing of a snapshot has been taken by then, the destination refuses whatever comes."""
@@ -100,12 +100,8 @@ def sender(
         destination,
         runtime.client(destination.ca_pem),
         deadline,
-        lambda: _usable(invocation.renew().destination(destination.name)),
+        lambda: usable(invocation.renew().destination(destination.name)),
     )
-
-
-def _usable(destination: Destination | None) -> Destination | None:
-    return None if destination is None or destination.wrong is not None else destination
 
 
 def push(piece: Piece, sender: Sender) -> Outcome:

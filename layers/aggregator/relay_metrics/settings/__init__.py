@@ -17,6 +17,7 @@ from relay_metrics.settings.model import (
     Environment,
     Relay,
     Settings,
+    usable,
 )
 from relay_metrics.settings.relays import keys_of_one_relay, relays_of
 from relay_metrics.settings.secret import Keys, document
@@ -31,6 +32,7 @@ __all__ = [
     "Settings",
     "environment",
     "settings",
+    "usable",
 ]
 
 _SECRET = ("greptime_username", "greptime_password", "relays", "destinations")

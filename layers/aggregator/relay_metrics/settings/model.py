@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from relay_metrics.errors import SettingsError
 from relay_metrics.relays.kinds import Access
@@ -124,3 +124,11 @@ class Settings:
     def destination(self, name: str) -> Destination | None:
         """The destination of that name."""
         return next((one for one in self.destinations if one.name == name), None)
+
+
+Entry = TypeVar("Entry", Relay, Destination)
+
+
+def usable(entry: Entry | None) -> Entry | None:
+    """An entry of the secret with which something can be done; None where it is wrong or gone."""
+    return None if entry is None or entry.wrong is not None else entry
