@@ -43,9 +43,15 @@ class Clock:
 
 @dataclass(frozen=True)
 class Run:
-    """What came of a run, and what it cost the relay."""
+    """What came of a run, and what it cost the relay.
+
+    Attributes:
+        fetched: with what was handed over while the relay was still asked.
+        handed_over: how many readings that was.
+    """
 
     fetched: Fetched
+    handed_over: int
     failures: Mapping[tuple[str, str], int]
     error: str | None
     calls: Counter[str]
@@ -142,9 +148,11 @@ class Asker(Closing):
             clock=lambda: int((relay.clock() + answered_after_s) * 1e9),
         )
         fetched = fetch(client, self._kept)
+        fetched = fetched._replace(readings=(*client.handed_over, *fetched.readings))
         assert relay.server.errors == []
         failures = {(one.endpoint, one.type): one.count for one in client.failures}
-        return Run(fetched, failures, client.error, Counter(relay.calls), relay.scans)
+        handed_over = len(client.handed_over)
+        return Run(fetched, handed_over, failures, client.error, Counter(relay.calls), relay.scans)
 
     def close(self) -> None:
         """End its threads."""

@@ -13,6 +13,7 @@ from local.http_server import Fault, Request, Response
 from local.relay import Account, ClaudeRelay, Key, Limits
 from local.relay.demo import ADMIN, demo_accounts, demo_keys, many_keys
 from relay_metrics.relays.claude import discovery as claude_discovery
+from relay_metrics.relays.claude import whole as claude_whole
 from relay_metrics.relays.claude.keys import instance_id
 from relay_metrics.relays.claude.record import STATS as STATS_ROWS
 from relay_metrics.relays.claude.stats import WINDOW_LEFT
@@ -386,6 +387,39 @@ def test_the_most_used_keys_stay() -> None:
     assert run.fetched.keys_left_out == 220
     assert run.calls[BATCH] == 1, "the others are asked for no more"
     assert run.states()["active"] == 250
+
+
+def test_keys_that_others_outdo_while_their_stats_are_asked_for_are_left_out() -> None:
+    limits = Limits(rate_limit_window=60, rate_limit_cost=3)
+    keys = [Key(f"key-{number}", limits=limits, models=()) for number in range(40)]
+    with a_relay(*keys) as relay, Asker(relay, RELAY_MAX_KEYS="10") as asker:
+        used(relay, keys)
+        asker.run()
+        used(relay, [*reversed(keys)] * 3)
+        relay.fault = failing(USAGE)
+        run = asker.run()
+    assert run.calls[STATS] >= 10, "those of the first run at once, by what that was told"
+    assert run.keys().keys() == {f"key-{number}" for number in range(10)}
+    assert run.failures == {("admin/usage-stats", "500"): 1}
+
+
+@pytest.mark.parametrize("found", [True, False], ids=["by a login", "by their ids"])
+def test_what_is_handed_over_early_is_what_would_be_given_in_the_end(
+    monkeypatch: pytest.MonkeyPatch, *, found: bool
+) -> None:
+    with a_relay(*many_keys(250)) as relay:
+        secret = LOGIN if found else {"api_ids": [key.id for key in relay.keys]}
+        relay.keys[100].active = False
+        with Asker(relay, secret) as asker:
+            asker.run()
+            monkeypatch.setattr(claude_whole, "KEYS_AT_ONCE", 7)
+            early = asker.run()
+            monkeypatch.setattr(claude_whole, "KEYS_AT_ONCE", 1000)
+            late = asker.run()
+    assert late.handed_over == 0
+    assert early.handed_over > 200
+    assert in_order([*early.fetched.readings]) == in_order([*late.fetched.readings])
+    assert (early.calls, early.scans) == (late.calls, late.scans)
 
 
 def test_the_most_used_models_stay() -> None:

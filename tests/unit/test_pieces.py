@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,10 +15,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from relay_metrics.convert import record_points
 from relay_metrics.deliver import pieces
-from relay_metrics.deliver.pieces import By, Piece, Request, in_parts
+from relay_metrics.deliver.pieces import Beginning, By, Piece, Request, in_parts
 from relay_metrics.errors import EncodingError
 from relay_metrics.families import Family, FamilyType, Series
-from relay_metrics.snapshot import Snapshot
+from relay_metrics.snapshot import Reading, Scope, Scrape, Snapshot
 from tests.otlp import points, request_of
 from tests.unit.snapshots import TIME_MS, snapshots
 
@@ -24,7 +26,7 @@ MOST = 600
 """Bytes of a request, in place of 32 MiB."""
 
 
-def requests_of(snapshot: Snapshot) -> list[Request]:
+def requests_of(snapshot: Snapshot, beginning: Beginning | None = None) -> list[Request]:
     """All that would be pushed of it."""
     found: list[Request] = []
 
@@ -35,7 +37,7 @@ def requests_of(snapshot: Snapshot) -> list[Request]:
         found.append(request)
         return None
 
-    in_parts(Piece(snapshot), take)
+    in_parts(Piece(snapshot, beginning=beginning), take)
     return found
 
 
@@ -47,14 +49,24 @@ def told(*snapshots: Snapshot) -> Counter[str]:
     return Counter(points(map(request_of, snapshots)))
 
 
-@given(snapshots)
+def begun(snapshot: Snapshot, sizes: Sequence[int]) -> Beginning:
+    """Written of so many of its readings at a time, in the course of a run."""
+    beginning, start = Beginning(), 0
+    for size in sizes:
+        some = snapshot.readings[start : start + size]
+        beginning.add(replace(snapshot, readings=some, families=(), scrape=None))
+        start += len(some)
+    return beginning
+
+
+@given(snapshots, st.lists(st.integers(1, 3), max_size=3))
 @hypothesis_settings(deadline=None)
-def test_its_requests_tell_all_of_a_snapshot(snapshot: Snapshot) -> None:
+def test_its_requests_tell_all_of_a_snapshot(snapshot: Snapshot, sizes: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pieces, "MAX_REQUEST_BYTES", MOST)
         patch.setattr("relay_metrics.convert.READINGS_AT_ONCE", 1)
         patch.setattr("relay_metrics.convert.exposition.SERIES_AT_ONCE", 1)
-        made = requests_of(snapshot)
+        made = requests_of(snapshot, begun(snapshot, sizes))
     everything = told(snapshot)
     lines = [Counter(points([opened(one)])) for one in made]
     carried = Counter(line for line in everything if "gauge relay_up {flag}" in line)
@@ -113,6 +125,21 @@ def test_a_request_is_cut_at_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(made) > 2
     assert all(one.size <= 300_000 for one in made)
     assert sum(one.points for one in made) == 20_000
+
+
+def test_what_cannot_be_converted_early_is_met_again_in_the_end() -> None:
+    of_keys = [
+        Reading(Scope.KEY, {"usage.total.requests": 10**400 if at == 3 else at}, {}, {"n": str(at)})
+        for at in range(6)
+    ]
+    snapshot = Snapshot("claude-relay", "main", TIME_MS, {}, Scrape(True, 0.25), of_keys)
+    beginning = begun(snapshot, [2, 2, 2])
+    assert beginning.things == 2
+    piece = Piece(snapshot, beginning=beginning)
+    with pytest.raises(EncodingError):
+        _ = piece.request
+    halves = [one.request for one in piece.split(By.SIZE)[:1]]
+    assert [one and one.points for one in halves] == [3 + record_points(snapshot)]
 
 
 def test_a_large_exposition_is_packed_a_few_mib_at_a_time() -> None:

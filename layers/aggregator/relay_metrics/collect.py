@@ -9,7 +9,7 @@ from typing import Any
 
 from relay_metrics.deadline import Times, ended
 from relay_metrics.deliver.delivery import Left, Outcome, deliver
-from relay_metrics.deliver.pieces import Piece
+from relay_metrics.deliver.pieces import Beginning, Piece
 from relay_metrics.deliver.report import DestinationReport, first_of
 from relay_metrics.deliver.spool import Message
 from relay_metrics.deliver.timed import tell
@@ -19,6 +19,7 @@ from relay_metrics.observability import count, logger
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.scrape import ScrapeResult, scrape_all, threads, unasked
 from relay_metrics.settings import Settings
+from relay_metrics.snapshot import Snapshot
 
 _AT_ONCE = 32
 _NO_END = "no end within the time"
@@ -50,6 +51,7 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
         destination.name: DestinationReport(destination.name) for destination in destinations
     }
     samples: dict[str, int] = {}
+    beginnings: dict[str, Beginning] = {}
     lock = threading.Lock()
 
     with ExitStack() as pools:
@@ -59,8 +61,11 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
         # threads of its own: those of a destination that hangs must not keep another one waiting
         pushes = {name: pools.enter_context(threads(_AT_ONCE, "push")) for name in reports}
 
+        def begin(part: Snapshot) -> None:
+            beginnings.setdefault(part.relay, Beginning()).add(part)
+
         def push_and_spool(result: ScrapeResult) -> None:
-            piece = Piece(result.snapshot)
+            piece = Piece(result.snapshot, beginning=beginnings.pop(result.relay.name, None))
             samples[result.relay.name] = piece.points + result.timed.samples
             push_ends = times.push.or_after(runtime.environment.push_timeout_s)
             outcomes = {name: Outcome.failed(piece, Unavailable(name, _NO_END)) for name in reports}
@@ -99,7 +104,7 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
                 for one in told:
                     reports[one.destination].count_told(one)
 
-        results = scrape_all(runtime, invocation, event, times.fetch, push_and_spool)
+        results = scrape_all(runtime, invocation, event, times.fetch, push_and_spool, ready=begin)
 
     report = {
         "relays": [result.report(samples[result.relay.name]) for result in results],

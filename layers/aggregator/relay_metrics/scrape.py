@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from relay_metrics.deadline import Deadline
 from relay_metrics.entry.event import Event
 from relay_metrics.errors import RelayError, SettingsError
+from relay_metrics.families import Family
 from relay_metrics.observability import logger, redact
 from relay_metrics.relays import Fetched, Remark, kinds
 from relay_metrics.relays.client import RelayClient
@@ -118,6 +119,7 @@ def scrape_all(
     deadline: Deadline,
     then: Callable[[ScrapeResult], None],
     *,
+    ready: Callable[[Snapshot], None] = lambda _: None,
     environment: Environment | None = None,
     checking: bool = False,
 ) -> list[ScrapeResult]:
@@ -126,6 +128,8 @@ def scrape_all(
     Args:
         deadline: when the asking ends.
         then: is given each visit as soon as it is over, in the thread of that relay.
+        ready: is given parts of a snapshot while its relay is still asked, in the same thread: its
+            readings begin with theirs.
         environment: in place of what is kept warm, for other bounds.
         checking: whether this is a check.
 
@@ -137,7 +141,7 @@ def scrape_all(
         invocation,
         event,
         deadline,
-        lambda client: _scrape(client, runtime),
+        lambda client: _scrape(client, runtime, ready),
         then,
         environment=environment,
         checking=checking,
@@ -207,8 +211,11 @@ def visit_all(
         return [visits[name].result() for name in by_name]
 
 
-def _scrape(client: RelayClient, runtime: Runtime) -> ScrapeResult:
+def _scrape(
+    client: RelayClient, runtime: Runtime, ready: Callable[[Snapshot], None]
+) -> ScrapeResult:
     relay, time_ms = client.relay, client.time_ms
+    client.ready = lambda readings: ready(_snapshot(relay, time_ms, readings))
     began = time.monotonic()
     error = None
     try:
@@ -227,14 +234,8 @@ def _scrape(client: RelayClient, runtime: Runtime) -> ScrapeResult:
         )
         fetched = Fetched(up=False)
     duration_s = time.monotonic() - began
-    snapshot = Snapshot(
-        kind=relay.kind,
-        relay=relay.name,
-        time_ms=time_ms,
-        resource=relay.resource,
-        readings=fetched.readings,
-        families=fetched.families,
-    )
+    readings = (*client.handed_over, *fetched.readings)
+    snapshot = _snapshot(relay, time_ms, readings, fetched.families)
     timed = timed_snapshot(relay, time_ms, fetched.timed)
     scrape = Scrape(
         up=fetched.up,
@@ -267,6 +268,19 @@ def _scrape(client: RelayClient, runtime: Runtime) -> ScrapeResult:
         duration_s,
         fetched.remarks,
         client.first_failure,
+    )
+
+
+def _snapshot(
+    relay: Relay, time_ms: int, readings: Sequence[Reading], families: Sequence[Family] = ()
+) -> Snapshot:
+    return Snapshot(
+        kind=relay.kind,
+        relay=relay.name,
+        time_ms=time_ms,
+        resource=relay.resource,
+        readings=readings,
+        families=families,
     )
 
 

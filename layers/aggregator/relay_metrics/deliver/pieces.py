@@ -70,13 +70,20 @@ class Piece:
     Args:
         snapshot: what it tells.
         request: what was made of it; it is made when it is first needed where this is None.
+        beginning: what was written of its first readings already.
         quiet: whether a fault of ours in it was logged already, of what it is a part of.
     """
 
     def __init__(
-        self, snapshot: Snapshot, request: Request | None = None, *, quiet: bool = False
+        self,
+        snapshot: Snapshot,
+        request: Request | None = None,
+        *,
+        beginning: Beginning | None = None,
+        quiet: bool = False,
     ) -> None:
         self.snapshot = snapshot
+        self._beginning = beginning
         self._quiet = quiet
         self._lock = threading.RLock()
         self._requests: list[Piece] | None = None
@@ -138,7 +145,8 @@ class Piece:
         if self._request is not None or self._requests is not None or self._error is not None:
             return
         try:
-            made = list(_requests(self.snapshot))
+            beginning, self._beginning = self._beginning, None
+            made = list(_requests(self.snapshot, beginning))
         except EncodingError as error:
             self._error = error
         except Exception as fault:  # noqa: BLE001 - a fault of ours must not cost the other relays
@@ -186,13 +194,45 @@ def _metrics(snapshot: Snapshot) -> Sequence[Snapshot]:
     return [replace(snapshot, readings=(), families=()), *parts] if record else parts
 
 
-def _requests(snapshot: Snapshot) -> Iterator[tuple[int, int, Request]]:
+class Beginning:
+    """The first readings of a snapshot, written while its relay is still being asked."""
+
+    def __init__(self) -> None:
+        self.things = 0
+        self.writing = _Writing(_LEVEL)
+        self._ended = False
+
+    def add(self, part: Snapshot) -> None:
+        """The readings that come next, in a snapshot without a scrape record.
+
+        Those that no longer have room, or cannot be converted, and all after them, are left for
+        when the whole is written: what is wrong with them is dealt with there.
+        """
+        if self._ended:
+            return
+        try:
+            for one in convert(part):
+                if not self.writing.takes(one):
+                    self._ended = True
+                    break
+                self.writing.add(one)
+                self.things += one.things
+        except Exception:  # noqa: BLE001 - it is met again, and logged, when the whole is written
+            self._ended = True
+
+
+def _requests(
+    snapshot: Snapshot, beginning: Beginning | None = None
+) -> Iterator[tuple[int, int, Request]]:
     """The requests that a snapshot is made into, each with the range of its things."""
     start = stop = 0
     level = _LEVEL_OF_FAMILIES if snapshot.families else _LEVEL
-    writing = _Writing(level)
-    for part in convert(snapshot):
-        if stop > start and not writing.takes(part):
+    writing, parts = _Writing(level), convert(snapshot)
+    if beginning is not None and beginning.things:
+        stop, writing = beginning.things, beginning.writing
+        parts = _continued(snapshot, stop)
+    for part in parts:
+        if stop > start and part.things and not writing.takes(part):
             yield start, stop, writing.end()
             start, writing = stop, _Writing(level)
             for carried in convert(snapshot.part(stop, stop)):
@@ -200,6 +240,12 @@ def _requests(snapshot: Snapshot) -> Iterator[tuple[int, int, Request]]:
         writing.add(part)
         stop += part.things
     yield start, stop, writing.end()
+
+
+def _continued(snapshot: Snapshot, things: int) -> Iterator[Part]:
+    """What follows the beginning of a snapshot: its scrape record, and the further things."""
+    yield from convert(replace(snapshot, readings=(), families=()))
+    yield from convert(replace(snapshot, readings=snapshot.readings[things:], scrape=None))
 
 
 class _Writing:

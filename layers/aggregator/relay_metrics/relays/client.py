@@ -19,7 +19,7 @@ from relay_metrics.relays.limiter import Limiter
 from relay_metrics.relays.memory import Memory, Parsed, Room, json_size
 from relay_metrics.relays.phases import Course, Phase, Request
 from relay_metrics.settings import Environment, Relay
-from relay_metrics.snapshot import Failure
+from relay_metrics.snapshot import Failure, Reading
 
 _STEP = 2 << 20
 _MOST_SAID = 4096
@@ -66,6 +66,10 @@ class RelayClient:
         shard: the part of the keys that this run is for.
         checking: whether this is a check, which tells nobody what it is answered.
         clock: epoch nanoseconds.
+
+    Attributes:
+        ready: called with readings that are handed over before the fetch ends.
+        handed_over: all of those readings.
     """
 
     def __init__(  # noqa: PLR0913 - what a run is made of, handed over once
@@ -85,6 +89,8 @@ class RelayClient:
         checking: bool = False,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
+        self.ready: Callable[[Sequence[Reading]], None] = lambda _: None
+        self.handed_over: list[Reading] = []
         self.relay = relay
         self.environment = environment
         self.time_ms = time_ms
@@ -340,6 +346,14 @@ class RelayClient:
     def timed_out(self, endpoint: str) -> RelayError:
         """An error for a request that had no turn, or no end."""
         return RelayError(self.relay.name, endpoint, "timeout", "the run's time ran out")
+
+    def hand_over(self, readings: Sequence[Reading]) -> None:
+        """Deliver readings that no further answer changes, while other answers are waited for.
+
+        The fetch does not return them again.
+        """
+        self.handed_over += readings
+        self.ready(readings)
 
     # -- what went wrong
 

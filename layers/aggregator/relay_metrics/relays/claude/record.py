@@ -244,6 +244,11 @@ class Record(NamedTuple):
         )
 
     @property
+    def cost_money(self) -> bool:
+        """Whether usage-stats says that it cost something."""
+        return self.usage is not None and self.usage.totals.get(COST, 0) > 0
+
+    @property
     def spends(self) -> bool:
         """Whether the list alone tells that its user-stats will be wanted, and costs no scan."""
         if not self.costs or not self.readable:
@@ -283,10 +288,10 @@ class Record(NamedTuple):
         created_ms = known.created_ms if told.created_ms is None else told.created_ms
         return told._replace(created_ms=created_ms)
 
-    def readings(self, calendar: Calendar) -> Iterable[Reading]:
-        """What is known of it; of a discovered key that may not be read, its totals and its names.
+    def figures(self, calendar: Calendar) -> Iterable[Reading]:
+        """What is known of it but its use of models.
 
-        An expired key still has model rows at the relay, which are not told without the rest.
+        Of a discovered key that may not be read, that is its totals and its names.
         """
         name, created_ms, expires_ms, week = self.described
         identity = (self.stats or self.models or self).identity
@@ -301,14 +306,9 @@ class Record(NamedTuple):
                 },
                 {"relay.key.id": identity.id, "relay.key.name": name},
             )
-        resource = {
-            "service.instance.id": identity.instance,
-            "relay.key.id": identity.id,
-            "relay.key.name": name,
-        }
         if not self.delivered_whole:
             if totals := self.totals:
-                yield Reading(Scope.KEY, totals, {}, resource, created_ms)
+                yield Reading(Scope.KEY, totals, {}, self._resource, created_ms)
             return
         if fields := self.fields:
             fields["day_resets_s"] = calendar.next_day_s
@@ -320,9 +320,26 @@ class Record(NamedTuple):
                 fields["active"] = self.active
             if week is not None:
                 fields["week_resets_s"] = calendar.next_week_s(*week)
-            yield Reading(Scope.KEY, fields, {}, resource, created_ms)
-        for row, attributes in self.models.rows if self.models else ():
-            yield Reading(Scope.MODEL, row, attributes, resource)
+            yield Reading(Scope.KEY, fields, {}, self._resource, created_ms)
+
+    def use_of_models(self) -> Iterable[Reading]:
+        """What is known of its use of models.
+
+        An expired key still has model rows at the relay, which are not told without the rest.
+        """
+        if self.models is not None and self.delivered_whole:
+            resource = self._resource
+            for row, attributes in self.models.rows:
+                yield Reading(Scope.MODEL, row, attributes, resource)
+
+    @property
+    def _resource(self) -> Mapping[str, str]:
+        identity = (self.stats or self.models or self).identity
+        return {
+            "service.instance.id": identity.instance,
+            "relay.key.id": identity.id,
+            "relay.key.name": self.described.name,
+        }
 
     @property
     def delivered_whole(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,7 +10,7 @@ from relay_metrics.errors import RelayError
 from relay_metrics.relays.claude.admin import Sessions
 from relay_metrics.relays.claude.calendar import Calendar
 from relay_metrics.relays.claude.keys import Identity, KeyIds, Memory
-from relay_metrics.relays.claude.record import Record
+from relay_metrics.relays.claude.record import Record, Stats
 from relay_metrics.relays.claude.stats import (
     BATCH,
     BATCH_SIZE,
@@ -62,11 +62,14 @@ class Records:
     Attributes:
         of: each key's record, by the id that it is first asked for by.
         asked: the keys whose user-stats was asked for.
+        answered: called with each key whose user-stats came.
     """
 
     def __init__(self, client: RelayClient, kept: State, keys: Iterable[Identity] = ()) -> None:
         self.of: dict[str, Record] = {}
         self.asked: set[str] = set()
+        self.answered: Callable[[str], None] = lambda _: None
+        self._handed_over: set[str] = set()
         self._client = client
         self._kept = kept
         for key in keys:
@@ -79,8 +82,9 @@ class Records:
         self.of[key_id] = record._replace(known=known)
 
     def learn(self, key_id: str, **answer: Any) -> None:
-        """Add an answer to a key's record."""
-        self.of[key_id] = self.of[key_id]._replace(**answer)
+        """Add an answer to a key's record; to none where the key was left out meanwhile."""
+        if key_id in self.of:
+            self.of[key_id] = self.of[key_id]._replace(**answer)
 
     # -- requests
 
@@ -93,10 +97,15 @@ class Records:
             if error.status in REFUSALS:
                 self.learn(key_id, refused=True)
 
+        def take(stats: Stats) -> None:
+            if key_id in self.of:
+                self.learn(key_id, stats=stats)
+                self.answered(key_id)
+
         return Request(
             USER_STATS,
             lambda: user_stats(self._client, self._kept.key_ids, key),
-            lambda stats: self.learn(key_id, stats=stats),
+            take,
             refused,
         )
 
@@ -135,17 +144,29 @@ class Records:
 
     # -- what comes of it
 
+    def figures(self, ids: Iterable[str]) -> list[Reading]:
+        """What is delivered of keys but their use of models, for `readings` to leave out."""
+        ids = list(ids)
+        self._handed_over.update(ids)
+        calendar = self._calendar
+        return [reading for key_id in ids for reading in self.of[key_id].figures(calendar)]
+
     def readings(self) -> Iterable[Reading]:
         """What is delivered of the keys. What a later run may want to know of them is kept."""
-        base_url = self._client.relay.base_url
-        offset = self._kept.utc_offset_hours.get(
-            base_url, self._client.environment.utc_offset_hours
-        )
-        calendar = Calendar.at(self._client.time_ms, offset)
-        for record in self.of.values():
+        calendar = self._calendar
+        for key_id, record in self.of.items():
             identity = (record.stats or record.models or record).identity
-            self._kept.keys.keep(base_url, identity.id, record.to_keep)
-            yield from record.readings(calendar)
+            self._kept.keys.keep(self._client.relay.base_url, identity.id, record.to_keep)
+            if key_id not in self._handed_over:
+                yield from record.figures(calendar)
+            yield from record.use_of_models()
+
+    @property
+    def _calendar(self) -> Calendar:
+        offset = self._kept.utc_offset_hours.get(
+            self._client.relay.base_url, self._client.environment.utc_offset_hours
+        )
+        return Calendar.at(self._client.time_ms, offset)
 
     @property
     def failed(self) -> int:

@@ -31,6 +31,9 @@ Round = Iterable[Request[Any]]
 MODELS_OF_TODAY = 100
 """Keys a run whose model rows of this day are asked for: each takes the relay some 30 ms."""
 
+KEYS_AT_ONCE = 100
+"""Keys that are handed over together: 200 readings of them are converted at a time."""
+
 EMPTY_LIST_MINUTES = 15
 """How often a list of accounts that scans is asked for again after it was empty."""
 
@@ -63,6 +66,7 @@ class Whole:
         self._without_models_of_today = False
         self._keys_left_out = 0
         self._day_before: DayBefore | None = None
+        self._settled: list[str] = []
 
     # -- the phases
 
@@ -219,24 +223,49 @@ class Whole:
         )
         return Calendar.at(self._client.time_ms, offset)
 
-    def usage(self) -> Iterator[Round]:
-        """Batches of all keys, and user-stats where it is known to be wanted and not to scan."""
+    def keys(self) -> Iterator[Round]:
+        """Make a record of each key. Makes no request."""
         self._settle()
         if self._told.usage is not None:
             self._keep_most_used()
+        yield ()
+
+    def batches(self) -> Iterator[Round]:
+        """The day's and the month's usage of all keys."""
+        yield self._records.batches(self._batched)
+        self._keep_most_used()
+
+    def spent(self) -> Iterator[Round]:
+        """User-stats that are wanted, and scan nothing by what usage-stats says.
+
+        There may be many of them. No phase waits for their answers.
+        """
+        yield self._spent(lambda record: record.cost_money)
+
+    def believed(self) -> Iterator[Round]:
+        """User-stats that are wanted, and scan nothing by what an earlier run learned.
+
+        That may have changed, so it is not believed where no scan is left.
+        """
+        if self.scans > 0:
+            yield self._spent(lambda record: not record.cost_money)
+
+    def _spent(self, among: Callable[[Record], bool]) -> Round:
         records = self._records
-        ids = [
+        return [
+            records.stats(key_id)
+            for key_id in self._batched
+            if records.of[key_id].spends and among(records.of[key_id])
+        ]
+
+    @property
+    def _batched(self) -> Sequence[str]:
+        """The keys that a batch may have figures of."""
+        return [
             key_id
-            for key_id, one in records.of.items()
+            for key_id, one in self._records.of.items()
             if one.identity.place is not None or one.listed is None or one.listed.readable
         ]
-        # without a scan to spare nothing is believed that an earlier run was told
-        sure = self.scans > 0
-        yield [
-            *records.batches(ids),
-            *(records.stats(key_id) for key_id in ids if sure and records.of[key_id].spends),
-        ]
-        self._keep_most_used()
 
     def costs(self) -> Iterator[Round]:
         """The total cost of keys of which nothing else tells it.
@@ -336,6 +365,42 @@ class Whole:
             *(records.models(key_id) for key_id, models in turn if models),
         ]
 
+    # -- what can be converted already
+
+    def settled(self) -> Iterator[Round]:
+        """Hand over the keys whose figures no further answer changes. Makes no request.
+
+        From here on each key follows when its user-stats came. The fetch returns all others.
+        """
+        self._learn_active()
+        self._settled = [
+            key_id
+            for key_id, record in self._records.of.items()
+            if record.stats is not None
+            or not (
+                key_id in self._records.asked or (self._may_be_asked(record) and record.lacks_stats)
+            )
+        ]
+        self._hand_over()
+        self._records.answered = self._settle_key
+        yield ()
+
+    def _settle_key(self, key_id: str) -> None:
+        self._settled.append(key_id)
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        while len(self._settled) >= KEYS_AT_ONCE and self._client.seconds_left > 0:
+            some, self._settled = self._settled[:KEYS_AT_ONCE], self._settled[KEYS_AT_ONCE:]
+            self._client.hand_over(self._records.figures(some))
+
+    def _learn_active(self) -> None:
+        """Have each key's requests under way in its record."""
+        if self._told.concurrency is not None:
+            active = self._told.concurrency.active
+            for key_id in self._records.of:
+                self._records.learn(key_id, active=active.get(key_id, 0))
+
     # -- what the phases ask
 
     def _ask(
@@ -413,7 +478,8 @@ class Whole:
 
     def _take_scanned(self, asked: Iterable[str]) -> None:
         """Take what user-stats scanned, or may have scanned, off what is left."""
-        scanned = sum(self._records.of[key_id].may_scan for key_id in asked)
+        of = self._records.of
+        scanned = sum(of[key_id].may_scan for key_id in asked if key_id in of)
         self.scans = max(0, self.scans - scanned)
 
     def _keep_most_used(self) -> None:
@@ -426,9 +492,7 @@ class Whole:
 
     def _fetched(self) -> Fetched:
         records = self._records
-        if self._told.concurrency is not None:
-            for key_id in records.of:
-                records.learn(key_id, active=self._told.concurrency.active.get(key_id, 0))
+        self._learn_active()
         administrator = self._administrator
         accepted = records.accepted or at_large.HEALTH in self._told.of_relay
         of_relay: Iterable[Reading] = ()
@@ -498,12 +562,22 @@ STEPS = (
     # a list of some platforms scans, and once more an idle account: a day before that has to be
     # told comes first, or these would take its scans in each run
     Step("accounts", ("dashboard", "day before"), 0, Whole.accounts, wanted=Whole.speaks_for_all),
-    Step("usage", ("pages", "totals"), 0, Whole.usage, of_administrator=False),
-    Step("costs", ("usage",), 0, Whole.costs, of_administrator=False),
+    Step("keys", ("pages", "totals"), 0, Whole.keys, of_administrator=False),
+    Step("batches", ("keys",), 0, Whole.batches, of_administrator=False),
+    Step("spent", ("keys",), 0, Whole.spent),
+    Step("believed", ("keys",), 0, Whole.believed, of_administrator=False),
+    Step("costs", ("batches",), 0, Whole.costs, of_administrator=False),
     # one scan a key that never cost anything
-    Step("stats", ("costs", "accounts"), 0, Whole.stats, of_administrator=False),
-    Step("models of today", ("usage",), 0, Whole.models_of_today),
+    Step("stats", ("costs", "believed", "accounts"), 0, Whole.stats, of_administrator=False),
+    Step("models of today", ("batches",), 0, Whole.models_of_today),
     # one scan each
     Step("turn", ("stats", "models of today"), 0, Whole.turn, of_administrator=False),
+    Step(
+        "settled",
+        ("costs", "concurrency", "dashboard"),
+        0,
+        Whole.settled,
+        of_administrator=False,
+    ),
 )
 """A run on one page. What scans first has the first call on `RELAY_SCANS_PER_RUN`."""
