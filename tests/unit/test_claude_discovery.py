@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Event
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from relay_metrics.relays.claude import whole as claude_whole
 from relay_metrics.relays.claude.keys import instance_id
 from relay_metrics.relays.claude.record import STATS as STATS_ROWS
 from relay_metrics.relays.claude.stats import WINDOW_LEFT
+from relay_metrics.relays.client import RelayClient
 from relay_metrics.snapshot import Number, Reading, Scope
 from tests.unit.claude import BATCH, LOGIN, MODELS, NOW, STATS, Asker, Clock, Run, used
 
@@ -407,11 +409,25 @@ def test_keys_that_others_outdo_while_their_stats_are_asked_for_are_left_out() -
 def test_what_is_handed_over_early_is_what_would_be_given_in_the_end(
     monkeypatch: pytest.MonkeyPatch, *, found: bool
 ) -> None:
+    handed_over = Event()
+
+    class Client(RelayClient):
+        def hand_over(self, readings: Sequence[Reading]) -> None:
+            super().hand_over(readings)
+            if len(self.handed_over) > 200:
+                handed_over.set()
+
+    def in_the_end(request: Request) -> None:
+        if request.path == MODELS:
+            handed_over.wait(30)
+
+    monkeypatch.setattr("tests.unit.claude.RelayClient", Client)
     with a_relay(*many_keys(250)) as relay:
         secret = LOGIN if found else {"api_ids": [key.id for key in relay.keys]}
         relay.keys[100].active = False
         with Asker(relay, secret) as asker:
             asker.run()
+            relay.fault = in_the_end
             monkeypatch.setattr(claude_whole, "KEYS_AT_ONCE", 7)
             early = asker.run()
             monkeypatch.setattr(claude_whole, "KEYS_AT_ONCE", 1000)

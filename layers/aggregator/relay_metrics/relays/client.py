@@ -336,12 +336,15 @@ class RelayClient:
         """
         self.in_phases([Phase("", (), lambda: [requests])])
 
-    def in_phases(self, phases: Sequence[Phase]) -> None:
+    def in_phases(self, phases: Sequence[Phase], idle: Callable[[], bool] = lambda: False) -> None:
         """Make the requests of phases, as `together`: each begins when those it needs have ended.
 
         A phase that needs one that is not among them never begins.
+
+        Args:
+            idle: called while no answer is there to be taken; does a little work, or returns False.
         """
-        Course(phases, self._pool, self._deadline, self.failed, self.timed_out).run()
+        Course(phases, self._pool, self._deadline, self.failed, self.timed_out, idle).run()
 
     def timed_out(self, endpoint: str) -> RelayError:
         """An error for a request that had no turn, or no end."""

@@ -65,6 +65,7 @@ class Course:
         deadline: when all of them end.
         failed: is told of each error, and of the place of its request.
         timed_out: the error of a request that had no end, by its endpoint.
+        idle: called while no answer is there to be taken; does a little work, or returns False.
     """
 
     def __init__(
@@ -74,7 +75,9 @@ class Course:
         deadline: Deadline,
         failed: Callable[[RelayError, Place], None],
         timed_out: Callable[[str], RelayError],
+        idle: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._idle = idle
         self._phases = phases
         self._pool = pool
         self._deadline = deadline
@@ -91,6 +94,8 @@ class Course:
         """Returns when every phase has ended, or the time is over."""
         self._go_on()
         while self._under_way:
+            if self._answered.empty() and self._idle():
+                continue
             try:
                 # a request ends by itself at the deadline
                 future = self._answered.get(timeout=self._deadline.left + _GRACE_S)

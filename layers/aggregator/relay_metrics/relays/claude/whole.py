@@ -78,7 +78,8 @@ class Whole:
             [
                 Phase(step.name, tuple(names.intersection(step.needs)), self._rounds(step))
                 for step in steps
-            ]
+            ],
+            self._hand_over,
         )
         return self._fetched()
 
@@ -368,31 +369,30 @@ class Whole:
     # -- what can be converted already
 
     def settled(self) -> Iterator[Round]:
-        """Hand over the keys whose figures no further answer changes. Makes no request.
+        """Find the keys whose figures no further answer changes. Makes no request.
 
-        From here on each key follows when its user-stats came. The fetch returns all others.
+        From here on each key follows when its user-stats came. They are handed over while answers
+        are waited for; the fetch returns all others.
         """
         self._learn_active()
+        asked = self._records.asked
         self._settled = [
             key_id
             for key_id, record in self._records.of.items()
             if record.stats is not None
-            or not (
-                key_id in self._records.asked or (self._may_be_asked(record) and record.lacks_stats)
-            )
+            or not (key_id in asked or (self._may_be_asked(record) and record.lacks_stats))
         ]
-        self._hand_over()
-        self._records.answered = self._settle_key
+        self._records.answered = self._settled.append
         yield ()
 
-    def _settle_key(self, key_id: str) -> None:
-        self._settled.append(key_id)
-        self._hand_over()
-
-    def _hand_over(self) -> None:
-        while len(self._settled) >= KEYS_AT_ONCE and self._client.seconds_left > 0:
-            some, self._settled = self._settled[:KEYS_AT_ONCE], self._settled[KEYS_AT_ONCE:]
-            self._client.hand_over(self._records.figures(some))
+    def _hand_over(self) -> bool:
+        """Hand over some keys; False where there are too few, or no time is left."""
+        some = self._settled[:KEYS_AT_ONCE]
+        if len(some) < KEYS_AT_ONCE or self._client.seconds_left <= 0:
+            return False
+        del self._settled[:KEYS_AT_ONCE]
+        self._client.hand_over(self._records.figures(some))
+        return True
 
     def _learn_active(self) -> None:
         """Have each key's requests under way in its record."""
