@@ -53,18 +53,18 @@ class Collector(Closing):
             **environment,
         }
         self._provider = _Provider(json.dumps(secret), json.dumps(renewed_secret))
-        self._warm: Runtime | None = None
+        self._runtime: Runtime | None = None
 
     def run(self, instant: str, event: Mapping[str, Any] | None = None) -> Run:
         """A run that is scheduled for an instant, and takes place at it."""
-        if self._warm is None:
-            self._warm = Runtime(
+        if self._runtime is None:
+            self._runtime = Runtime(
                 self._variables, self._provider, clock=lambda: self._now_ms * 10**6
             )
         now_ms = instant_ms(instant)
         assert now_ms is not None
         self._now_ms = now_ms
-        report = act(self._warm, {"time": instant, **(event or {})}, seconds=60)
+        report = act(self._runtime, {"time": instant, **(event or {})}, seconds=60)
         pushed, self._pushed = self._pushed, []
         return Run(report, pushed)
 

@@ -218,7 +218,7 @@ class System:
         assert spec.loader
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        module._handler._warm = Runtime(clock=self._now)
+        module._handler._runtime = Runtime(clock=self._now)
         return module
 
     def invoke(self, module: ModuleType, event: object, seconds: float) -> Ended:

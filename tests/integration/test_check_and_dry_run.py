@@ -233,7 +233,7 @@ def test_a_destination_that_does_not_overwrite_is_told_of_what_it_is_not_sent(
     secret: dict[str, Any], overwrites: bool, told: bool
 ) -> None:
     other = {"name": "other", "url": "https://other.example", "overwrites": overwrites}
-    [*found] = check_module._not_told(read({}, {**secret, "destinations": [other]}))
+    [*found] = check_module._without_timed_figures(read({}, {**secret, "destinations": [other]}))
     assert [(one.target, one.ok) for one in found] == [("destination other", True)] * told
     assert all("overwrites: true" in one.hint for one in found)
 

@@ -314,12 +314,12 @@ def test_the_handler_as_it_is_deployed(system: System, monkeypatch: pytest.Monke
     there = system.receiver()
     system.put_secret()
     app = system.app("collector")
-    app._handler._warm = None
+    app._handler._runtime = None
     assert system.collect().error is None
     assert system.collect().error is None
     assert len(there.of(relay_name="claude")["relay_up"]) == 2
     monkeypatch.setenv("RELAY_TIMEOUT_MS", "soon")
-    app._handler._warm = None
+    app._handler._runtime = None
     assert "RELAY_TIMEOUT_MS must be a whole number" in str(system.collect().error)
 
 

@@ -235,4 +235,4 @@ def test_the_module_keeps_nothing_between_handlers() -> None:
     one = Handler(lambda runtime, event, seconds: {"warm": id(runtime)})
     other = Handler(lambda runtime, event, seconds: {"warm": id(runtime)})
     assert one({}, None) != other({}, None)
-    assert not [name for name in vars(module) if name == "_warm"]
+    assert not [name for name in vars(module) if name == "_runtime"]

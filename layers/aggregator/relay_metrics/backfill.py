@@ -1,7 +1,7 @@
-"""Tell a relay's past: days that are over, the oldest first, as far as the time goes.
+"""The back-fill: delivers a relay's past days, the oldest first, until the time is over.
 
-Nothing is spooled: what a destination did not take, and what there was no time for, is in `next`,
-the event to go on with. Telling a day again changes nothing.
+Nothing is spooled. Days that a destination did not accept, and days for which there was no time,
+are covered by `next`, the event to go on with. Delivering a day again changes nothing.
 """
 
 from __future__ import annotations
@@ -31,14 +31,18 @@ from relay_metrics.settings import Relay
 
 _PUSHES_AT_ONCE = 32
 _REQUEST_S = 60.0
-"""One request: thirty days of a thousand keys take a relay some seconds."""
+"""The time-out of one request: thirty days of a thousand keys take a relay some seconds."""
 
 
 class Order(NamedTuple):
-    """What the event asks for.
+    """The fields of the event that are a back-fill's own.
 
     Attributes:
-        scans: as in the event; None where it leaves that to `RELAY_SCANS_PER_RUN`.
+        first: the first day; None if the event has no `from`.
+        last: the last day; None if the event has no `to`.
+        models: whether a key's models by day are included.
+        scans: as in the event; None means `RELAY_SCANS_PER_RUN`.
+        dry_run: whether the relay is only asked what a back-fill would take.
     """
 
     first: date | None
@@ -49,10 +53,10 @@ class Order(NamedTuple):
 
     @classmethod
     def of(cls, event: object) -> Order:
-        """The fields of an event, typed.
+        """Parse the fields of an event.
 
         Raises:
-            SettingsError: a field has a value that it cannot have.
+            SettingsError: a field has a wrong value.
         """
         given: Mapping[str, Any] = event if isinstance(event, dict) else {}
         first, last = _date(given, "from"), _date(given, "to")
@@ -70,7 +74,7 @@ def _date(given: Mapping[str, Any], name: str) -> date | None:
     value = given.get(name)
     if value in (None, ""):
         return None
-    # Python reads other forms as well, which the contract does not have
+    # `fromisoformat` accepts other forms as well, which are not part of the contract.
     if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value, re.ASCII):
         try:
             return date.fromisoformat(value)
@@ -88,19 +92,20 @@ def _flag(given: Mapping[str, Any], name: str) -> bool:
 
 @dataclass
 class _Visit:
-    """What became of one relay.
+    """How the back-fill of one relay went.
 
     Attributes:
-        plan: None where none came to be.
-        told: the first and the last day that was told.
-        samples: data points that were told; of a dry run, that would be, at most.
-        goes_on: from which day on it has to be gone on with; None where it is done.
-        ends: the last day of what was wanted, where that is known.
+        plan: None if none could be made.
+        delivered: the first and the last day that were delivered.
+        samples: the data points delivered; in a dry run the most that would be.
+        unfinished: whether the relay needs a further call.
+        goes_on: the day to go on with; None if nothing is left.
+        ends: the last day that was asked for, if it is known.
     """
 
     relay: Relay
     plan: Plan | None = None
-    told: tuple[date, date] | None = None
+    delivered: tuple[date, date] | None = None
     samples: int = 0
     error: str | None = None
     up: bool = False
@@ -110,8 +115,8 @@ class _Visit:
     duration_s: float = 0.0
 
     def report(self, *, dry_run: bool) -> dict[str, Any]:
-        """Its place in the report."""
-        days = self.told
+        """The relay's object in the report, as JSON values."""
+        days = self.delivered
         if dry_run and self.plan is not None and self.plan.days:
             days = self.plan.days[0], self.plan.days[-1]
         report = {
@@ -130,21 +135,22 @@ class _Visit:
 
 
 def backfill(runtime: Runtime, event: Event, given: object, seconds: float) -> dict[str, Any]:
-    """Tell the past of the relays that an event is for.
+    """Deliver the past days of the relays that an event chooses.
 
     Args:
-        event: typed, for the relays.
-        given: the same as it came, for the rest.
-        seconds: what the invocation has left.
+        event: the typed event, which chooses the relays.
+        given: the same event as received, with the back-fill's own fields.
+        seconds: the time that the invocation has left.
 
     Returns:
-        The report of a collect, of which nothing is spooled; `from` and `to` of what was told of
-        each relay; and `next`, the event to go on with, None when done. A dry run tells nothing:
-        `samples` are those that would be told, at most, and each relay also has `requests`, by
-        endpoint, and `scans`, the walks of its database that they take.
+        The report of a collect, in which `spooled` is 0; each relay also has `from` and `to`, the
+        days that were delivered; and `next` is the event to go on with, or None when done. A dry
+        run delivers nothing: `samples` is the most that would be delivered, and each relay also
+        has `requests` by endpoint and `scans`, how often they scan its database.
 
     Raises:
-        SecretError, SettingsError: there is nothing to go by, or no destination that could be told.
+        SecretError, SettingsError: there are no valid settings, or no destination that keeps the
+            last write.
     """
     order = Order.of(given)
     invocation = Invocation(runtime)
@@ -185,7 +191,7 @@ def backfill(runtime: Runtime, event: Event, given: object, seconds: float) -> d
 
 
 class _Work:
-    """One invocation's work, which the threads of its relays share."""
+    """The state of one invocation, shared by the threads of its relays."""
 
     def __init__(
         self,
@@ -203,11 +209,11 @@ class _Work:
         self._lock = threading.Lock()
 
     def visit(self, client: RelayClient, pushes: Executor) -> _Visit:
-        """Tell the days of one relay."""
+        """Deliver the days of one relay."""
         visit = _Visit(client.relay, unfinished=True, goes_on=self._order.first)
         began = time.monotonic()
         try:
-            self._tell(client, visit, pushes)
+            self._deliver(client, visit, pushes)
         except Declined as error:
             visit.unfinished, visit.error = False, str(error)
         except RelayError as error:
@@ -223,7 +229,7 @@ class _Work:
         visit.duration_s = time.monotonic() - began
         return visit
 
-    def _tell(self, client: RelayClient, visit: _Visit, pushes: Executor) -> None:
+    def _deliver(self, client: RelayClient, visit: _Visit, pushes: Executor) -> None:
         order, name = self._order, client.relay.name
         if client.relay.wrong is not None:
             raise Declined(name, str(client.relay.wrong))
@@ -245,7 +251,7 @@ class _Work:
         for piece in past.pieces():
             if not self._push(client, piece.readings, visit, pushes):
                 break
-            visit.told = visit.told[0] if visit.told else piece.day, piece.day
+            visit.delivered = visit.delivered[0] if visit.delivered else piece.day, piece.day
             left = [day for day in left if day > piece.day]
             if not piece.whole and failed is None:
                 failed = piece.day
@@ -253,14 +259,14 @@ class _Work:
 
     @staticmethod
     def _goes_on(visit: _Visit, left: list[date], failed: date | None) -> None:
-        """Note from where on to go on: a day that is left, or one of which something failed."""
+        """Set the day to go on with: the first day that failed in part, or else that is left."""
         visit.goes_on = failed or (left[0] if left else None)
         visit.unfinished = visit.goes_on is not None
 
     def _push(
         self, client: RelayClient, readings: Iterable[Any], visit: _Visit, pushes: Executor
     ) -> bool:
-        """Whether every destination that keeps the last write took the figures."""
+        """Push figures. Returns whether every destination that keeps the last write took them."""
         snapshot = timed_snapshot(client.relay, client.time_ms, tuple(readings))
         told = tell(
             snapshot,
@@ -278,7 +284,7 @@ class _Work:
 
 
 def _next(order: Order, visits: Iterable[_Visit]) -> dict[str, Any] | None:
-    """The event to go on with; None where every relay is done, or would decline again."""
+    """The event to go on with; None if every relay is done or would decline again."""
     left = [visit for visit in visits if visit.unfinished]
     if not left:
         return None

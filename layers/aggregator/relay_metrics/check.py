@@ -1,4 +1,4 @@
-"""The check: asks relays and destinations whether all is well, and writes nothing."""
+"""The check: tests settings, relays, destinations and queues, and writes nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from relay_metrics.settings import Destination, Relay, Settings
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one thing, and what to do about it."""
+    """The result of the check of one target, and what to do about it."""
 
     target: str
     ok: bool
@@ -35,7 +35,7 @@ class Finding:
     hint: str = ""
 
     def answer(self) -> dict[str, Any]:
-        """As the contract has it; `hint` is null where there is nothing to do."""
+        """The finding as JSON values; `hint` is null if there is nothing to do."""
         return {
             "target": self.target,
             "ok": self.ok,
@@ -45,19 +45,19 @@ class Finding:
 
 
 def check(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
-    """Look at the settings, the relays, the destinations and the queues.
+    """Check the settings, the relays, the destinations and the queues.
 
     Args:
-        seconds: what the invocation has left.
+        seconds: the time that the invocation has left.
 
     Returns:
-        `{ok, findings: [{target, ok, message, hint}]}`; `ok` where all of them are.
+        `{ok, findings: [{target, ok, message, hint}]}`; `ok` is True if all findings are.
     """
     return _answer(list(_findings(runtime, event, seconds)))
 
 
 def of_settings(error: SettingsError) -> dict[str, Any]:
-    """The answer where settings are wrong, in which case nothing can be asked."""
+    """The answer if settings are wrong and therefore nothing can be checked."""
     return _answer([_settings_wrong(error)])
 
 
@@ -89,18 +89,18 @@ def _findings(runtime: Runtime, event: Event, seconds: float) -> Iterator[Findin
     yield from _in_the_clear(settings)
     deadline = Deadline.after(seconds - min(5.0, seconds / 4))
     with threads(1, "spool") as spools:
-        # a queue that cannot be reached takes its time: meanwhile the relays are asked
+        # An unreachable queue takes until its time-out; the relays are checked meanwhile.
         queues = spools.submit(lambda: list(_of_queues(runtime)))
         yield from _of_relays(runtime, invocation, event, deadline)
         yield from _of_destinations(runtime, invocation, deadline)
-        yield from _not_told(settings)
+        yield from _without_timed_figures(settings)
         yield from _in_time(queues, deadline, runtime)
 
 
 def _of_relays(
     runtime: Runtime, invocation: Invocation, event: Event, deadline: Deadline
 ) -> Iterator[Finding]:
-    # a check makes no relay scan its database
+    # A check must not make a relay scan its database.
     scanless = runtime.environment._replace(scans_per_run=0)
     results = scrape_all(
         runtime,
@@ -154,13 +154,13 @@ def _of_destinations(
 
 
 def _empty(relays: Iterable[Relay]) -> Request:
-    """A request with the resources that a run has, and no data point: it writes nothing."""
+    """A request with the resources of a run but no data points, so that it writes nothing."""
     message = ExportMetricsServiceRequest()
     for relay in relays:
-        told = message.resource_metrics.add()
-        told.scope_metrics.add().scope.name = SCOPE
+        added = message.resource_metrics.add()
+        added.scope_metrics.add().scope.name = SCOPE
         for name, text in relay.resource.items():
-            told.resource.attributes.add(key=name).value.string_value = text
+            added.resource.attributes.add(key=name).value.string_value = text
     body = message.SerializeToString()
     return Request(gzip.compress(body, mtime=0), len(body), 0)
 
@@ -172,7 +172,7 @@ def _in_time(queues: Future[list[Finding]], deadline: Deadline, runtime: Runtime
 
 
 def _of_queues(runtime: Runtime) -> Iterator[Finding]:
-    """The spool and its dead-letter queue: there, reachable, and how many messages wait."""
+    """Whether the spool and its dead-letter queue answer, and how many messages they hold."""
     if runtime.spool is None:
         hint = "without it, what cannot be pushed within a run is lost; the template makes one"
         yield Finding("spool", True, "SPOOL_QUEUE_URL is not set: there is no spool", hint)
@@ -201,7 +201,7 @@ def _secret_unread(error: SecretError, runtime: Runtime) -> Finding:
 
 
 def _of_secret(invocation: Invocation, runtime: Runtime) -> Iterator[Finding]:
-    """What is not said of a relay or a destination."""
+    """Findings on the secret that belong to no single relay or destination."""
     settings, problem = invocation.settings, invocation.problem
     if isinstance(problem, SecretError):
         yield _secret_unread(problem, runtime)
@@ -216,25 +216,21 @@ def _of_secret(invocation: Invocation, runtime: Runtime) -> Iterator[Finding]:
             yield Finding("secret", False, sentence, hints.FILL_IN)
 
 
-def _not_told(settings: Settings) -> Iterator[Finding]:
-    """Destinations that are not sent figures with a time of their own, where there are any."""
+def _without_timed_figures(settings: Settings) -> Iterator[Finding]:
+    """Destinations that do not get the figures with timestamps of their own, if there are any."""
     if any(relay.access.timed for relay in settings.relays):
         for one in settings.destinations:
             if not one.overwrites and one.wrong is None:
-                yield _without_timed(one)
-
-
-def _without_timed(destination: Destination) -> Finding:
-    message = "the sums of minutes and days, which are told again, are not sent to it"
-    hint = (
-        "where it keeps the last write of one series and time (VictoriaMetrics with "
-        "-dedup.minScrapeInterval=1ms, say), give it overwrites: true"
-    )
-    return Finding(f"destination {destination.name}", True, message, hint)
+                message = "the sums of minutes and days, which are sent again, are not sent to it"
+                hint = (
+                    "if it keeps the last write of one series and time (VictoriaMetrics with "
+                    "-dedup.minScrapeInterval=1ms, say), give it overwrites: true"
+                )
+                yield Finding(f"destination {one.name}", True, message, hint)
 
 
 def _in_the_clear(settings: Settings) -> Iterator[Finding]:
-    """Credentials that would travel over plain http to another host."""
+    """Relays and destinations whose credential would travel over plain http to another host."""
     here = _DOCKERS_HOST if settings.environment.sam_local else frozenset()
     for relay in settings.relays:
         if (relay.access.credentials or relay.headers) and _unprotected(relay.base_url, here):
@@ -252,11 +248,11 @@ def _plain_http(target: str) -> Finding:
 
 
 _DOCKERS_HOST = frozenset({"host.docker.internal", "host.containers.internal", "172.17.0.1"})
-"""What a container calls the machine that it runs on."""
+"""Names by which a container reaches the machine that it runs on."""
 
 
 def _unprotected(url: str, here: frozenset[str]) -> bool:
-    """Whether an address is plain http to another machine, `here` being names of this one."""
+    """Whether an address is plain http to another machine. `here` holds names of this one."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if host in here:

@@ -1,4 +1,4 @@
-"""How long something may still take, and how the time of an invocation is divided."""
+"""Deadlines, and how the time of an invocation is divided."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ _GRACE_S = 0.2
 
 
 class Deadline(NamedTuple):
-    """A time of the monotonic clock."""
+    """A point in time on the monotonic clock, in seconds."""
 
     at: float
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
-        """The time so many seconds from now."""
+        """A deadline `seconds` from now."""
         return cls(time.monotonic() + seconds)
 
     @property
     def left(self) -> float:
-        """The seconds until it, 0 when it has passed."""
+        """The seconds until the deadline; 0 after it has passed."""
         return max(0.0, self.at - time.monotonic())
 
     def or_after(self, seconds: float) -> Deadline:
-        """The earlier of this time and the one so many seconds from now."""
+        """This deadline, or the one `seconds` from now if that is earlier."""
         return Deadline(min(self.at, time.monotonic() + seconds))
 
     def earlier(self, seconds: float) -> Deadline:
-        """The time so many seconds before this one."""
+        """The deadline `seconds` before this one."""
         return Deadline(self.at - seconds)
 
 
 class Times(NamedTuple):
-    """How the time of an invocation is divided, so that what was fetched can still be spooled.
+    """How the time of an invocation is divided, so that fetched data can always be spooled.
 
     Attributes:
-        fetch: when the asking ends.
-        push: when the pushing ends.
-        spool: when the spooling ends, with just enough left to say what was lost.
+        fetch: when requests to relays end.
+        push: when pushes to destinations end.
+        spool: when writes to the spool end. The time after it is for reporting what was lost.
     """
 
     fetch: Deadline
@@ -52,7 +52,7 @@ class Times(NamedTuple):
 
     @classmethod
     def of(cls, seconds: float, push_timeout_s: float) -> Times:
-        """The times of an invocation that has so many seconds left."""
+        """The times of an invocation that has `seconds` left."""
         to_spool = min(max(1.0, 0.2 * seconds), 10.0)
         to_push = min(push_timeout_s, 0.3 * seconds)
         push = Deadline.after(seconds - to_spool)
@@ -61,9 +61,9 @@ class Times(NamedTuple):
 
 
 def ended(futures: Mapping[K, Future[T]], deadline: Deadline) -> dict[K, T]:
-    """What those gave that came to an end before the deadline.
+    """The results of the futures that ended before the deadline, by key.
 
-    Each ends there by itself, unless it hangs where no time-out reaches.
+    Each future ends by itself then, unless it hangs in a call that has no time-out.
     """
     wait(futures.values(), timeout=deadline.left + _GRACE_S)
     return {key: future.result() for key, future in futures.items() if future.done()}

@@ -1,4 +1,4 @@
-"""Fetch and convert, push nothing: what a run would send, in a form for people."""
+"""The dry run: fetches and converts, pushes nothing, and answers with the data points."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.scrape import ScrapeResult, scrape_all, unasked
 
 MAX_ANSWER_BYTES = 5_500_000
-"""Lambda takes an answer of 6 MB, which the runtime writes with spaces that are counted here."""
+"""Lambda accepts an answer of 6 MB, including the spaces that its runtime puts into the JSON."""
 
-_SPOOL_NOTHING_S = 2.0
+_RESERVE_S = 2.0
+"""Kept for building the answer."""
 
 
 def dry_run(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
-    """What a run would send.
+    """Return the data points that a run would push.
 
     Args:
-        seconds: what the invocation has left.
+        seconds: the time that the invocation has left.
 
     Returns:
         `{relays: […], metrics: [{name, kind, unit, points: [{resource, attributes, value,
-        time}]}]}`: the report's relays, and every data point. Where that is more than Lambda
-        answers with, the last points are left out, and `remark` says how many.
+        time}]}]}`: the report's relays, and every data point. If that is more than Lambda can
+        answer with, the last points are left out and `remark` says how many.
     """
     invocation = Invocation(runtime)
     if invocation.settings.unfilled:
@@ -52,7 +53,7 @@ def dry_run(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
                     metric["points"] += points
                 samples[result.relay.name] += part.points
 
-    deadline = Deadline.after(max(seconds - _SPOOL_NOTHING_S, seconds / 2))
+    deadline = Deadline.after(max(seconds - _RESERVE_S, seconds / 2))
     results = scrape_all(runtime, invocation, event, deadline, show)
     answer: dict[str, Any] = {
         "relays": [result.report(samples[result.relay.name]) for result in results],
@@ -104,7 +105,7 @@ def _value(point: Any) -> Any:
 
 
 def _figure(value: float | None) -> Any:
-    """A number as JSON has it; infinities, which it has not, as text."""
+    """A number as a JSON value; infinities, which JSON has not, as text."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -114,7 +115,7 @@ def _time(nanoseconds: int) -> str:
 
 
 def _cut(answer: dict[str, Any]) -> dict[str, Any]:
-    """The answer without the points for which there is no room."""
+    """The answer without the points that exceed `MAX_ANSWER_BYTES`."""
     bare = {**answer, "metrics": [{**one, "points": []} for one in answer["metrics"]]}
     room = MAX_ANSWER_BYTES - len(json.dumps(bare))
     left_out = 0

@@ -4,20 +4,20 @@ RelayMetricsError
 ├── SettingsError           a variable, a key of the secret or a field of an event is wrong
 │   └── Unfilled            … because it still is the placeholder that the template writes
 ├── SecretError             Secrets Manager did not give the secret
-├── ExchangeError           an HTTP exchange ended without a whole answer
+├── ExchangeError           an HTTP exchange ended without a complete answer
 │   └── TimedOut            … because its time ran out
-├── RelayError              a relay did not give what it was asked for
-│   ├── Unauthorised        … because it did not accept the credential
-│   ├── InvalidAnswer       … because what it gave is not what it should be
-│   └── Declined            … because it was not asked: a back-fill of it takes more than allowed
+├── RelayError              a request to a relay failed
+│   ├── Unauthorised        … because the relay did not accept the credential
+│   ├── InvalidAnswer       … because the answer is not in the expected form
+│   └── Declined            … because it was not sent: the back-fill takes more than is allowed
 ├── SnapshotError           a written snapshot cannot be read
-├── EncodingError           metrics that no destination could be sent
-├── PushError               a destination did not take a request
+├── EncodingError           metrics that cannot be encoded as OTLP
+├── PushError               a destination did not accept a request
 │   ├── Refused             … until an operator fixes something: spooled
-│   ├── Unavailable         … for a passing reason: retried, then spooled
-│   ├── TooLarge            … because it is too large: split
-│   └── Impossible          … and never will: split, and what is refused to the dead-letter queue
-├── SpoolError              the queue did not take a snapshot
+│   ├── Unavailable         … because of a temporary failure: retried, then spooled
+│   ├── TooLarge            … because the request is too large: split
+│   └── Impossible          … and never will: split, the refused part goes to the dead-letter queue
+├── SpoolError              the queue did not accept a snapshot
 └── NotDelivered            a snapshot could be neither pushed nor spooled
 """
 
@@ -25,7 +25,7 @@ from __future__ import annotations
 
 
 class RelayMetricsError(Exception):
-    """Anything that this project raises on purpose. Its text is fit to be logged."""
+    """The base of all exceptions of this project. Its text holds no secret and may be logged."""
 
 
 class SettingsError(RelayMetricsError):
@@ -36,11 +36,14 @@ class SettingsError(RelayMetricsError):
 
 
 class Unfilled(SettingsError):
-    """A key of the secret still has the placeholder of a stack that was just made."""
+    """A key of the secret still has the placeholder of a newly created stack."""
 
 
 class SecretError(RelayMetricsError):
-    """Secrets Manager did not give the secret. `key` where it may not be decrypted."""
+    """Secrets Manager did not give the secret.
+
+    `key` is True if the role may not decrypt it with its KMS key.
+    """
 
     def __init__(self, message: str, *, key: bool = False) -> None:
         super().__init__(message)
@@ -48,11 +51,11 @@ class SecretError(RelayMetricsError):
 
 
 class ExchangeError(RelayMetricsError):
-    """An HTTP exchange ended without a whole answer.
+    """An HTTP exchange ended without a complete answer.
 
     `type` is one of `dns`, `proxy`, `connection`, `tls`, `timeout`, `too_large`, `truncated`,
-    `encoding`, `memory`: the `error.type` of what is counted. `dropped` where the other side closed
-    the connection.
+    `encoding`, `memory`; failures are counted under it as `error.type`. `dropped` is True if the
+    other side closed the connection.
     """
 
     dropped = False
@@ -63,18 +66,18 @@ class ExchangeError(RelayMetricsError):
 
 
 class TimedOut(ExchangeError):
-    """The exchange's time ran out, at whichever step."""
+    """The exchange's time ran out, in any of its steps."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__("timeout", f"no whole answer within {seconds:.3g} s")
 
 
 class RelayError(RelayMetricsError):
-    """A relay did not give what it was asked for.
+    """A request to a relay failed.
 
-    `endpoint` is the path without its leading slash, `status` the HTTP status where there was one,
-    `type` what is counted as `error.type`: the status as text, or a word. `page` where the answer
-    was a web page.
+    `endpoint` is the path without its leading slash; `status` is the HTTP status, or None without
+    an answer; `type` is the status as text, or a word, and becomes the attribute `error.type`.
+    `page` is True if the answer was a web page.
     """
 
     page = False
@@ -90,33 +93,33 @@ class RelayError(RelayMetricsError):
 
 
 class Unauthorised(RelayError):
-    """The relay answered 401: the secret is worth reading anew."""
+    """The relay answered 401. The secret may have changed and should be read again."""
 
 
 class InvalidAnswer(RelayError):
-    """The relay answered with success, but not with what the endpoint promises."""
+    """The relay answered with success, but the body is not in the form of this endpoint."""
 
 
 class Declined(RelayError):
-    """A back-fill of the relay was not begun: it cannot be had, or takes more than is allowed."""
+    """A back-fill was not started: the relay has no past, or it takes more than is allowed."""
 
     def __init__(self, relay: str, message: str) -> None:
         super().__init__(relay, "backfill", "declined", message)
 
 
 class SnapshotError(RelayMetricsError):
-    """A written snapshot cannot be read: it is damaged, or of a newer schema."""
+    """A written snapshot cannot be read: it is damaged, or has a newer schema."""
 
 
 class EncodingError(RelayMetricsError):
-    """Metrics that cannot be encoded: no destination will ever take them."""
+    """Metrics cannot be encoded as OTLP, so that no destination can ever accept them."""
 
 
 class PushError(RelayMetricsError):
-    """A destination did not take a request.
+    """A destination did not accept a request.
 
-    `status` is None where no answer came; then `type` is that of the `ExchangeError`. `page` where
-    the answer was a web page.
+    `status` is None if no answer came; then `type` is that of the `ExchangeError`. `page` is True
+    if the answer was a web page.
     """
 
     type = ""
@@ -129,14 +132,14 @@ class PushError(RelayMetricsError):
 
 
 class Refused(PushError):
-    """The destination refuses until an operator fixes it: 3xx, 401, 403, 404, a foreign answer."""
+    """The destination refuses until an operator fixes something: 3xx, 401, 403, 404, not OTLP."""
 
 
 class Unavailable(PushError):
-    """A passing failure: 408, 429, 5xx, a reset, a time-out, no connection.
+    """A temporary failure: 408, 429, 5xx, a reset, a time-out, no connection.
 
-    `retry_after_s` is how long the destination asked to be left alone; None where it did not.
-    `timed_out` says that it took too long: a large request is better split than repeated.
+    `retry_after_s` is the wait that the destination asked for, or None. `timed_out` is True if the
+    request took too long; a large one is then split instead of sent again.
     """
 
     def __init__(
@@ -158,11 +161,11 @@ class TooLarge(PushError):
 
 
 class Impossible(PushError):
-    """The request can never succeed: 400, incompatible tables, what cannot be encoded."""
+    """The request can never succeed: 400, incompatible tables, metrics that cannot be encoded."""
 
 
 class SpoolError(RelayMetricsError):
-    """The queue did not take a snapshot, or there is no queue."""
+    """The queue did not accept a snapshot, or there is no queue."""
 
 
 class NotDelivered(RelayMetricsError):

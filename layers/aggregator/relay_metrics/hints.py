@@ -1,4 +1,4 @@
-"""What an operator can do about a failure, by what failed: a check says it beside the message."""
+"""Hints for operators: what to do about a failure that a check reports."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _OF_EXCHANGE: Mapping[str, str] = {
     "timeout": "no answer in time: may Lambda reach it (VPC, security group), is it overloaded?",
     "tls": "the certificate is not trusted: put its CA into ca_pem, or renew the certificate",
 }
-"""By the type of an `ExchangeError`, at a relay and at a destination."""
+"""By the type of an `ExchangeError`, for relays and destinations."""
 
 _FROM_A_CONTAINER = (
     "a container reaches this machine as host.docker.internal (172.17.0.1 on Linux), and only what "
@@ -56,12 +56,12 @@ _ANY_RELAY = "see the relay's own log for this minute"
 
 
 def of_settings(error: SettingsError) -> str:
-    """For a setting, or an entry of the secret, that is wrong."""
+    """The hint for a wrong setting or a wrong entry of the secret."""
     return FILL_IN if isinstance(error, Unfilled) else CORRECT
 
 
 def of_secret(error: SecretError, environment: Environment) -> str:
-    """For a secret that cannot be read."""
+    """The hint for a secret that cannot be read."""
     if error.key:
         return "let the role decrypt with the key: the stack's SecretKmsKeyArn, or KmsKeyArn"
     if environment.sam_local:
@@ -70,10 +70,10 @@ def of_secret(error: SecretError, environment: Environment) -> str:
 
 
 def of_relay(failure: RelayError | None, relay: Relay, environment: Environment) -> str:
-    """For a relay that is not well.
+    """The hint for a relay that is down or had failures.
 
     Args:
-        failure: of its first request that failed; None where none did.
+        failure: of the first request that failed; None if none did.
     """
     if relay.wrong is not None:
         return of_settings(relay.wrong)
@@ -95,7 +95,7 @@ def of_relay(failure: RelayError | None, relay: Relay, environment: Environment)
 
 
 def of_destination(failure: PushError, destination: Destination, environment: Environment) -> str:
-    """For a destination that did not take a request."""
+    """The hint for a destination that did not accept a request."""
     if destination.wrong is not None:
         return of_settings(destination.wrong)
     default = destination.name == DEFAULT_DESTINATION
@@ -133,7 +133,7 @@ def _of_status(failure: PushError, database: str) -> str:
 
 
 def of_spool(environment: Environment) -> str:
-    """For a queue that does not answer."""
+    """The hint for a queue that does not answer."""
     if environment.sam_local:
         return (
             "sam local does not know the stack's queue: give its URL as SPOOL_QUEUE_URL "

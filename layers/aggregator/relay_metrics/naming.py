@@ -1,7 +1,7 @@
-"""What GreptimeDB makes of names that come by OTLP: the tables and tags that it stores them as.
+"""The names that GreptimeDB gives tables and tags for metrics and attributes received over OTLP.
 
-The rules are those of its `otlp/metrics/translator.rs` (1.1 to 1.3), by its default strategy, for
-metrics without a unit.
+The rules are those of GreptimeDB's `otlp/metrics/translator.rs` (1.1 to 1.3), with its default
+strategy, for metrics without a unit.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import re
 from functools import lru_cache
 
 RESERVED = frozenset(("job", "instance", "le", "quantile", "greptime_value", "greptime_timestamp"))
-"""Tags that a destination sets itself, from a resource or for its own columns."""
+"""Tags that a destination sets itself, from the resource or for its own columns."""
 RESERVED_PREFIX = "__"
-"""Of further such tags: GreptimeDB's `__tsid` and `__table_id`, and all in Prometheus."""
+"""The prefix of further such tags: GreptimeDB's `__tsid`, `__table_id`, Prometheus' own labels."""
 
 _PART = re.compile("[a-zA-Z0-9]+")
 _OUTSIDE = re.compile("[^a-zA-Z0-9]")
@@ -21,12 +21,12 @@ _PLAIN = re.compile("[a-zA-Z_][a-zA-Z0-9_]*")
 
 @lru_cache(maxsize=4096)
 def is_plain(name: str) -> bool:
-    """Whether a label's name stands in an exposition without quotes."""
+    """Whether an exposition writes a label's name without quotes."""
     return _PLAIN.fullmatch(name) is not None
 
 
 def table(name: str, *, monotonic: bool = False) -> str:
-    """The table of a metric: empty where it can have none.
+    """The table of a metric; empty if the name has no letter or digit to make one of.
 
     Args:
         monotonic: whether the metric is a monotonic Sum.
@@ -44,7 +44,7 @@ def table(name: str, *, monotonic: bool = False) -> str:
 
 
 def tag(name: str) -> str:
-    """The tag of an attribute: of a resource or of a data point.
+    """The tag of an attribute of a resource or a data point.
 
     >>> tag("relay.name"), tag("_foo"), tag("key_foo"), tag("2xx"), tag("__x")
     ('relay_name', 'key_foo', 'key_foo', 'key_2xx', '__x')

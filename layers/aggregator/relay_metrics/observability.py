@@ -1,7 +1,7 @@
-"""The one place for logs and for the metrics that alarms need.
+"""Logs, and the CloudWatch metrics that the alarms need.
 
-Whatever is written passes through `redact`, so that a credential is not seen even where a
-library's exception or a server's echo holds one.
+Every line passes through `redact`, so that no credential is logged even if a library's exception
+or a server's answer repeats one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NAMESPACE = "RelayMetrics"
 HIDDEN = "***"
 
 _SHORT = 4
-"""What is shorter is hidden where it stands alone: to hide it within words would garble them."""
+"""Secrets shorter than this are only hidden as whole words; within words they would garble text."""
 
 _hidden: set[str] = set()
 _short: set[str] = set()
@@ -30,7 +30,7 @@ _lock = threading.Lock()
 
 
 def hide(secrets: Iterable[str]) -> None:
-    """From now on, these texts are not seen in any output, nor in the forms that echoes have."""
+    """Hide these texts in all output from now on, also in their escaped and encoded forms."""
     with _lock:
         for secret in secrets:
             if secret:
@@ -38,7 +38,7 @@ def hide(secrets: Iterable[str]) -> None:
 
 
 def _forms(secret: str) -> set[str]:
-    """A text as it is, in JSON, in a URL, in HTML, and in base64."""
+    """A text as it is, and as written in JSON, in a URL, in HTML and in base64."""
     return {
         secret,
         json.dumps(secret)[1:-1],
@@ -51,7 +51,7 @@ def _forms(secret: str) -> set[str]:
 
 
 def redact(text: str) -> str:
-    """A text without what is hidden."""
+    """A text with all hidden secrets replaced by `HIDDEN`."""
     with _lock:
         found = sorted((one for one in _hidden if one in text), key=len, reverse=True)
         short = sorted((one for one in _short if one in text), key=len, reverse=True)
@@ -63,7 +63,7 @@ def redact(text: str) -> str:
 
 
 def redacted(value: Any) -> Any:
-    """A JSON value without what is hidden in its texts; the names of its keys stay."""
+    """A JSON value with `redact` applied to its texts, but not to its keys."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, list):
@@ -77,30 +77,31 @@ def _serialised(line: dict[str, Any]) -> str:
     text = json.dumps(line, ensure_ascii=False, default=str)
     if redact(text) == text:
         return text
-    # by its values: a secret that is `true`, say, must not make the line something else than JSON
+    # Redact value by value: if a secret is the word `true`, say, the line must stay valid JSON.
     return json.dumps(redacted(json.loads(text)), ensure_ascii=False)
 
 
-# Its service is POWERTOOLS_SERVICE_NAME, the stack's name: two stacks in one account differ in it.
-# Its level is set from the settings: Powertools would fail the import over an invalid LOG_LEVEL.
+# The service is POWERTOOLS_SERVICE_NAME, which is the stack's name, so that the logs of two stacks
+# in one account can be told apart. The level comes from the settings later: with LOG_LEVEL,
+# Powertools would raise on an invalid level while importing.
 logger = Logger(level="INFO", json_serializer=_serialised, use_rfc3339=True)
-if logger.service == "service_undefined":  # Powertools' word for where that is not set
+if logger.service == "service_undefined":  # Powertools' default without POWERTOOLS_SERVICE_NAME
     logger.service = "relay-metrics"
     logger.append_keys(service=logger.service)
 
 for _library in ("botocore", "urllib3"):
-    # Their lines can hold what was sent or answered, and what matters of it is in our errors.
+    # Their lines can hold requests and answers, and our own errors say what is needed of them.
     logging.getLogger(_library).setLevel(logging.CRITICAL + 1)
 
 
 def count(metric: str, value: int) -> None:
-    """Write a metric into the log for CloudWatch to find (EMF); nothing where there is nothing.
+    """Write a CloudWatch metric into the log (EMF) if `value` is above 0.
 
-    A custom metric costs more a month than all the computing, so there are two, `RelaysDown` and
-    `PointsRejected`, and only in the minutes that have any.
+    A custom metric costs more per month than all of the computing. There are two, `RelaysDown` and
+    `PointsRejected`, and they are only written in minutes in which they are not 0.
     """
     if value > 0:
-        from aws_lambda_powertools import Metrics  # most runs have no need of it
+        from aws_lambda_powertools import Metrics  # most runs do not need it
         from aws_lambda_powertools.metrics import MetricUnit
 
         metrics = Metrics(namespace=NAMESPACE, service=logger.service)

@@ -1,4 +1,4 @@
-"""Delivering what the spool holds, each snapshot with its original timestamp."""
+"""The redriver: delivers the snapshots of the spool, each with its original timestamp."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ LONGEST_DELAY_S = 3600
 def delay_s(receive_count: int, spread: float) -> int:
     """How long a message waits after its n-th receive: min(60 s × 2ⁿ⁻¹, 1 h) ± 20 %.
 
-    So an outage of 14 days stays far below the queue's limit of 1,000 receives, and the messages
-    do not all come back at once.
+    An outage of 14 days so stays far below the queue's limit of 1,000 receives. The random spread
+    keeps the messages from all coming back at once.
 
     Args:
         spread: from -1 to 1.
@@ -40,19 +40,20 @@ def delay_s(receive_count: int, spread: float) -> int:
 def redrive(runtime: Runtime, event: object, seconds: float) -> dict[str, Any]:
     """Deliver the messages of an SQS event.
 
-    What fails for a passing reason comes back later, and so does the rest of the batch for the
-    same destination, which is not tried. What never can succeed goes to the dead-letter queue.
+    A message that fails temporarily comes back later. The rest of the batch for its destination is
+    not tried and comes back as well. A message that can never succeed goes to the dead-letter
+    queue.
 
     Args:
-        seconds: what the invocation has left.
+        seconds: the time that the invocation has left.
 
     Returns:
         `{batchItemFailures: [{itemIdentifier}]}`: the messages that come back.
 
     Raises:
-        SettingsError: the event is none of SQS, or the settings are wrong.
+        SettingsError: the event is not from SQS, or the settings are wrong.
         SecretError: the secret cannot be read.
-        Whatever is raised, all messages come back, and by the same rule.
+        After any exception all messages come back, with the same delays.
     """
     records = event.get("Records") if isinstance(event, Mapping) else None
     if not isinstance(records, list):
@@ -77,7 +78,7 @@ def redrive(runtime: Runtime, event: object, seconds: float) -> dict[str, Any]:
 
 
 class _Batch:
-    """The messages of one event, and which destinations have failed in it."""
+    """The messages of one event, and the destinations that have failed so far."""
 
     def __init__(
         self,
@@ -87,7 +88,7 @@ class _Batch:
         deadline: Deadline,
         records: list[Mapping[str, Any]],
     ) -> None:
-        self._warm = runtime
+        self._runtime = runtime
         self._spool = spool
         self._invocation = invocation
         self._deadline = deadline
@@ -112,9 +113,10 @@ class _Batch:
         if message.destination in self._failed:
             _postpone(self._spool, record)
             return False
-        # as the rest for a destination that fails is not tried, its time is for this message
-        turns = 1 + len(later - self._failed - {message.destination, None})
-        outcome = self._deliver(message, self._deadline.or_after(self._deadline.left / turns))
+        # Each destination gets an equal part of the time that is left. It is not divided among the
+        # messages for one destination: after a failure the rest of them is not tried.
+        pending = 1 + len(later - self._failed - {message.destination, None})
+        outcome = self._deliver(message, self._deadline.or_after(self._deadline.left / pending))
         self.rejected += outcome.rejected
         passing = [one for one in outcome.left if not isinstance(one.error, Impossible)]
         if passing:
@@ -136,7 +138,7 @@ class _Batch:
         if destination is None:
             gone = "there is no destination of this name any more"
             return Outcome.failed(message.piece, Impossible(message.destination, gone))
-        outcome = deliver(message.piece, destination, self._warm, self._invocation, deadline)
+        outcome = deliver(message.piece, destination, self._runtime, self._invocation, deadline)
         level = logger.info if outcome.error is None else logger.warning
         level(
             "redriven" if outcome.error is None else "not redriven",
@@ -153,7 +155,10 @@ class _Batch:
         return outcome
 
     def _kept(self, record: Mapping[str, Any], message: Message, left: list[Left]) -> bool:
-        """Whether what is left of a message that was split waits in messages of its own now."""
+        """Queue the undelivered parts of a message as messages of their own.
+
+        Returns False if the queue did not accept one: then the whole message comes back.
+        """
         try:
             for one in left:
                 part = Message(message.destination, one.piece)
@@ -175,7 +180,7 @@ class _Batch:
         return True
 
     def _buried(self, record: Mapping[str, Any], reason: str) -> bool:
-        """Whether a message is, as it was, in the dead-letter queue now."""
+        """Move a message unchanged to the dead-letter queue. Returns False if that failed."""
         try:
             self._spool.bury_body(str(record.get("body") or "(no body)"), reason)
         except SpoolError as error:
@@ -189,7 +194,7 @@ class _Batch:
 
 
 def _destination(record: Mapping[str, Any]) -> str | None:
-    """Which destination a message is for; None where it does not say."""
+    """The name of the destination that a message is for; None if it has none."""
     try:
         destination = json.loads(str(record.get("body")))["destination"]
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -198,7 +203,7 @@ def _destination(record: Mapping[str, Any]) -> str | None:
 
 
 def _postpone(spool: Spool, record: Mapping[str, Any]) -> None:
-    """Have a message come back by its receive count, not at the end of its visibility."""
+    """Have a message come back after the delay for its receive count."""
     received = number(record.get("attributes", {}).get("ApproximateReceiveCount"))
     spread = random.uniform(-1, 1)  # noqa: S311 - it spreads retries, it guards nothing
     try:

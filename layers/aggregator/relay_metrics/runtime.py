@@ -1,4 +1,4 @@
-"""What an execution environment keeps from one invocation to the next, and what one may renew."""
+"""State that an execution environment keeps between invocations, and the settings of each one."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 class Runtime:
-    """Connections, the read secret, sessions and ids at relays.
+    """Connections, the secret, and the sessions and ids at relays.
 
-    Nothing of it is needed for a run to be right: a new environment starts with none of it.
+    It only saves time: a new execution environment starts without any of it, with equal results.
 
     Args:
-        variables: in place of the process's environment.
+        variables: used in place of the process's environment.
         provider: reads the secret.
         sqs: the client of SQS.
-        clock: epoch nanoseconds; the instant of a run is read from it.
+        clock: returns epoch nanoseconds; the timestamp of a run comes from it.
 
     Raises:
         SettingsError: a variable is wrong.
@@ -59,14 +59,14 @@ class Runtime:
         self._lock = threading.Lock()
 
     def client(self, ca_pem: str | None) -> Client:
-        """The connections for what trusts these certificates beside the public ones."""
+        """The HTTP client that trusts these certificates (PEM) in addition to the public ones."""
         with self._lock:
             if ca_pem not in self._clients:
                 self._clients[ca_pem] = Client(self.environment.concurrency, ca_pem)
             return self._clients[ca_pem]
 
     def state(self, kind: str) -> Any:
-        """What earlier runs have learned of relays of a kind."""
+        """The state that runs keep for relays of a kind."""
         with self._lock:
             if kind not in self._states:
                 self._states[kind] = kinds.run(kind).State()
@@ -74,20 +74,21 @@ class Runtime:
 
 
 class Invocation:
-    """The settings of one invocation, which reads the secret anew at most once.
+    """The settings of one invocation, which reads the secret again at most once.
 
     Args:
-        asks_relays: where it does not, settings of relays that are missing or wrong do not matter.
+        asks_relays: if False, missing or wrong settings of relays are no error.
 
     Attributes:
-        settings: those that it goes by.
+        settings: the settings in use.
 
     Raises:
-        SecretError, SettingsError: there are none, and no earlier invocation had any.
+        SecretError, SettingsError: there are no valid settings, neither now nor from an earlier
+            invocation.
     """
 
     def __init__(self, runtime: Runtime, *, asks_relays: bool = True) -> None:
-        self._warm = runtime
+        self._runtime = runtime
         self._asks_relays = asks_relays
         self._lock = threading.Lock()
         self._renewed = False
@@ -103,12 +104,12 @@ class Invocation:
 
     @property
     def problem(self) -> SecretError | SettingsError | None:
-        """Why the settings are not by the secret as it is now; None where they are."""
-        secret = self._warm.secret
+        """Why the settings are not those of the current secret; None if they are."""
+        secret = self._runtime.secret
         return self._wrong or (None if secret is None else secret.problem)
 
     def renew(self) -> Settings:
-        """The settings by the secret as it is now; the former ones where it is of no use."""
+        """Read the secret again and return its settings; the previous ones if it is wrong."""
         with self._lock:
             if not self._renewed:
                 self._renewed = True
@@ -125,7 +126,7 @@ class Invocation:
             read = None
         if read is not None and not read.faulty:
             return read
-        # the copy that was kept may be of before the secret was filled in, or corrected
+        # The cached secret may be older than the operator's correction.
         self._renewed = True
         try:
             return self._read(anew=True)
@@ -138,21 +139,21 @@ class Invocation:
 
     @property
     def _kept(self) -> Settings | None:
-        """The latest settings of which a run could be made."""
-        return self._warm.settings.get(self._asks_relays)
+        """The latest settings that were valid; None if there were none."""
+        return self._runtime.settings.get(self._asks_relays)
 
     def _read(self, *, anew: bool) -> Settings:
-        """The settings by the secret.
+        """Parse the settings of the secret.
 
         Raises:
-            SettingsError: they are wrong, or placeholders have taken the place of good ones.
+            SettingsError: they are wrong, or placeholders have replaced valid values.
         """
-        secret = self._warm.secret
+        secret = self._runtime.secret
         text = None if secret is None else secret.text(anew=anew)
-        read = settings.settings(self._warm.environment, text, asks_relays=self._asks_relays)
+        read = settings.settings(self._runtime.environment, text, asks_relays=self._asks_relays)
         hide(read.secrets)
         if not read.unfilled:
-            self._warm.settings[self._asks_relays] = read
+            self._runtime.settings[self._asks_relays] = read
         elif self._kept is not None:
             raise SettingsError(read.unfilled[0])
         return read

@@ -1,7 +1,7 @@
-"""What one relay said in one run: plain typed data that can be written down and read back.
+"""A snapshot: the answers of one relay in one run, as plain data that can be written and read.
 
-A snapshot holds all that its series are made of, and no credential: whoever reads it later, with
-another environment or another release, makes the same series of it.
+It holds everything that its series are made of, and no credential. Read later, in another
+environment or by another release, it gives the same series.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from relay_metrics.errors import SnapshotError
 from relay_metrics.families import Columns, Family, FamilyType, Series
 
 SCHEMA = 2
-"""Written into every snapshot. A reader takes its own schema and older ones.
+"""Written into every snapshot. A reader reads this schema and older ones.
 
-The first has an object a series where the second has columns."""
+Schema 1 has an object for each series, schema 2 has columns."""
 
 _DAMAGED = (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError)
 
@@ -30,7 +30,7 @@ NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
 
 class Scope(StrEnum):
-    """What a reading is of, and so which rows of the catalogue it fills."""
+    """What kind of thing a reading is about. It chooses the rows of the catalogue."""
 
     RUN = "run"
     FAILURE = "failure"
@@ -57,22 +57,21 @@ class Scope(StrEnum):
 Number = int | float
 
 MetricKey = tuple[str, str]
-"""What tells the metrics of a snapshot apart: a reading's scope and the path of its field; nothing
-and the name of a family."""
+"""Identifies a metric within a snapshot: the scope of a reading and the path of its field; or an
+empty text and the name of a family."""
 
 
 class Reading(NamedTuple):
-    """What a relay said of one thing: of itself, a key, a key's use of a model, an account.
+    """A relay's figures for one thing: the relay, a key, a key's use of a model, an account.
 
     Attributes:
         scope: what kind of thing it is.
-        resource: the resource attributes that it has beside, or in place of, the snapshot's.
-        attributes: those of its data points.
-        start_ms: since when its running totals run, epoch milliseconds; None where unknown.
-        fields: the relay's figures by the path of the field, each one a data point. A field that it
-            did not send, or that is no figure, is not among them.
-        time_ms: the time that the figures belong to, where that is not the run's, epoch
-            milliseconds.
+        fields: the figures by the path of their field in the answer; each becomes a data point. A
+            field that the relay did not send, or that is no number, is left out.
+        attributes: the attributes of the data points.
+        resource: resource attributes that are added to, or replace, those of the snapshot.
+        start_ms: the start of its running totals, epoch milliseconds; None if unknown.
+        time_ms: the timestamp of the figures, epoch milliseconds; None for the time of the run.
     """
 
     scope: Scope
@@ -85,7 +84,7 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How often an endpoint failed in one way, or how many values of its answer were left out."""
+    """How often an endpoint failed with one type of error, or how many values were left out."""
 
     endpoint: str
     type: str
@@ -93,18 +92,20 @@ class Failure:
 
 
 class Scrape(NamedTuple):
-    """How the run went for one relay.
+    """The record of one scrape of one relay.
 
     Attributes:
         up: whether the relay answered and accepted the credential.
-        duration_s: of all its requests together, wall clock; None where only `up` is carried along.
-        samples: the data points of what it answered, those of this record aside; None likewise.
-        last_success_ms: the instant of the run where it was up, epoch milliseconds; None where not.
-            What an environment remembers of earlier runs, another one may know better.
-        keys_failed: how many keys have no user-stats although they were asked for.
-        keys_left_out: how many keys are beyond the bound.
-        models_left_out: how many model rows are beyond the bound.
-        shard: which part of the keys it is of, `2/4`; empty where the run was for all of them.
+        duration_s: wall-clock time of all its requests together; None in a copy that only
+            repeats `up` (see `to_carry`).
+        samples: the data points of its answers, without those of this record; None in such a copy.
+        last_success_ms: the time of the run if the relay was up, epoch milliseconds; None if it
+            was down. Earlier runs are not used: another environment may know later ones.
+        failures: failed requests and left-out values, by endpoint and type.
+        keys_failed: how many keys were asked for their user-stats without success.
+        keys_left_out: how many keys are beyond `RELAY_MAX_KEYS`.
+        models_left_out: how many model rows are beyond `RELAY_MAX_MODELS_PER_KEY`.
+        shard: the part of the keys that was scraped, like `2/4`; empty for all keys.
     """
 
     up: bool
@@ -119,31 +120,31 @@ class Scrape(NamedTuple):
 
     @property
     def carried(self) -> bool:
-        """Whether it is only carried along, and told by the first part of its snapshot."""
+        """Whether this is only a copy that repeats `up` in a later part of a snapshot."""
         return self.duration_s is None
 
     def to_carry(self) -> Scrape:
-        """What the further parts of a snapshot have of it: its `relay_up`.
+        """The copy for the later parts of a snapshot: it gives only `relay_up`.
 
-        GreptimeDB judges a request by the tables that exist under its names: one that has none but
-        tables that something else than OTLP made is written in another way, and spoils them.
+        If all tables that a request names were made by something else than OTLP, GreptimeDB
+        writes it in an older way and damages them. `relay_up` is a table that OTLP made.
         """
         return Scrape(self.up, None, None, shard=self.shard)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What one relay said in one run.
+    """The answers of one relay in one run.
 
     Attributes:
         kind: of the relay.
         relay: its name.
-        time_ms: the run's time, epoch milliseconds.
-        resource: the attributes of everything that is the relay's.
-        scrape: None of figures with a time of their own; what is carried of it in all but the
-            first part of a snapshot that was split.
-        readings: of a relay whose answers are JSON.
-        families: of a Prometheus endpoint.
+        time_ms: the time of the run, epoch milliseconds.
+        resource: the resource attributes of all series.
+        scrape: the record of the scrape; only a copy of `up` in the later parts of a snapshot that
+            was split; None for figures with timestamps of their own.
+        readings: the figures of a relay that answers in JSON.
+        families: the families of a Prometheus endpoint.
     """
 
     kind: str
@@ -155,25 +156,25 @@ class Snapshot:
     families: Sequence[Family] = ()
 
     def __len__(self) -> int:
-        """How many things it says: readings and series."""
+        """The number of things in it: readings and series."""
         return len(self.readings) + sum(len(family.series) for family in self.families)
 
     @property
     def samples(self) -> int:
-        """The data points of what the relay answered."""
+        """The number of data points, without those of the scrape record."""
         of_readings = sum(len(one.fields) for one in self.readings)
         return of_readings + sum(family.series.points for family in self.families)
 
     @property
     def label_bytes(self) -> int:
-        """The length of all label sets of its families: most of what `dump` writes of them."""
+        """The length of all label sets of the families: most of what `dump` writes of them."""
         return sum(len(chunk) for family in self.families for chunk in family.series.text)
 
     def split(self) -> tuple[Snapshot, Snapshot]:
-        """Two snapshots that together make the same series as this one.
+        """Two snapshots that together give the same series as this one.
 
         Raises:
-            SnapshotError: there are no two things in it.
+            SnapshotError: it holds fewer than two things.
         """
         if len(self) < 2:
             raise SnapshotError("a snapshot of one thing cannot be split")
@@ -181,7 +182,7 @@ class Snapshot:
         return self.part(0, middle), self.part(middle, len(self))
 
     def part(self, start: int, stop: int) -> Snapshot:
-        """The things from one number to before another, in the order of `len`."""
+        """The things from `start` to before `stop`: readings first, then series."""
         offset = len(self.readings)
         families = []
         for family in self.families:
@@ -194,13 +195,13 @@ class Snapshot:
 
     @property
     def metrics(self) -> tuple[MetricKey, ...]:
-        """What its figures are of, each once, in their order; the scrape record's aside."""
+        """The metrics of its figures, each once, in their order; without the scrape record's."""
         of_readings = ((one.scope, path) for one in self.readings for path in one.fields)
         of_families = (("", family.name) for family in self.families)
         return tuple(dict.fromkeys(chain(of_readings, of_families)))
 
     def only(self, metrics: Collection[MetricKey]) -> Snapshot:
-        """The part that tells of these metrics. Of the scrape record it has what is carried."""
+        """The part with these metrics. Its scrape record is the copy that repeats `up`."""
         readings = [
             one._replace(fields=fields)
             for one in self.readings
@@ -211,18 +212,18 @@ class Snapshot:
         return replace(self, readings=readings, families=families, scrape=scrape)
 
     def joined(self, others: Sequence[Snapshot]) -> Snapshot:
-        """This part of a snapshot and others of the same one."""
+        """This part of a snapshot joined with other parts of the same one."""
         parts = (self, *others)
-        told = [one.scrape for one in parts if one.scrape is not None and not one.scrape.carried]
+        whole = [one.scrape for one in parts if one.scrape is not None and not one.scrape.carried]
         return replace(
             self,
             readings=[reading for one in parts for reading in one.readings],
             families=[family for one in parts for family in one.families],
-            scrape=told[0] if told else self.scrape,
+            scrape=whole[0] if whole else self.scrape,
         )
 
     def dump(self) -> bytes:
-        """The snapshot as JSON that `load` reads back."""
+        """The snapshot as JSON that `load` can read."""
         written: dict[str, Any] = {
             "schema": SCHEMA,
             "kind": self.kind,
@@ -259,10 +260,10 @@ class Snapshot:
 
     @classmethod
     def load(cls, data: bytes) -> Snapshot:
-        """The snapshot that `dump` wrote.
+        """Read a snapshot that `dump` wrote.
 
         Raises:
-            SnapshotError: it is damaged, or of a newer schema.
+            SnapshotError: it is damaged, or has a newer schema.
         """
         try:
             written = json.loads(data)
@@ -284,7 +285,7 @@ class Snapshot:
 
 
 def mend(text: str) -> str:
-    """Text as well-formed Unicode: what is no character (a lone surrogate) becomes U+FFFD."""
+    """Text as well-formed Unicode: a lone surrogate becomes U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -370,7 +371,7 @@ def _family(schema: int, written: Any) -> Family:
 
 
 def _series(written: Any) -> Series:
-    """A series as the first schema has it."""
+    """A series as schema 1 writes it."""
     return Series(
         labels=_texts(written.get("labels", {})),
         value=_maybe(written.get("value")),

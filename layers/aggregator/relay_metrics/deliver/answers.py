@@ -1,4 +1,4 @@
-"""What the answer of a destination means."""
+"""Interprets a destination's answer: which status and which text mean what."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from relay_metrics.net.http import Answer
 from relay_metrics.observability import redact
 
 INCOMPATIBLE = b"incompatible existing tables"
-"""In the text of GreptimeDB's 500 where tables that OTLP made and others are among the names."""
+"""In GreptimeDB's 500 for a request that names tables made by OTLP and tables made otherwise."""
 
 MOVING_REGION = re.compile(
     rb"(?<![\w.])(?:physical |logical )?region(?:id)?\b[^\"]{0,200}?\bnot found", re.IGNORECASE
 )
-"""In the text of GreptimeDB's 400 while a region is being moved to another node."""
+"""In GreptimeDB's 400 while a region is being moved to another node."""
 
 _COSTS = ("greptime_exec_write_cost", "greptime_cloud_wcu")
 MOST_READ = 16384
-"""The bytes of an answer that are read. What a database has to say takes less, and the JSON of so
-many takes 0.6 MB at most to parse, also where it is made for taking more."""
-_MOST_SAID = 200
+"""How many bytes of an answer are read. Real answers are shorter, and parsing JSON of this length
+takes 0.6 MB of memory at most, even if it was made to take more."""
+_MAX_TEXT = 200
 
 
 class Taken(NamedTuple):
-    """What a destination says of a request that it took.
+    """A destination's answer to a request that it accepted.
 
     Attributes:
-        rejected: how many data points it refused; at most those that there were.
-        remark: what it says of that.
-        write_cost: what the write cost by its own count; None where it does not say.
+        rejected: how many of the data points it rejected.
+        remark: the message that it gave for the rejected points.
+        write_cost: the cost of the write as it reports it; None if it does not.
     """
 
     rejected: int = 0
@@ -48,14 +48,14 @@ class Taken(NamedTuple):
 
 
 def taken(name: str, answer: Answer) -> Taken:
-    """What an answer says of a request that was taken.
+    """Interpret the answer to a request.
 
     Args:
         name: of the destination.
-        answer: whole, or cut behind more than `MOST_READ` bytes.
+        answer: complete, or cut after more than `MOST_READ` bytes.
 
     Raises:
-        PushError: it was not taken.
+        PushError: the destination did not accept the request.
     """
     try:
         return _taken(name, answer)
@@ -97,12 +97,12 @@ def _is_cut(answer: Answer) -> bool:
 
 
 def _rejected(answer: Answer) -> tuple[int | None, str]:
-    """How many points were rejected, and why; None for all, of JSON that says so.
+    """How many points were rejected, and why; None for all of them, if JSON reports an error.
 
-    An answer that is none of OTLP's says nothing of a partial success: the request was taken.
+    A body that is no OTLP answer means that the whole request was accepted.
     """
     kind = answer.media_type
-    # the encoding of OTLP's message never begins with a brace, whatever the content type says
+    # An encoded OTLP message never begins with a brace, even if the content type is protobuf's.
     if kind in ("application/x-protobuf", "application/octet-stream", "") and (
         not answer.body.startswith(b"{")
     ):
@@ -112,25 +112,26 @@ def _rejected(answer: Answer) -> tuple[int | None, str]:
             return 0, ""
         return partial.rejected_data_points, partial.error_message
     try:
-        told = json.loads(answer.body)
-        if not isinstance(told, dict):
+        body = json.loads(answer.body)
+        if not isinstance(body, dict):
             return 0, ""
-        failed = told.get("success") is False or told.get("status") in ("error", "fail")
-        if failed or told.get("error") or told.get("errors"):
+        failed = body.get("success") is False or body.get("status") in ("error", "fail")
+        if failed or body.get("error") or body.get("errors"):
             return None, ""
-        # protobuf's JSON has the one or the other form of a name
-        partly = told.get("partialSuccess") or told.get("partial_success") or {}
+        # protobuf's JSON mapping allows both spellings of a name
+        partly = body.get("partialSuccess") or body.get("partial_success") or {}
         rejected = partly.get("rejectedDataPoints") or partly.get("rejected_data_points") or 0
-        return int(rejected), str(partly.get("errorMessage") or partly.get("error_message") or "")
+        reason = partly.get("errorMessage") or partly.get("error_message") or ""
+        return int(rejected), str(reason)
     except (ArithmeticError, ValueError, TypeError, AttributeError, RecursionError):
         return 0, ""
 
 
 def _write_cost(answer: Answer) -> float | None:
-    """What GreptimeDB's header says that a write cost."""
+    """The cost of the write in GreptimeDB's header; None if there is none."""
     try:
-        told = json.loads(answer.headers.get("x-greptime-metrics", ""))
-        costs = [told[name] for name in _COSTS if name in told]
+        metrics = json.loads(answer.headers.get("x-greptime-metrics", ""))
+        costs = [metrics[name] for name in _COSTS if name in metrics]
     except (ValueError, TypeError, RecursionError):
         return None
     numbers = [cost for cost in costs if isinstance(cost, int | float) and math.isfinite(cost)]
@@ -138,29 +139,32 @@ def _write_cost(answer: Answer) -> float | None:
 
 
 def _says(answer: Answer) -> str:
-    """What a destination says of a failure, in brackets: bounded, one line, no web page."""
+    """The destination's error message in brackets: one line of bounded length, no web page."""
     if answer.web_page or not answer.body:
         return ""
     text = answer.body.decode("utf-8", "replace")
     if answer.media_type == "application/json" and not _is_cut(answer):
         try:
-            told = json.loads(answer.body)
-            error = told.get("error") or told.get("errors") or told.get("message") or ""
+            body = json.loads(answer.body)
+            error = body.get("error") or body.get("errors") or body.get("message") or ""
             text = error if isinstance(error, str) else json.dumps(error)
         except (ValueError, RecursionError, AttributeError):
-            pass  # then what it sent is all that there is to show
+            pass  # no error object: the message is the body as it came
     plain = _plain(text)
     return f" ({plain})" if plain else ""
 
 
 def _plain(text: str) -> str:
-    """The beginning of a text, in one line. Redacted first: half a secret is not recognised."""
-    said = redact(text)
-    return " ".join("".join(c if c.isprintable() else " " for c in said).split())[:_MOST_SAID]
+    """The beginning of a text, in one line.
+
+    The text is redacted before it is cut, as half a secret would not be recognised.
+    """
+    safe = redact(text)
+    return " ".join("".join(c if c.isprintable() else " " for c in safe).split())[:_MAX_TEXT]
 
 
 def _retry_after_s(answer: Answer) -> float | None:
-    """The seconds, or the date, of a Retry-After header."""
+    """The wait of a Retry-After header, given as seconds or as a date; None if there is none."""
     text = answer.headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit() and len(text) < 10:
         return float(text)

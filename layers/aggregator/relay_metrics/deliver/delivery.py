@@ -1,4 +1,4 @@
-"""A snapshot's way to one destination, by the same convert and push for whoever delivers it."""
+"""Delivers a snapshot to one destination. The collector and the redriver both use it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.settings import Destination, usable
 
 MOST_REFUSALS = 16
-"""Where nothing of a snapshot has been taken by then, the destination refuses whatever comes."""
+"""If nothing was accepted before this many refusals, the rest of the snapshot is not tried."""
 
 _TOO_LARGE = "answered 413 for what cannot be split further"
 
 
 class Left(NamedTuple):
-    """What was not taken, and why."""
+    """A piece that was not accepted, why, and how many data points it has."""
 
     piece: Piece
     error: PushError
@@ -37,14 +37,14 @@ class Left(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What became of the data points of a snapshot; its counts together are all of them.
+    """How the delivery of a snapshot ended; the counts add up to all of its data points.
 
     Attributes:
-        pushed: taken by the destination.
-        rejected: refused by it while it took the others.
-        left: what it did not take, in as few pieces as there are reasons and sizes.
-        remark: what the destination said of the rejected ones.
-        write_cost: what it said that the writes cost; None where it did not.
+        pushed: how many points the destination accepted.
+        rejected: how many points it rejected within requests that it accepted.
+        left: the pieces that it did not accept, joined where they have the same reason.
+        remark: the message that it gave for the rejected points.
+        write_cost: the cost of the writes as it reports it; None if it does not.
     """
 
     pushed: int = 0
@@ -55,11 +55,11 @@ class Outcome:
 
     @property
     def error(self) -> PushError | None:
-        """Why something was not taken; None where all was."""
+        """Why a piece was not accepted; None if all were."""
         return self.left[0].error if self.left else None
 
     def add(self, other: Outcome) -> None:
-        """The outcome of a further snapshot."""
+        """Add the counts and pieces of another outcome."""
         self.pushed += other.pushed
         self.rejected += other.rejected
         self.left += other.left
@@ -69,7 +69,7 @@ class Outcome:
 
     @classmethod
     def failed(cls, piece: Piece, error: PushError) -> Outcome:
-        """Nothing of it was taken."""
+        """The outcome if nothing of a piece was accepted."""
         return cls(left=[Left(piece, error, piece.points)])
 
 
@@ -80,7 +80,10 @@ def deliver(
     invocation: Invocation,
     deadline: Deadline,
 ) -> Outcome:
-    """Push to a destination before the deadline, split as it must be, and tell the outcome."""
+    """Push a piece to a destination before the deadline, split as far as necessary.
+
+    It never raises: a fault of the code itself becomes an outcome with `Unavailable`.
+    """
     try:
         if destination.wrong is not None:
             refused = Refused(destination.name, str(destination.wrong))
@@ -95,7 +98,7 @@ def deliver(
 def sender(
     destination: Destination, runtime: Runtime, invocation: Invocation, deadline: Deadline
 ) -> Sender:
-    """What sends requests to a destination in an invocation."""
+    """A sender of requests to a destination that can renew its credential from the secret."""
     return Sender(
         destination,
         runtime.client(destination.ca_pem),
@@ -105,10 +108,10 @@ def sender(
 
 
 def push(piece: Piece, sender: Sender) -> Outcome:
-    """Push a piece, in as many parts as it takes for what can be taken to be taken.
+    """Push a piece, split until everything is accepted that the destination can accept.
 
-    What is too large, or takes too long, is split by its size, and what is refused by its metrics.
-    A failure that would meet the other parts as well ends it.
+    A request that is too large, or takes too long, is split by size; one that is refused is split
+    by metric. After a failure that the other parts would have as well, nothing more is sent.
     """
     delivery = _Delivery(sender)
     in_parts(piece, delivery.take)
@@ -119,11 +122,7 @@ def push(piece: Piece, sender: Sender) -> Outcome:
 
 
 class _Delivery:
-    """A snapshot's way to one destination.
-
-    Args:
-        sender: sends to it.
-    """
+    """The delivery of one snapshot to one destination, while it goes on."""
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
@@ -133,7 +132,7 @@ class _Delivery:
         self._too_large: Request | None = None
 
     def take(self, piece: Piece) -> By | None:
-        """Push a piece, or say how it must be split."""
+        """Push a piece. Returns how it must be split, None if it is done."""
         by, error = self._push(piece) if self._over is None else (None, self._over)
         if by is not None and piece.split(by):
             return by
@@ -142,7 +141,7 @@ class _Delivery:
         return None
 
     def _push(self, piece: Piece) -> tuple[By | None, PushError | None]:
-        """How a piece must be split, and why it is left where it cannot be."""
+        """Push a piece. Returns how to split it, and the error if it cannot be split."""
         name = self._sender.name
         try:
             request = piece.request
@@ -150,7 +149,7 @@ class _Delivery:
             return self._refused(By.SIZE, Impossible(name, str(error)))
         if request is None:
             return By.SIZE, None
-        if request.points == 0:  # it has nothing but what is carried along
+        if request.points == 0:  # only the repeated `relay_up` of a later part
             return None, None
         if self._known_too_large(request):
             return By.SIZE, Impossible(name, _TOO_LARGE, 413)
@@ -163,7 +162,8 @@ class _Delivery:
             return self._refused(By.METRIC, error)
         except PushError as error:
             slow = isinstance(error, Unavailable) and error.timed_out and request.large
-            if not slow or error.status is None:  # its own time is over, not a proxy's
+            # without a status our own time is over; with one, a proxy gave up: the rest may pass
+            if not slow or error.status is None:
                 self._over = error
             return By.SIZE if slow else None, error
         return None, None
@@ -181,7 +181,7 @@ class _Delivery:
 
     @property
     def outcome(self) -> Outcome:
-        """What became of all pieces. Those that can never succeed are together by their reason."""
+        """The outcome of all pieces; those that can never succeed are joined by their reason."""
         left: list[Left] = []
         never: dict[str, list[Left]] = {}
         for one in self._outcome.left:
@@ -192,7 +192,7 @@ class _Delivery:
         return replace(self._outcome, left=[*left, *map(_together, never.values())])
 
     def _known_too_large(self, request: Request) -> bool:
-        """Whether it is as large as one that was too large, packed and unpacked."""
+        """Whether a request is at least as large, packed and unpacked, as one that got 413."""
         known = self._too_large
         if known is None:
             return False

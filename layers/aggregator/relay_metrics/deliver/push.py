@@ -1,7 +1,7 @@
-"""One OTLP request to a destination, and the truth about what happened to it.
+"""Sends OTLP requests to a destination, with retries, and reports how each one ended.
 
-The encoder is the SDK's; the POST is ours. The exporter of the same package calls a redirect and a
-partial success a success, retries by its own clock and keeps the status to itself.
+It uses the SDK's encoder but not its exporter, which takes a redirect and a partial success for a
+success, retries on a schedule of its own and does not return the status.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from relay_metrics.net.http import Answer, Client
 from relay_metrics.settings import Destination
 
 PROMOTE_ALL = "x-greptime-otlp-metric-promote-all-resource-attrs"
-"""Has GreptimeDB make tags of all resource attributes, of which it drops most otherwise."""
+"""Makes GreptimeDB turn all resource attributes into tags; without it, it drops most of them."""
 
 MAX_ANSWER_BYTES = 1 << 20
-"""Packed: what is read of it unpacked is much less."""
+"""Of the answer as received; at most `MOST_READ` bytes of it are read once decompressed."""
 _OURS = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _SHORTEST_TRY_S = 0.05
-"""With less time left, a try would only put a time-out in the place of the reason."""
+"""With less time left there is no retry: it would time out and hide the reason of the failure."""
 
 
 class Sender:
     """Sends requests to one destination.
 
     Args:
-        deadline: for all of them, retries included.
-        renew: gives the destination by the secret as it is now, which is read anew once an
-            invocation; None where it is not there any more.
-        sleep: waits so many seconds.
+        deadline: for all requests, retries included.
+        renew: reads the secret again, at most once an invocation, and returns the destination as
+            it is there; None if it is no longer there.
+        sleep: waits for some seconds.
     """
 
     def __init__(
@@ -57,18 +57,18 @@ class Sender:
 
     @property
     def name(self) -> str:
-        """The destination's."""
+        """The name of the destination."""
         return self._destination.name
 
     def send(self, request: Request) -> Taken:
-        """Send a request until the destination takes it, refuses it, or the time is over.
+        """Send a request until the destination accepts it, refuses it, or the time is over.
 
-        What fails for a passing reason is sent again after a pause that doubles, or that the
-        destination asks for; where the credential is refused it is read anew and the request sent
-        once more.
+        After a temporary failure it is sent again, after a pause that doubles each time or is as
+        long as the destination asks. If the credential is refused, the secret is read again and
+        the request sent once more.
 
         Raises:
-            PushError: it was not taken.
+            PushError: the destination did not accept it.
         """
         pause = _FIRST_PAUSE_S
         error: PushError = Unavailable(self.name, "there was no time left to send anything")
@@ -79,7 +79,7 @@ class Sender:
                 error = unavailable
                 if unavailable.timed_out and request.large:
                     break
-                # a pause even where the destination asks for none: it is in trouble
+                # The pause is never shorter than ours, even with `Retry-After: 0`.
                 spread = random.uniform(1, 1.2)  # noqa: S311 - it spreads retries, it guards nothing
                 wanted = max(pause * spread, unavailable.retry_after_s or 0.0)
                 if wanted + _SHORTEST_TRY_S >= self.deadline.left:
@@ -99,7 +99,8 @@ class Sender:
 
     def _once(self, request: Request) -> Taken:
         destination = self._destination
-        # what the body is, is not for configuration to say: the former stack's were for JSON
+        # Configured headers do not replace those that describe the body: OTEL_EXPORT_HEADERS of
+        # the Compose stack set JSON's.
         ours = {name.lower() for name in _OURS}
         given = {name.lower(): text for name, text in destination.headers.items()}
         headers = {name: text for name, text in given.items() if name not in ours}
@@ -122,7 +123,7 @@ class Sender:
 
 
 def _beginning(blocks: Iterable[bytes]) -> bytes:
-    """The first bytes of a body: one more than `MOST_READ` where there are more."""
+    """The first bytes of a body: at most one more than `MOST_READ`, which shows that it is cut."""
     body = b""
     for block in blocks:
         body += block

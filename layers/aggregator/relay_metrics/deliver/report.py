@@ -1,4 +1,4 @@
-"""What became of the data points of a run."""
+"""The report of a run: how many data points were pushed, spooled, rejected or lost."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from relay_metrics.observability import redact
 
 @dataclass
 class DestinationReport:
-    """What became of those that were for one destination.
+    """The counts of data points for one destination.
 
     Attributes:
         name: of the destination.
-        write_cost: what it said that the writes cost; None where it did not.
-        errors: sentences on what failed.
-        lost: sentences on what could be neither pushed nor spooled.
+        write_cost: the cost of the writes as it reports it; None if it does not.
+        errors: a sentence for each failure.
+        lost: a sentence for each piece that could be neither pushed nor spooled.
     """
 
     name: str
@@ -33,7 +33,7 @@ class DestinationReport:
     lost: list[str] = field(default_factory=list)
 
     def report(self) -> dict[str, Any]:
-        """Its place in the report."""
+        """The destination's object in the report, as JSON values."""
         return {
             "name": self.name,
             "pushed": self.pushed,
@@ -49,7 +49,8 @@ class DestinationReport:
 
         Args:
             outcome: of their push.
-            unkept: of each piece that was left, why the queue did not take it; None where it did.
+            unkept: for each piece of `outcome.left`, why the queue did not accept it; None if it
+                did.
         """
         self._count_taken(outcome)
         for left, why in zip(outcome.left, unkept, strict=True):
@@ -85,7 +86,7 @@ class DestinationReport:
 
 
 def first_of(sentences: Iterable[str]) -> str | None:
-    """The first of several sentences, and how many others there are; None where there is none."""
+    """The first of several sentences, and how many others there are; None if there is none."""
     distinct = list(dict.fromkeys(sentences))
     if not distinct:
         return None

@@ -1,8 +1,8 @@
-"""What could not be pushed waits in a queue, and what never can be goes to its dead-letter queue.
+"""The spool: an SQS queue for snapshots that could not be pushed, and its dead-letter queue.
 
-A message's body is a JSON object: `destination`, `relay` and `time` for people who look at the
-queue, and `snapshot`, the whole of it: JSON, gzip, base64. A message of the dead-letter queue has
-the reason as its attribute `reason`.
+A message's body is a JSON object. `destination`, `relay` and `time` are there for people who look
+at the queue; `snapshot` is the whole snapshot as JSON, gzip, base64. A message of the dead-letter
+queue has the reason as its attribute `reason`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from relay_metrics.aws import CONFIG, word_for
+from relay_metrics.aws import CONFIG, error_code
 from relay_metrics.deliver.pieces import MAX_SNAPSHOT_BYTES, By, Piece, in_parts
 from relay_metrics.errors import SnapshotError, SpoolError
 from relay_metrics.observability import redact
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef
 
 MAX_MESSAGE_BYTES = 1 << 20
-"""SQS takes no larger message, its attributes included."""
+"""The largest message that SQS accepts, its attributes included."""
 
 _ROOM_FOR_REASON = 4096
 _COUNTS: tuple[QueueAttributeNameType, ...] = (
@@ -41,18 +41,18 @@ _COUNTS: tuple[QueueAttributeNameType, ...] = (
 
 
 class Message(NamedTuple):
-    """A snapshot, or a part of one, on its way to one destination."""
+    """A snapshot, or a part of one, for one destination."""
 
     destination: str
     piece: Piece
 
     @property
     def snapshot(self) -> Snapshot:
-        """What it tells."""
+        """The snapshot that the message holds."""
         return self.piece.snapshot
 
     def dump(self) -> str | None:
-        """The body of the message; None where it is more than a message can be."""
+        """The body of the message; None if it is larger than a message may be."""
         packed = self.piece.packed
         if packed is None:
             return None
@@ -69,10 +69,10 @@ class Message(NamedTuple):
 
     @classmethod
     def load(cls, body: str) -> Message:
-        """The message that `dump` wrote.
+        """Read a body that `dump` wrote.
 
         Raises:
-            SnapshotError: it is no such message.
+            SnapshotError: it is something else, or damaged.
         """
         try:
             written = json.loads(body)
@@ -92,7 +92,7 @@ class Spool:
 
     Args:
         url: of the queue; its redrive policy names the dead-letter queue.
-        client: of SQS; made when it is first needed where it is None.
+        client: of SQS; if None, it is created when first needed.
     """
 
     def __init__(self, url: str, client: SQSClient | None = None) -> None:
@@ -104,17 +104,17 @@ class Spool:
     @property
     def client(self) -> SQSClient:
         """The client of SQS."""
-        # one is safe to share among threads, but to make one is not
+        # boto3's clients are safe to share among threads, but creating one is not thread-safe.
         with self._lock:
             if self._client is None:
                 self._client = boto3.client("sqs", config=CONFIG)
             return self._client
 
     def waiting(self) -> int:
-        """How many messages the queue holds, those included that wait for their next attempt.
+        """How many messages the queue holds, including those that wait for their next attempt.
 
         Raises:
-            SpoolError: it does not tell.
+            SpoolError: SQS did not give the count.
         """
         return self._count(lambda: self._url)
 
@@ -122,7 +122,7 @@ class Spool:
         """How many messages the dead-letter queue holds.
 
         Raises:
-            SpoolError: it does not tell, or there is none.
+            SpoolError: SQS did not give the count, or there is no dead-letter queue.
         """
         return self._count(self._dead_letter_url)
 
@@ -131,18 +131,18 @@ class Spool:
             got = self.client.get_queue_attributes(QueueUrl=url(), AttributeNames=[*_COUNTS])
             return sum(int(got["Attributes"][name]) for name in _COUNTS)
         except (ClientError, BotoCoreError) as error:
-            raise SpoolError(f"SQS did not tell of the queue ({word_for(error)})") from None
+            raise SpoolError(f"SQS did not tell of the queue ({error_code(error)})") from None
         except (LookupError, ValueError):  # botocore takes any 200 for an answer
             raise SpoolError("SQS did not tell of the queue (no counts)") from None
 
     def put(self, message: Message, delay_s: int = 0) -> None:
-        """Keep a snapshot until the redriver delivers it; in several messages where it must be.
+        """Queue a snapshot for the redriver, in several messages if one is too small.
 
         Args:
-            delay_s: how long the redriver does not see it, at most 900.
+            delay_s: seconds until the redriver receives it, at most 900.
 
         Raises:
-            SpoolError: the queue did not take it.
+            SpoolError: the queue did not accept it.
         """
         self._put(message, None, delay_s)
 
@@ -150,12 +150,12 @@ class Spool:
         """Put a snapshot that can never be delivered into the dead-letter queue, with the reason.
 
         Raises:
-            SpoolError: the queue did not take it, or the spool has no dead-letter queue.
+            SpoolError: the queue did not accept it, or the spool has no dead-letter queue.
         """
         self._put(message, reason)
 
     def bury_body(self, body: str, reason: str) -> None:
-        """Put a message that cannot be read into the dead-letter queue, as it is.
+        """Put the body of a message, unchanged, into the dead-letter queue, with the reason.
 
         Raises:
             SpoolError: as `bury`.
@@ -189,7 +189,7 @@ class Spool:
                 DelaySeconds=delay_s,
             )
         except (ClientError, BotoCoreError) as error:
-            raise SpoolError(f"SQS did not take a message ({word_for(error)})") from None
+            raise SpoolError(f"SQS did not take a message ({error_code(error)})") from None
         if not receipt.get("MessageId"):  # botocore takes any 200 for an answer
             raise SpoolError("SQS did not take a message (no receipt)")
 
@@ -207,22 +207,22 @@ class Spool:
         return self._dead_letters
 
     def postpone(self, receipt_handle: str, seconds: int) -> None:
-        """Have a message that was received come back after so many seconds.
+        """Have a received message come back after some seconds.
 
         Raises:
-            SpoolError: the queue did not take the request; the message comes back at the end of
-                its visibility time-out.
+            SpoolError: SQS did not accept the request; the message comes back at the end of its
+                visibility time-out.
         """
         try:
             self.client.change_message_visibility(
                 QueueUrl=self._url, ReceiptHandle=receipt_handle, VisibilityTimeout=seconds
             )
         except (ClientError, BotoCoreError) as error:
-            raise SpoolError(f"SQS did not postpone a message ({word_for(error)})") from None
+            raise SpoolError(f"SQS did not postpone a message ({error_code(error)})") from None
 
 
 def _reason(reason: str, body: str) -> str:
-    """A reason as an attribute can have it: in one line, and as long as the body leaves room."""
+    """A reason as a message attribute: one line, cut to the room that the body leaves."""
     room = MAX_MESSAGE_BYTES - len(body.encode()) - len("reasonString")
     line = "".join(c if c.isprintable() else " " for c in redact(reason))[:1000]
     return line.encode()[: max(room, 0)].decode("utf-8", "ignore")

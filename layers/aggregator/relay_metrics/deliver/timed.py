@@ -1,6 +1,7 @@
-"""Delivering figures with a time of their own: told again they replace, and they are not spooled.
+"""Delivers figures that have timestamps of their own: sums of minutes and days that are over.
 
-What a destination did not take is asked again by a later run, or by a back-fill.
+Sending them again replaces them, so they are not spooled: a later run or a back-fill fetches
+again what a destination did not accept.
 """
 
 from __future__ import annotations
@@ -21,19 +22,20 @@ from relay_metrics.snapshot import Snapshot
 
 NO_FAILURES: Mapping[str, PushError] = MappingProxyType({})
 _READINGS = 2000
-"""Pushed at once: all minutes of a day, of every model and key, are not encoded as a whole."""
+"""How many readings are pushed at once. It bounds the memory: a day has one reading for each
+minute, model and key."""
 
 
 @dataclass
 class Told:
-    """What became of the figures at one destination.
+    """How the delivery to one destination ended.
 
     Attributes:
         destination: its name.
-        relay: whose figures they are.
-        outcome: the points that it took or rejected, and why it did not take the rest.
-        missing: the times of the first and the last figure that it did not take, epoch
-            milliseconds; None where it took all.
+        relay: the name of the relay that the figures come from.
+        outcome: how many points it accepted or rejected, and why it did not accept the rest.
+        missing: the timestamps of the first and the last figure that it did not accept, epoch
+            milliseconds; None if it accepted all.
     """
 
     destination: str
@@ -43,12 +45,12 @@ class Told:
 
     @property
     def later(self) -> bool:
-        """Whether something was not taken that can be, once the destination is well."""
+        """Whether a piece failed temporarily, so that the destination may accept it later."""
         return any(not isinstance(one.error, Impossible) for one in self.outcome.left)
 
     @property
     def error(self) -> str | None:
-        """A sentence that says from when to when figures are missing; None where none are."""
+        """A sentence with the period of which figures are missing; None if none are."""
         if self.missing is None:
             return None
         first, last = (
@@ -68,15 +70,16 @@ def tell(
     pool: Executor,
     failed: Mapping[str, PushError] = NO_FAILURES,
 ) -> list[Told]:
-    """Push figures with a time of their own, the oldest first, a bounded part at a time.
+    """Push figures with timestamps of their own, the oldest first, a bounded part at a time.
 
-    A destination that cannot take a part at present is not sent the later ones. One that does not
-    keep the last write is sent nothing.
+    After a temporary failure a destination gets no later parts. A destination that does not keep
+    the last write of a series and timestamp gets nothing.
 
     Args:
-        snapshot: of readings that have a time each.
-        pool: runs the pushes, so that one that hangs holds up nobody.
-        failed: why destinations, by name, took nothing of this run: they are not tried again.
+        snapshot: its readings have `time_ms`.
+        pool: runs the pushes, so that one that hangs does not block the others.
+        failed: errors of destinations, by name, that accepted nothing of this run and are not
+            tried again.
     """
     keepers = {one.name: one for one in destinations if one.overwrites}
     told = {name: Told(name, snapshot.relay) for name in keepers}
@@ -96,7 +99,7 @@ def tell(
             one.name: Outcome.failed(piece, Unavailable(one.name, "no end within the time"))
             for one in taking
         }
-        # now that it is encoded, which takes no time of a push
+        # The time of the pushes begins here, after the encoding.
         ends = deadline.or_after(runtime.environment.push_timeout_s)
         pushes = {
             one.name: pool.submit(deliver, piece, one, runtime, invocation, ends) for one in taking

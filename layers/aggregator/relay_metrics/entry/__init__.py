@@ -1,1 +1,1 @@
-"""How an invocation comes in: the handler, the event, and which action it asks for."""
+"""The entry of an invocation: the Lambda handler, the typed event, and the action it asks for."""

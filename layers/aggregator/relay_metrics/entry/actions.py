@@ -1,4 +1,4 @@
-"""What the collector can be asked to do, by the event's `action`."""
+"""Runs the collector's action that an event asks for in its field `action`."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from relay_metrics.runtime import Runtime
 
 
 def act(runtime: Runtime, event: object, seconds: float) -> dict[str, Any]:
-    """Do what an event asks for.
+    """Run the action that an event asks for.
 
     Args:
-        seconds: what the invocation has left.
+        seconds: the time that the invocation has left.
 
     Returns:
-        The answer, as the contract has it for each action.
+        The answer of the action, as a JSON object.
     """
     asked = Event.of(event)
     if asked.action == COLLECT:
         return collect(runtime, asked, seconds)
-    # they are asked for by hand, now and then: a minute's run need not import them
+    # These are invoked by hand, now and then: the run of every minute does not import them.
     if asked.action == CHECK:
         from relay_metrics.check import check
 
@@ -37,10 +37,10 @@ def act(runtime: Runtime, event: object, seconds: float) -> dict[str, Any]:
 
 
 def unset(event: object, error: SettingsError) -> dict[str, Any]:
-    """The answer where a variable is wrong, so that nothing can be done but to say so to a check.
+    """The answer of a check when an environment variable is wrong. Other actions cannot run.
 
     Raises:
-        SettingsError: to every other event.
+        SettingsError: the event asks for something else than a check.
     """
     if Event.of(event).action != CHECK:
         raise error

@@ -1,4 +1,4 @@
-"""What an invocation of the collector is asked for."""
+"""The event of the collector, parsed and typed."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _ANY = ("action", "relays", "shard", "time")
 _OF_BACKFILL = ("from", "to", "models", "scans", "dry_run")
 _OF_EVENTBRIDGE = ("version", "id", "detail-type", "source", "account", "region", "resources")
 _EVENTBRIDGE = frozenset({*_OF_EVENTBRIDGE, "detail"})
-"""What a rule of EventBridge sends beside `time`."""
+"""The fields that an EventBridge rule sends beside `time`."""
 
 
 class Event(NamedTuple):
-    """The fields of an event that mean something; an event may have others.
+    """The fields of an event that are used; an event may have others.
 
     Attributes:
         action: `COLLECT`, `CHECK`, `DRY_RUN` or `BACKFILL`.
-        relays: the names of those to ask; None for all.
-        shard: the part of the keys to ask for.
-        scheduled_s: the instant it was scheduled for, epoch seconds; now where it does not say.
+        relays: the names of the relays to scrape; None for all.
+        shard: the part of the keys to scrape.
+        scheduled_s: the event's `time` in epoch seconds; the current time if it has none.
     """
 
     action: str
@@ -39,13 +39,13 @@ class Event(NamedTuple):
 
     @classmethod
     def of(cls, event: object) -> Event:
-        """An event, typed.
+        """Parse an event.
 
-        Who asks for an action reads the answer: there a field that is not known is an error. A
-        schedule's event is nobody's to read: there it is a warning, and the relays are collected.
+        With an `action`, an unknown field is an error, because somebody reads the answer. Nobody
+        reads the answer to a scheduled event: there an unknown field is only a warning.
 
         Raises:
-            SettingsError: a field has a value that it cannot have, or is not known.
+            SettingsError: a field is unknown or has a wrong value.
         """
         given = {} if event is None else event
         if not isinstance(given, dict):

@@ -1,4 +1,4 @@
-"""What both functions do around their work: keep what is warm, tell the time, name a failure."""
+"""The Lambda handler of both functions: keeps the runtime, passes the time left, logs failures."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _SECONDS_WITHOUT_CONTEXT = 60.0
 
 
 class Context(Protocol):
-    """What Lambda tells an invocation, as far as it is needed."""
+    """The part of Lambda's context object that is used."""
 
     def get_remaining_time_in_millis(self) -> int:
-        """How long the invocation may still take."""
+        """The milliseconds until the invocation times out."""
 
 
 class Handler:
     """A Lambda handler.
 
     Args:
-        work: is given what is kept warm, the event and the seconds left; gives the answer.
-        unset: is given the event and what is wrong with the environment's variables; gives the
-            answer to an event that has one even so, and raises the error to others.
+        work: takes the runtime, the event and the seconds left; returns the answer.
+        unset: called if an environment variable is wrong, with the event and the error; returns
+            the answer to an event that can be answered even then, and raises the error otherwise.
     """
 
     def __init__(
@@ -35,32 +35,32 @@ class Handler:
     ) -> None:
         self._work = work
         self._unset = unset
-        self._warm: Runtime | None = None
+        self._runtime: Runtime | None = None
         self._cold = True
 
     def __call__(self, event: Any, context: Context | None) -> dict[str, Any]:
-        """The answer to an event.
+        """Answer an event.
 
         Raises:
-            RelayMetricsError: the work failed; its text is what Lambda shows, without a traceback
-                of libraries, whose exceptions can hold what they were sent.
+            RelayMetricsError: the work failed. It carries no traceback, because exceptions of
+                libraries can hold parts of requests. Lambda shows its text.
         """
-        # As Powertools itself calls them: its standard queries look for these keys.
+        # The keys have the names that Powertools' standard queries look for.
         logger.append_keys(cold_start=self._cold)
         self._cold = False
         if context is not None:
             logger.append_keys(function_request_id=getattr(context, "aws_request_id", None))
         try:
-            if self._warm is None:
+            if self._runtime is None:
                 try:
-                    self._warm = Runtime()
+                    self._runtime = Runtime()
                 except SettingsError as error:
                     if self._unset is None:
                         raise
                     return self._unset(event, error)
             remaining_ms = getattr(context, "get_remaining_time_in_millis", None)
             seconds = remaining_ms() / 1000 if remaining_ms else _SECONDS_WITHOUT_CONTEXT
-            return self._work(self._warm, event, seconds)
+            return self._work(self._runtime, event, seconds)
         except RelayMetricsError as error:
             logger.error(str(error), extra={"error": type(error).__name__})
             error.args = (redact(str(error)),)

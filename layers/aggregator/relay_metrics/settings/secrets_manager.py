@@ -8,7 +8,7 @@ from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 from botocore.exceptions import BotoCoreError
 
-from relay_metrics.aws import CONFIG, word_for
+from relay_metrics.aws import CONFIG, error_code
 from relay_metrics.errors import SecretError
 from relay_metrics.observability import logger
 
@@ -88,7 +88,7 @@ class Secret:
             key = _of_key(cause)
             ask = _ASK_KEY if key else self._ask
             raise SecretError(
-                f"Secrets Manager did not give the secret ({word_for(cause)}): {ask}", key=key
+                f"Secrets Manager did not give the secret ({error_code(cause)}): {ask}", key=key
             ) from None
         if not isinstance(value, str):
             raise SecretError("the secret is binary: it must be one JSON object, as text")
