@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from relay_metrics import observability
 
 # how long an example takes says more of the machine than of the code
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -30,3 +34,24 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     if val is None or isinstance(val, str | int | float | complex | bool | re.Pattern | Enum):
         return None
     return getattr(val, "__name__", None) or argname
+
+
+@contextmanager
+def _hides_for_itself() -> Iterator[None]:
+    """Forget at the end what was hidden meanwhile: no text depends on which tests ran before."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_hidden", "_short"):
+            patch.setattr(observability, name, set(getattr(observability, name)))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _file_hides_for_itself() -> Iterator[None]:
+    with _hides_for_itself():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _test_hides_for_itself() -> Iterator[None]:
+    with _hides_for_itself():
+        yield
