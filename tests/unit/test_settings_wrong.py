@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -22,236 +23,98 @@ from tests.unit.settings_read import (
     wrong,
 )
 
-# -- what a wrong variable says
+
+def flat(table: Mapping[str, Sequence[Any]]) -> list[tuple[str, Any]]:
+    """A row for each of the values that are wrong in one way."""
+    return [(says, value) for says, values in table.items() for value in values]
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "says"),
-    [
-        ("RELAY_KIND", "claude", "RELAY_KIND must be one of claude-relay, wyolet-relay"),
-        (
-            "RELAY_METRICS_PERIOD",
-            "weekly",
-            "RELAY_METRICS_PERIOD must be one of daily, monthly, alltime",
-        ),
-        (
-            "LOG_LEVEL",
-            "LOUD",
-            "LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL",
-        ),
-        (
-            "RELAY_TIMEOUT_MS",
-            "5s",
-            "RELAY_TIMEOUT_MS must be a whole number from 1 to 900000",
-        ),
-        ("RELAY_TIMEOUT_MS", "0", "RELAY_TIMEOUT_MS must be a whole number from 1 to 900000"),
-        ("RELAY_TIMEOUT_MS", "1.5", "RELAY_TIMEOUT_MS must be a whole number from 1 to 900000"),
-        ("RELAY_CONCURRENCY", "-1", "RELAY_CONCURRENCY must be a whole number from 1 to 256"),
-        ("RELAY_CONCURRENCY", "٣", "RELAY_CONCURRENCY must be a whole number from 1 to 256"),
-        ("RELAY_MAX_KEYS", "9" * 99, "RELAY_MAX_KEYS must be a whole number from 1 to 1000000"),
-        (
-            "RELAY_UTC_OFFSET_HOURS",
-            "nan",
-            "RELAY_UTC_OFFSET_HOURS must be a number from -14 to 14",
-        ),
-        (
-            "RELAY_UTC_OFFSET_HOURS",
-            "Asia/Shanghai",
-            "RELAY_UTC_OFFSET_HOURS must be a number from -14 to 14",
-        ),
-        ("RELAY_BASE_URL", "relay.example", "RELAY_BASE_URL must be a URL, https://HOST"),
-        ("RELAY_BASE_URL", "ftp://relay.example", "RELAY_BASE_URL must be a URL, https://HOST"),
-        ("RELAY_BASE_URL", "https://", "RELAY_BASE_URL must be a URL, https://HOST"),
-        ("RELAY_BASE_URL", "https://a:99999", "RELAY_BASE_URL must be a URL, https://HOST"),
-        ("RELAY_BASE_URL", "https://a:0", "RELAY_BASE_URL must be a URL, https://HOST"),
-        ("RELAY_BASE_URL", "https://[::1", "RELAY_BASE_URL must be a URL, https://HOST"),
-        ("RELAY_BASE_URL", "https://a/?b=c", "RELAY_BASE_URL must not have a query"),
-        (
-            "RELAY_BASE_URL",
-            "https://user:hunter2@a",
-            (
-                "RELAY_BASE_URL must not have a user name or password in it: "
-                "they belong into the secret"
-            ),
-        ),
-        (
-            "OTEL_EXPORT_URL",
-            "https://user:hunter2@a",
-            (
-                "OTEL_EXPORT_URL must not have a user name or password in it: "
-                "they belong into the secret"
-            ),
-        ),
-        (
-            "OTEL_EXPORT_URL",
-            "https://a/b#c",
-            "OTEL_EXPORT_URL must be a URL without fragment, space or backslash",
-        ),
-        (
-            "OTEL_EXPORT_URL",
-            "https://a\n.example",
-            "OTEL_EXPORT_URL must be a URL without fragment, space or backslash",
-        ),
-        (
-            "OTEL_EXPORT_HEADERS",
-            "X-A=b",
-            "OTEL_EXPORT_HEADERS must be a JSON object of header names to text",
-        ),
-        (
-            "OTEL_EXPORT_HEADERS",
-            "[" * 100_000,
-            "OTEL_EXPORT_HEADERS must be a JSON object of header names to text",
-        ),
-        (
-            "OTEL_EXPORT_HEADERS",
-            '["X-A"]',
-            "OTEL_EXPORT_HEADERS must be a JSON object of header names to text",
-        ),
-        (
-            "OTEL_EXPORT_HEADERS",
-            '{"X A": "b"}',
-            "OTEL_EXPORT_HEADERS has a name that no HTTP header can have",
-        ),
-        (
-            "OTEL_EXPORT_HEADERS",
-            '{"X-A": "b\\r\\nX-C: d"}',
-            "OTEL_EXPORT_HEADERS has a value that no HTTP header can have",
-        ),
-        (
-            "OTEL_EXPORT_HEADERS",
-            '{"X-A": 1}',
-            "OTEL_EXPORT_HEADERS has a value that no HTTP header can have",
-        ),
-        *(
-            (
-                "OTEL_EXPORT_HEADERS",
-                json.dumps({"X-A": value}),
-                "OTEL_EXPORT_HEADERS has a value that no HTTP header can have",
-            )
-            for value in ("数据库", "équipe", "a\0", "\x7f")
-        ),
-        *(
-            (
-                "OTEL_EXPORT_HEADERS",
-                json.dumps({name: "5"}),
-                f"OTEL_EXPORT_HEADERS cannot have {name.lower()}: the request itself needs it",
-            )
-            for name in ("Content-Length", "transfer-encoding", "Connection", "Expect", "TE")
-        ),
-        *(
-            (
-                "GREPTIME_DATABASE",
-                value,
-                "GREPTIME_DATABASE has a value that no HTTP header can have",
-            )
-            for value in ("数据库", "b\r\nX-C: d", "é")
-        ),
-        *(
-            (
-                "OTEL_RESOURCE_ATTRIBUTES",
-                f"a=b,{name}=c",
-                (
-                    "OTEL_RESOURCE_ATTRIBUTES: name 2 must have a letter or digit of ASCII, "
-                    "and no control character"
-                ),
-            )
-            for name in ("команда", "team%0d%0aX-Evil%3A 1", "%3B", "a%00", "_")
-        ),
-        *(
-            (
-                "OTEL_RESOURCE_ATTRIBUTES",
-                f"{name}=c",
-                f"OTEL_RESOURCE_ATTRIBUTES: name 1 is stored as the tag {tag}, which is taken",
-            )
-            for name, tag in [
-                ("le", "le"),
-                ("greptime_value", "greptime_value"),
-                ("greptime.timestamp", "greptime_timestamp"),
-                ("job", "job"),
-                ("service_name", "service_name"),
-                ("Relay.Name", "relay_name"),
-            ]
-        ),
-        *(
-            (
-                "OTEL_RESOURCE_ATTRIBUTES",
-                f"{names},x=1",
-                "OTEL_RESOURCE_ATTRIBUTES: names 1 and 2 are stored as one tag",
-            )
-            for names in ("a%3Bb=1,a.b=2", "_foo=1,key_foo=2", "Team=1,team=2")
-        ),
-        (
-            "OTEL_RESOURCE_ATTRIBUTES",
-            "a=b,__tsid=1",
-            "OTEL_RESOURCE_ATTRIBUTES: name 2 must not begin with two underscores",
-        ),
-        (
-            "RELAY_KEY_LABELS",
-            "cost centre,cost.centre",
-            "RELAY_KEY_LABELS: names 1 and 2 are stored as one tag",
-        ),
-        (
-            "RELAY_KEY_LABELS",
-            "team,relay_key_owner",
-            "RELAY_KEY_LABELS: name 2 is stored as the tag relay_key_owner, which is taken",
-        ),
-        (
-            "RELAY_KEY_LABELS",
-            "relay.key.id",
-            "RELAY_KEY_LABELS: name 1 is stored as the tag relay_key_id, which is taken",
-        ),
-        (
-            "RELAY_KEY_LABELS",
-            "团队",
-            (
-                "RELAY_KEY_LABELS: name 1 must have a letter or digit of ASCII, "
-                "and no control character"
-            ),
-        ),
-        (
-            "OTEL_RESOURCE_ATTRIBUTES",
-            "team",
-            "OTEL_RESOURCE_ATTRIBUTES must be a list of key=value, commas between",
-        ),
-        (
-            "OTEL_RESOURCE_ATTRIBUTES",
-            "a=b,=c",
-            "OTEL_RESOURCE_ATTRIBUTES must be a list of key=value, commas between",
-        ),
-        (
-            "RELAY_USAGE_LOOKBACK_MINUTES",
-            "4",
-            "RELAY_USAGE_LOOKBACK_MINUTES must be a whole number from 5 to 1440",
-        ),
-        (
-            "RELAY_METRICS_SETTINGS",
-            "RELAY_CONCURRENCY=4 RELAY_TIMEOUT_MS=5s",
-            "RELAY_TIMEOUT_MS must be a whole number from 1 to 900000",
-        ),
-        (
-            "RELAY_METRICS_SETTINGS",
-            "RELAY_CONCURRENCY = 4",
-            "RELAY_METRICS_SETTINGS must be a list of NAME=value, spaces between",
-        ),
-        (
-            "RELAY_METRICS_SETTINGS",
-            "relay_concurrency=4",
-            "RELAY_METRICS_SETTINGS must be a list of NAME=value, spaces between",
-        ),
-        (
-            "RELAY_METRICS_SETTINGS",
-            "LOG_LEVEL=INFO RELAY_BASE_URL=https://a",
-            "RELAY_METRICS_SETTINGS cannot have RELAY_BASE_URL: it is a variable of its own",
-        ),
-        (
-            "RELAY_METRICS_SETTINGS",
-            "LOG_LEVEL=INFO LOG_LEVEL=DEBUG",
-            "RELAY_METRICS_SETTINGS has LOG_LEVEL twice",
-        ),
+# -- what a wrong variable says, which begins with its name
+
+HEADER_VALUES = ("b\r\nX-C: d", 1, "数据库", "équipe", "a\0", "\x7f")
+WRONG_VARIABLES: dict[str, Sequence[str]] = {
+    "RELAY_KIND must be one of claude-relay, wyolet-relay": ["claude"],
+    "RELAY_METRICS_PERIOD must be one of daily, monthly, alltime": ["weekly"],
+    "LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL": ["LOUD"],
+    "RELAY_TIMEOUT_MS must be a whole number from 1 to 900000": ["5s", "0", "1.5"],
+    "RELAY_CONCURRENCY must be a whole number from 1 to 256": ["-1", "٣"],
+    "RELAY_MAX_KEYS must be a whole number from 1 to 1000000": ["9" * 99],
+    "RELAY_USAGE_LOOKBACK_MINUTES must be a whole number from 5 to 1440": ["4"],
+    "RELAY_UTC_OFFSET_HOURS must be a number from -14 to 14": ["nan", "Asia/Shanghai"],
+    "RELAY_BASE_URL must be a URL, https://HOST": [
+        *("relay.example", "ftp://relay.example", "https://"),
+        *("https://a:99999", "https://a:0", "https://[::1"),
     ],
-)
-def test_a_wrong_variable_is_named(variable: str, value: str, says: str) -> None:
+    "RELAY_BASE_URL must not have a query": ["https://a/?b=c"],
+    **{
+        f"{name} must not have a user name or password in it: they belong into the secret": [
+            "https://user:hunter2@a"
+        ]
+        for name in ("RELAY_BASE_URL", "OTEL_EXPORT_URL")
+    },
+    "OTEL_EXPORT_URL must be a URL without fragment, space or backslash": [
+        *("https://a/b#c", "https://a\n.example"),
+    ],
+    "OTEL_EXPORT_HEADERS must be a JSON object of header names to text": [
+        *("X-A=b", "[" * 100_000, '["X-A"]'),
+    ],
+    "OTEL_EXPORT_HEADERS has a name that no HTTP header can have": ['{"X A": "b"}'],
+    "OTEL_EXPORT_HEADERS has a value that no HTTP header can have": [
+        json.dumps({"X-A": value}) for value in HEADER_VALUES
+    ],
+    **{
+        f"OTEL_EXPORT_HEADERS cannot have {name.lower()}: the request itself needs it": [
+            json.dumps({name: "5"})
+        ]
+        for name in ("Content-Length", "transfer-encoding", "Connection", "Expect", "TE")
+    },
+    "GREPTIME_DATABASE has a value that no HTTP header can have": ["数据库", "b\r\nX-C: d", "é"],
+    "OTEL_RESOURCE_ATTRIBUTES must be a list of key=value, commas between": ["team", "a=b,=c"],
+    "OTEL_RESOURCE_ATTRIBUTES: name 2 must have a letter or digit of ASCII, "
+    "and no control character": [
+        f"a=b,{name}=c" for name in ("команда", "team%0d%0aX-Evil%3A 1", "%3B", "a%00", "_")
+    ],
+    "OTEL_RESOURCE_ATTRIBUTES: name 2 must not begin with two underscores": ["a=b,__tsid=1"],
+    **{
+        f"OTEL_RESOURCE_ATTRIBUTES: name 1 is stored as the tag {tag}, which is taken": [
+            f"{name}=c"
+        ]
+        for name, tag in {
+            **{name: name for name in ("le", "greptime_value", "job", "service_name")},
+            "greptime.timestamp": "greptime_timestamp",
+            "Relay.Name": "relay_name",
+        }.items()
+    },
+    "OTEL_RESOURCE_ATTRIBUTES: names 1 and 2 are stored as one tag": [
+        f"{names},x=1" for names in ("a%3Bb=1,a.b=2", "_foo=1,key_foo=2", "Team=1,team=2")
+    ],
+    "RELAY_KEY_LABELS: names 1 and 2 are stored as one tag": ["cost centre,cost.centre"],
+    "RELAY_KEY_LABELS: name 2 is stored as the tag relay_key_owner, which is taken": [
+        "team,relay_key_owner"
+    ],
+    "RELAY_KEY_LABELS: name 1 is stored as the tag relay_key_id, which is taken": ["relay.key.id"],
+    "RELAY_KEY_LABELS: name 1 must have a letter or digit of ASCII, and no control character": [
+        "团队"
+    ],
+    "RELAY_METRICS_SETTINGS must be a list of NAME=value, spaces between": [
+        *("RELAY_CONCURRENCY = 4", "relay_concurrency=4"),
+    ],
+    "RELAY_METRICS_SETTINGS cannot have RELAY_BASE_URL: it is a variable of its own": [
+        "LOG_LEVEL=INFO RELAY_BASE_URL=https://a"
+    ],
+    "RELAY_METRICS_SETTINGS has LOG_LEVEL twice": ["LOG_LEVEL=INFO LOG_LEVEL=DEBUG"],
+}
+
+
+@pytest.mark.parametrize(("says", "value"), flat(WRONG_VARIABLES))
+def test_a_wrong_variable_is_named(says: str, value: str) -> None:
+    variable = says.partition(" ")[0].rstrip(":")
     assert refused({variable: value}) == says
+
+
+def test_a_name_in_the_settings_is_told_as_the_variable_would_be() -> None:
+    given = "RELAY_CONCURRENCY=4 RELAY_TIMEOUT_MS=5s"
+    assert refused({"RELAY_METRICS_SETTINGS": given}) == refused({"RELAY_TIMEOUT_MS": "5s"})
 
 
 def test_an_unknown_name_in_the_settings_is_told_with_those_known() -> None:
@@ -264,264 +127,137 @@ def test_an_unknown_name_in_the_settings_is_told_with_those_known() -> None:
     assert "URL" not in says
 
 
-@pytest.mark.parametrize(
-    ("environment", "secret", "says"),
-    [
-        (
-            NOT_HERE,
-            SECRET,
-            (
-                "RELAY_BASE_URL is not set, and the secret has no relays: "
-                "give the relay's address, https://HOST"
-            ),
-        ),
-        (
-            NOT_HERE,
-            None,
-            (
-                "RELAY_BASE_URL is not set, and the secret has no relays: "
-                "give the relay's address, https://HOST"
-            ),
-        ),
-        (
-            {"OTEL_EXPORT_URL": ""},
-            SECRET,
-            (
-                "OTEL_EXPORT_URL is not set, and the secret has no destinations: "
-                "give the URL of GreptimeDB, https://HOST"
-            ),
-        ),
-        (
-            {},
-            {},
-            (
-                "the secret has no credential for the relay: give relay_api_id, relay_api_key, "
-                "or relay_admin_username with relay_admin_password"
-            ),
-        ),
-        (
-            {"SECRET_ID": ""},
-            None,
-            (
-                "SECRET_ID is not set: name a secret that has relay_api_id, relay_api_key, "
-                "or relay_admin_username with relay_admin_password"
-            ),
-        ),
-        (
-            {"RELAY_KIND": "wyolet-relay"},
-            SECRET,
-            (
-                "the secret has a claude-relay's credential, but RELAY_KIND is wyolet-relay, "
-                "which takes relay_headers and relay_admin_token"
-            ),
-        ),
-        (
-            {},
-            listed(),
-            "RELAY_BASE_URL is set and the secret has relays: give the relay in one place",
-        ),
-        (
-            NOT_HERE,
-            {**listed(), **SECRET},
-            "relay_api_id is in the secret beside relays: put it into its relay",
-        ),
-        (
-            NOT_HERE,
-            {**listed(), "relay_headers": {"X-A": "b"}},
-            "relay_headers is in the secret beside relays: put it into its relay",
-        ),
+CREDENTIALS = "relay_api_id, relay_api_key, or relay_admin_username with relay_admin_password"
+MISSING: dict[str, Sequence[tuple[dict[str, str], Any]]] = {
+    "RELAY_BASE_URL is not set, and the secret has no relays: "
+    "give the relay's address, https://HOST": [(NOT_HERE, SECRET), (NOT_HERE, None)],
+    "OTEL_EXPORT_URL is not set, and the secret has no destinations: "
+    "give the URL of GreptimeDB, https://HOST": [({"OTEL_EXPORT_URL": ""}, SECRET)],
+    f"the secret has no credential for the relay: give {CREDENTIALS}": [({}, {})],
+    f"SECRET_ID is not set: name a secret that has {CREDENTIALS}": [({"SECRET_ID": ""}, None)],
+    "the secret has a claude-relay's credential, but RELAY_KIND is wyolet-relay, "
+    "which takes relay_headers and relay_admin_token": [({"RELAY_KIND": "wyolet-relay"}, SECRET)],
+    "RELAY_BASE_URL is set and the secret has relays: give the relay in one place": [
+        ({}, listed())
     ],
-)
-def test_what_is_missing_or_twice_is_named(
-    environment: dict[str, str], secret: Any, says: str
-) -> None:
-    assert refused(environment, secret) == says
+    "relay_api_id is in the secret beside relays: put it into its relay": [
+        (NOT_HERE, {**listed(), **SECRET})
+    ],
+    "relay_headers is in the secret beside relays: put it into its relay": [
+        (NOT_HERE, {**listed(), "relay_headers": {"X-A": "b"}})
+    ],
+}
+
+
+@pytest.mark.parametrize(("says", "given"), flat(MISSING))
+def test_what_is_missing_or_twice_is_named(says: str, given: tuple[dict[str, str], Any]) -> None:
+    assert refused(*given) == says
 
 
 # -- what a wrong secret says
 
-
-@pytest.mark.parametrize(
-    ("secret", "says"),
-    [
-        ("relay_api_id=x", "the secret must be one JSON object; it is not JSON"),
-        ("", "the secret must be one JSON object; it is not JSON"),
-        ("[" * 100_000, "the secret must be one JSON object; it is not JSON"),
-        ('{"a": ' + "9" * 5000 + "}", "the secret must be one JSON object; it is not JSON"),
-        ('"text"', "the secret must be one JSON object; it is other JSON"),
-        ("[]", "the secret must be one JSON object; it is other JSON"),
-        ("null", "the secret must be one JSON object; it is other JSON"),
-        (
-            {"relay_api_key_id": "x"},
-            (
-                "the secret has an unknown key 'relay_api_key_id'; known are destinations, "
-                "greptime_password, greptime_username, relay_admin_password, relay_admin_token, "
-                "relay_admin_username, "
-                "relay_api_id, relay_api_key, relay_headers, relays"
-            ),
-        ),
-        ({"relay_api_id": 7}, "relay_api_id in the secret must be text"),
-        ({"relay_api_id": ["x"]}, "relay_api_id in the secret must be text"),
-        (
-            {"relay_admin_username": "admin"},
-            "relay_admin_password is missing in the secret: it goes with relay_admin_username",
-        ),
-        (
-            {**SECRET, "greptime_password": "hunter2"},
-            "greptime_username is missing in the secret: it goes with greptime_password",
-        ),
-        (
-            {**SECRET, "greptime_username": "a:b", "greptime_password": "c"},
-            "greptime_username in the secret must not have a colon",
-        ),
-        (
-            {**SECRET, "relay_headers": {"Content-Length": "5"}},
-            "relay_headers in the secret cannot have content-length: the request itself needs it",
-        ),
-        (
-            {**SECRET, "relay_headers": "X-A: b"},
-            "relay_headers in the secret must be a JSON object of header names to text",
-        ),
-        (
-            {**SECRET, "relay_headers": 0},
-            "relay_headers in the secret must be a JSON object of header names to text",
-        ),
-        ({**SECRET, "relays": {}}, "relays in the secret must be a list"),
-        ({**SECRET, "destinations": "x"}, "destinations in the secret must be a list"),
+ONE_OBJECT = "the secret must be one JSON object; it is"
+WRONG_SECRETS: dict[str, Sequence[Any]] = {
+    f"{ONE_OBJECT} not JSON": [
+        *("relay_api_id=x", "", "[" * 100_000, '{"a": ' + "9" * 5000 + "}"),
     ],
-)
-def test_a_wrong_secret_is_named(secret: Any, says: str) -> None:
+    f"{ONE_OBJECT} other JSON": ['"text"', "[]", "null"],
+    "the secret has an unknown key 'relay_api_key_id'; known are destinations, "
+    "greptime_password, greptime_username, relay_admin_password, relay_admin_token, "
+    "relay_admin_username, relay_api_id, relay_api_key, relay_headers, relays": [
+        {"relay_api_key_id": "x"}
+    ],
+    "relay_api_id in the secret must be text": [{"relay_api_id": 7}, {"relay_api_id": ["x"]}],
+    "relay_admin_password is missing in the secret: it goes with relay_admin_username": [
+        {"relay_admin_username": "admin"}
+    ],
+    "greptime_username is missing in the secret: it goes with greptime_password": [
+        {**SECRET, "greptime_password": "hunter2"}
+    ],
+    "greptime_username in the secret must not have a colon": [
+        {**SECRET, "greptime_username": "a:b", "greptime_password": "c"}
+    ],
+    "relay_headers in the secret cannot have content-length: the request itself needs it": [
+        {**SECRET, "relay_headers": {"Content-Length": "5"}}
+    ],
+    "relay_headers in the secret must be a JSON object of header names to text": [
+        {**SECRET, "relay_headers": wrong_headers} for wrong_headers in ("X-A: b", 0)
+    ],
+    "relays in the secret must be a list": [{**SECRET, "relays": {}}],
+    "destinations in the secret must be a list": [{**SECRET, "destinations": "x"}],
+}
+
+
+@pytest.mark.parametrize(("says", "secret"), flat(WRONG_SECRETS))
+def test_a_wrong_secret_is_named(says: str, secret: Any) -> None:
     assert refused({}, secret) == says
 
 
-@pytest.mark.parametrize(
-    ("secret", "says"),
-    [
-        (
-            {**SECRET, "destinations": ["https://a"]},
-            "destinations[0] of the secret must be a JSON object",
-        ),
-        (
-            {**SECRET, "destinations": [{"url": "https://a"}]},
-            "name is missing in destinations[0] of the secret",
-        ),
-        (
-            {**SECRET, "destinations": [{"name": "b"}]},
-            "url is missing in destinations[0] of the secret",
-        ),
-        (
-            {**SECRET, "destinations": [{"name": "b", "url": "b"}]},
-            "url in destinations[0] of the secret must be a URL, https://HOST",
-        ),
-        (
-            {**SECRET, "destinations": [{"name": "b", "url": "https://b", "token": "x"}]},
-            (
-                "destinations[0] of the secret has an unknown key 'token'; "
-                "known are ca_pem, headers, name, overwrites, password, url, username"
-            ),
-        ),
-        (
-            {
-                **SECRET,
-                "destinations": [
-                    {"name": "b", "url": "https://b", "username": "a:b", "password": "c"}
-                ],
-            },
-            "username in destinations[0] of the secret must not have a colon",
-        ),
-        (
-            {**SECRET, "destinations": [{"name": "b", "url": "https://b", "ca_pem": "x"}]},
-            "ca_pem in destinations[0] of the secret must be certificates in PEM form",
-        ),
-        (
-            {**SECRET, "destinations": [{"name": "b", "url": "https://b", "ca_pem": "x\u2028y"}]},
-            "ca_pem in destinations[0] of the secret must be certificates in PEM form",
-        ),
-        (
-            {**SECRET, "destinations": [{"name": "b", "url": "https://b", "overwrites": "yes"}]},
-            "overwrites in destinations[0] of the secret must be true or false",
-        ),
+WRONG_DESTINATIONS: dict[str, Sequence[Any]] = {
+    "destinations[0] of the secret must be a JSON object": ["https://a"],
+    "name is missing in destinations[0] of the secret": [{"name": None}],
+    "url is missing in destinations[0] of the secret": [{"url": None}],
+    "url in destinations[0] of the secret must be a URL, https://HOST": [{"url": "b"}],
+    "destinations[0] of the secret has an unknown key 'token'; "
+    "known are ca_pem, headers, name, overwrites, password, url, username": [{"token": "x"}],
+    "username in destinations[0] of the secret must not have a colon": [
+        {"username": "a:b", "password": "c"}
     ],
-)
-def test_a_wrong_destination_of_the_secret_is_that_one_s_failure(secret: Any, says: str) -> None:
-    secret["destinations"].append({"name": "good", "url": "https://good.example"})
-    given = secret["destinations"][0]
+    "ca_pem in destinations[0] of the secret must be certificates in PEM form": [
+        *({"ca_pem": "x"}, {"ca_pem": "x\u2028y"}),
+    ],
+    "overwrites in destinations[0] of the secret must be true or false": [{"overwrites": "yes"}],
+}
+
+
+@pytest.mark.parametrize(("says", "changes"), flat(WRONG_DESTINATIONS))
+def test_a_wrong_destination_of_the_secret_is_that_one_s_failure(says: str, changes: Any) -> None:
+    given = changes
+    if isinstance(changes, dict):
+        given = {"name": "b", "url": "https://b", **changes}
+        given = {key: value for key, value in given.items() if value is not None}
+    secret = {**SECRET, "destinations": [given, {"name": "good", "url": "https://good.example"}]}
     name = given.get("name") if isinstance(given, dict) else None
     assert wrong({}, secret) == {name or "destinations[0]": says}
     assert [one.wrong for one in read({}, secret).relays] == [None]
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"base_url": None}, "base_url is missing in relays[0] of the secret"),
-        (
-            {"base_url": "a.example"},
-            "base_url in relays[0] of the secret must be a URL, https://HOST",
-        ),
-        (
-            {"kind": "prometheus"},
-            "kind in relays[0] of the secret must be one of claude-relay, wyolet-relay",
-        ),
-        (
-            {"api_id": "x"},
-            (
-                "relays[0] of the secret has an unknown key 'api_id'; known are admin_password, "
-                "admin_token, admin_username, api_ids, api_keys, base_url, ca_pem, headers, kind, "
-                "metric_exclude, metrics_path, name, usage"
-            ),
-        ),
-        (
-            {"api_ids": None},
-            (
-                "relays[0] of the secret has no credential: give api_ids, api_keys, "
-                "or admin_username with admin_password"
-            ),
-        ),
-        ({"api_ids": "x"}, "api_ids in relays[0] of the secret must be a list"),
-        ({"api_ids": ["x", 7]}, "api_ids in relays[0] of the secret must be a list of text"),
-        ({"api_keys": [" "]}, "api_keys in relays[0] of the secret must be a list of text"),
-        (
-            {"api_keys": ["REPLACE_ME"]},
-            (
-                "api_keys in relays[0] of the secret still is the placeholder REPLACE_ME: "
-                "fill it in, or remove the key"
-            ),
-        ),
-        (
-            {"admin_password": "hunter2"},
-            "admin_username is missing in relays[0] of the secret: it goes with admin_password",
-        ),
-        (
-            {"metrics_path": "/metrics"},
-            (
-                "usage and metrics_path and metric_exclude in relays[0] of the secret "
-                "are for wyolet-relay only"
-            ),
-        ),
-        (
-            {"kind": "wyolet-relay"},
-            (
-                "relays[0] of the secret has a claude-relay's credential, but is a wyolet-relay, "
-                "which takes headers and admin_token"
-            ),
-        ),
-        (
-            {"kind": "wyolet-relay", "api_ids": None, "metrics_path": "metrics"},
-            "metrics_path in relays[0] of the secret must begin with /",
-        ),
-        (
-            {"kind": "wyolet-relay", "api_ids": None, "metrics_path": "/a b"},
-            "metrics_path in relays[0] of the secret must begin with /",
-        ),
-        (
-            {"headers": {"X-A": "b\n"}},
-            "headers in relays[0] of the secret has a value that no HTTP header can have",
-        ),
+OF_WYOLET = {"kind": "wyolet-relay", "api_ids": None}
+WRONG_RELAYS: dict[str, Sequence[dict[str, Any]]] = {
+    "base_url is missing in relays[0] of the secret": [{"base_url": None}],
+    "base_url in relays[0] of the secret must be a URL, https://HOST": [{"base_url": "a.example"}],
+    "kind in relays[0] of the secret must be one of claude-relay, wyolet-relay": [
+        {"kind": "prometheus"}
     ],
-)
+    "relays[0] of the secret has an unknown key 'api_id'; known are admin_password, "
+    "admin_token, admin_username, api_ids, api_keys, base_url, ca_pem, headers, kind, "
+    "metric_exclude, metrics_path, name, usage": [{"api_id": "x"}],
+    "relays[0] of the secret has no credential: give api_ids, api_keys, "
+    "or admin_username with admin_password": [{"api_ids": None}],
+    "api_ids in relays[0] of the secret must be a list": [{"api_ids": "x"}],
+    "api_ids in relays[0] of the secret must be a list of text": [{"api_ids": ["x", 7]}],
+    "api_keys in relays[0] of the secret must be a list of text": [{"api_keys": [" "]}],
+    "api_keys in relays[0] of the secret still is the placeholder REPLACE_ME: "
+    "fill it in, or remove the key": [{"api_keys": ["REPLACE_ME"]}],
+    "admin_username is missing in relays[0] of the secret: it goes with admin_password": [
+        {"admin_password": "hunter2"}
+    ],
+    "usage and metrics_path and metric_exclude in relays[0] of the secret "
+    "are for wyolet-relay only": [{"metrics_path": "/metrics"}],
+    "relays[0] of the secret has a claude-relay's credential, but is a wyolet-relay, "
+    "which takes headers and admin_token": [{"kind": "wyolet-relay"}],
+    "metrics_path in relays[0] of the secret must begin with /": [
+        {**OF_WYOLET, "metrics_path": path} for path in ("metrics", "/a b")
+    ],
+    "headers in relays[0] of the secret has a value that no HTTP header can have": [
+        {"headers": {"X-A": "b\n"}}
+    ],
+}
+
+
+@pytest.mark.parametrize(("says", "changes"), flat(WRONG_RELAYS))
 def test_a_wrong_relay_of_the_secret_is_that_one_s_failure(
-    changes: dict[str, Any], says: str
+    says: str, changes: dict[str, Any]
 ) -> None:
     good = listed(name="good")["relays"][0]
     secret = {"relays": [*listed(**changes)["relays"], good]}
