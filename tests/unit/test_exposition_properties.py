@@ -29,6 +29,7 @@ from prometheus_client.registry import Collector
 from relay_metrics.families import pairs
 from relay_metrics.relays.prometheus import exposition, lines
 from relay_metrics.relays.prometheus.exposition import Exposition, NoExposition, read
+from relay_metrics.relays.prometheus.families import _Histograms, assemble
 from tests.unit.expositions import OPENMETRICS, TEXT, TIME_MS, told
 
 # -- what prometheus_client writes
@@ -247,8 +248,38 @@ alike = st.tuples(
 """Lines like those that are read many at a time, and some that are nearly so."""
 
 
+recurring = st.tuples(
+    st.permutations(["b", "h_h", "a", "h", "a"]),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["", "", "_bucket", "_sum", "{"]),
+            st.sampled_from(['{x="1"}', '{x="1"}', '{x="2"}', '{y="1"}', '{x="\n"}', "{}", ""]),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from(['{x="2"}', '{z="1"}', "_sum{}", "_count"])),
+        max_size=2,
+    ),
+).map(
+    lambda drawn: "\n# remark\n".join(
+        _lines(name, drawn[1], drawn[2] if number == 1 else [])
+        for number, name in enumerate(drawn[0])
+    )
+)
+"""Families that are alike, but for one that nearly is."""
+
+
+def _lines(name: str, samples: list[tuple[str, str]], changes: list[tuple[int, str]]) -> str:
+    lines = [f"{name}{''.join(sample)} {at}" for at, sample in enumerate(samples)]
+    for at, changed in changes:
+        lines[at % len(lines)] = f"{name}{changed} 7"
+    return "\n".join(lines)
+
+
 @settings(max_examples=1500, deadline=None)
-@given(expositions | alike, st.sampled_from([TEXT, OPENMETRICS]))
+@given(expositions | alike | recurring, st.sampled_from([TEXT, OPENMETRICS]))
 def test_plain_samples_are_read_as_all_others(text: str, media_type: str) -> None:
     text += "\n# EOF" if media_type == OPENMETRICS else ""
     with pytest.MonkeyPatch.context() as patch:
@@ -294,6 +325,63 @@ def _by_library(text: str) -> Iterator[Told]:
             ms = None if seconds is None else round(float(seconds) * 1000)
             if not math.isnan(value) and (ms is None or ms > 0):
                 yield name, frozenset(item for item in labels.items() if item[1]), value, ms or 0
+
+
+@settings(max_examples=700, deadline=None)
+@given(
+    st.sampled_from(
+        [('x="1"', 'x="2"'), ('x="1",y="2"', 'y="2",x="1"'), ('x="\\n"', 'x="2"'), ('x="1"',) * 2]
+    ),
+    st.lists(
+        st.tuples(
+            st.integers(0, 9),
+            st.sampled_from(
+                [
+                    *(("value", "0"), ("value", "2"), ("value", "0.5"), ("value", "-1")),
+                    *(("value", "NaN"), ("value", "1e30"), ("value", "+Inf"), ("value", "3 5")),
+                    *(("labels", 'x="1"'), ("labels", 'x="1",le="2"'), ("labels", 'le="2",x="1"')),
+                    *(("labels", 'x="2",le="1"'), ("name", "_sum"), ("name", "_bucket")),
+                    *(("name", ""), ("name", "_created"), ("name", "left_out")),
+                ]
+            ),
+        ),
+        max_size=3,
+    ),
+    st.booleans(),
+)
+def test_histograms_are_put_together_at_once_as_one_by_one(
+    label_sets: tuple[str, str], changes: list[tuple[int, tuple[str, str]]], again: bool
+) -> None:
+    samples = [
+        {"name": name, "labels": f"{labels}{label}", "value": value}
+        for labels in label_sets
+        for name, label, value in (
+            *(("_bucket", ',le="1"', "1"), ("_bucket", ',le="2"', "1")),
+            ("_bucket", ',le="+Inf"', "3"),
+            *(("_sum", "", "1.5"), ("_count", "", "3")),
+        )
+    ]
+    for at, (part, changed) in changes:
+        samples[at][part] = changed
+    lines = [
+        f"{one['name']}{{{one['labels']}}} {one['value']}\n"
+        for one in samples
+        if one["name"] != "left_out"
+    ]
+    text = "".join(
+        f"# TYPE {name} histogram\n{''.join(name + line for line in lines)}"
+        for name in "ab"[: 1 + again]
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Histograms, "_at_once", lambda *_: None)
+        one_by_one = _assembled(text)
+    assert _assembled(text) == one_by_one
+
+
+def _assembled(text: str) -> tuple[list[object], Counter[str]]:
+    read_of = read(text.encode(), TEXT)
+    families = assemble(read_of, TIME_MS)
+    return [(family.name, list(family.series)) for family in families], read_of.left_out
 
 
 # -- whatever comes

@@ -75,18 +75,28 @@ class Batch(NamedTuple):
     """Some series of a family, in columns.
 
     Attributes:
-        labels: their label sets as text.
+        text: their label sets, a line each; where families share it, the very same object.
         values: the figures of all of them, one after the other.
         layouts: what the figures of each are of, and `widths` how many they are.
         times, starts: as `Columns` has them.
     """
 
-    labels: list[str]
+    text: str
     values: array[float]
     layouts: Sequence[Layout]
     widths: Sequence[int]
     times: array[int] | None
     starts: array[int] | None
+
+    @property
+    def series(self) -> int:
+        """How many they are."""
+        return len(self.widths)
+
+    @property
+    def labels(self) -> list[str]:
+        """The label set of each series, as text."""
+        return self.text.split("\n")
 
     @property
     def figures(self) -> Iterator[array[float]]:
@@ -157,34 +167,49 @@ class Columns(Sequence[Series]):
     def batches(self, most: int = _CHUNK) -> Iterator[Batch]:
         """The series, at most so many at a time."""
         of_layout = [_width(self.type, layout) for layout in self.layouts]
-        labels: list[str] = []
         first = at = 0
-        for chunk, last in zip(self.text, _is_last(self.text), strict=True):
-            labels += chunk.split("\n")
-            while len(labels) >= most or (last and labels):
-                some, labels = labels[:most], labels[most:]
-                stop = first + len(some)
-                if self.layout is None:
-                    layouts: Sequence[Layout] = _NO_LAYOUT * len(some)
-                    widths = _ONE * len(some)
-                else:
-                    of_some = self.layout[first:stop]
-                    layouts = tuple(map(self.layouts.__getitem__, of_some))
-                    widths = tuple(map(of_layout.__getitem__, of_some))
-                end = at + sum(widths)
-                yield Batch(
-                    some,
-                    self.values[at:end],
-                    layouts,
-                    widths,
-                    None if self.times is None else self.times[first:stop],
-                    None if self.starts is None else self.starts[first:stop],
-                )
-                first, at = stop, end
+        for text, count in self._texts(most):
+            stop = first + count
+            if self.layout is None:
+                layouts: Sequence[Layout] = _NO_LAYOUT * count
+                widths = _ONE * count
+            else:
+                of_some = self.layout[first:stop]
+                layouts = tuple(map(self.layouts.__getitem__, of_some))
+                widths = tuple(map(of_layout.__getitem__, of_some))
+            end = at + sum(widths)
+            yield Batch(
+                text,
+                self.values[at:end],
+                layouts,
+                widths,
+                None if self.times is None else self.times[first:stop],
+                None if self.starts is None else self.starts[first:stop],
+            )
+            first, at = stop, end
+
+    def _texts(self, most: int) -> Iterator[tuple[str, int]]:
+        """The label sets, whole chunks where so many of them fit, each time with their number."""
+        some: list[str] = []
+        count = 0
+        for chunk in self.text:
+            size = chunk.count("\n") + 1
+            if some and count + size > most:
+                yield "\n".join(some), count
+                some, count = [], 0
+            if size <= most:
+                some.append(chunk)
+                count += size
+            else:
+                rows = chunk.split("\n")
+                for start in range(0, size, most):
+                    yield "\n".join(rows[start : start + most]), min(most, size - start)
+        if some:
+            yield "\n".join(some), count
 
     def __iter__(self) -> Iterator[Series]:
         for batch in self.batches():
-            nothing = array("q", bytes(8 * len(batch.labels)))
+            nothing = array("q", bytes(8 * batch.series))
             of_each = (batch.labels, batch.figures, batch.layouts)
             rows = zip(*of_each, batch.times or nothing, batch.starts or nothing, strict=True)
             for labels, figures, layout, time_ms, start_ms in rows:
@@ -329,10 +354,6 @@ def _sliced(text: Sequence[str], start: int, stop: int) -> Iterator[str]:
         elif first < stop and start < last:
             yield "\n".join(chunk.split("\n")[max(start - first, 0) : stop - first])
         first = last
-
-
-def _is_last(text: Sequence[str]) -> Iterable[bool]:
-    return (at == len(text) for at in range(1, len(text) + 1))
 
 
 def chunks(labels: Sequence[str]) -> tuple[str, ...]:

@@ -8,23 +8,26 @@ The messages, and the numbers of their fields, are those of `opentelemetry/proto
 
 from __future__ import annotations
 
+import math
 import struct
 import sys
 from array import array
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import chain, repeat
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, chain, groupby, pairwise, repeat
 from operator import sub
+from typing import Any
 
 from relay_metrics.convert.parts import Part
 from relay_metrics.convert.points import SCOPE
 from relay_metrics.errors import EncodingError
-from relay_metrics.families import Batch, Family, FamilyType, pairs
+from relay_metrics.families import Batch, Family, FamilyType, Layout, pairs
 from relay_metrics.naming import RESERVED, RESERVED_PREFIX, table, tag
 from relay_metrics.snapshot import Snapshot
 
 SERIES_AT_ONCE = 4096
 _PART_BYTES = 1 << 17
 _MOST_KNOWN = 16384
+_MOST_TEXT = 2 << 20
 _LONG = 1024
 """Characters of what is not remembered."""
 _NANOS = 1_000_000
@@ -69,7 +72,7 @@ def _parts(snapshot: Snapshot) -> Iterator[Part]:
                 yield writing.part()
             for metric, count in points.metrics(family, batch):
                 writing.add(metric, count)
-            writing.things += len(batch.labels)
+            writing.things += batch.series
             writing.histograms |= tables
     if writing.things:
         yield writing.part()
@@ -124,7 +127,7 @@ class _Points:
         name = family.name
         if family.type is FamilyType.HISTOGRAM:
             points = self._histograms(batch)
-            yield self._metric(family, name, _HISTOGRAM, points, _CUMULATIVE), len(batch.labels)
+            yield self._metric(family, name, _HISTOGRAM, points, _CUMULATIVE), batch.series
         elif family.type is FamilyType.SUMMARY:
             yield from self._summaries(family, batch)
         else:
@@ -135,7 +138,7 @@ class _Points:
             points = self._numbers(batch, self._of_bucket if untyped_bucket else self._of_any)
             more = _CUMULATIVE + _MONOTONIC if counter else b""
             kind = _SUM if counter else _GAUGE
-            yield self._metric(family, name, kind, points, more), len(batch.labels)
+            yield self._metric(family, name, kind, points, more), batch.series
 
     @staticmethod
     def _metric(family: Family, name: str, kind: bytes, points: bytes, more: bytes) -> bytes:
@@ -150,7 +153,7 @@ class _Points:
         return start + _TIME + time
 
     def _heads(self, batch: Batch) -> Iterator[bytes]:
-        count = len(batch.labels)
+        count = batch.series
         if batch.times is None and batch.starts is None:
             return repeat(self._head(), count)
         return map(self._head, batch.times or repeat(0, count), batch.starts or repeat(0, count))
@@ -158,14 +161,14 @@ class _Points:
     def _numbers(self, batch: Batch, attributes: _Attributes) -> bytes:
         """The data points of counters or gauges."""
         if batch.times is None and batch.starts is None:
-            before = attributes.before(batch.labels, self._head())
+            before = attributes.before(batch.text, self._head())
         else:
             heads = self._heads(batch)
             before = [
                 _point(head, attributes.of(labels))
                 for head, labels in zip(heads, batch.labels, strict=True)
             ]
-        return b"".join(chain.from_iterable(zip(before, _doubles(batch.values), strict=True)))
+        return b"".join(chain.from_iterable(zip(before, _eights(batch.values), strict=True)))
 
     def _summaries(self, family: Family, batch: Batch) -> Iterator[tuple[bytes, int]]:
         quantiles: list[bytes] = []
@@ -176,7 +179,7 @@ class _Points:
         rows = zip(*of_each, self._heads(batch), of_gauges, strict=True)
         for labels, figures, layout, head, of_gauge in rows:
             of_series = self._of_any.of(labels)
-            *values, total, count = _doubles(figures)
+            *values, total, count = _eights(figures)
             for quantile, value in zip(layout or (), values, strict=True):
                 of_quantile = _attribute(_OF_NUMBER, "quantile", str(quantile))
                 quantiles.append(_point(of_gauge, of_series + of_quantile) + value)
@@ -196,22 +199,50 @@ class _Points:
                 )
 
     def _histograms(self, batch: Batch) -> bytes:
+        heads = list(self._heads(batch))
+        attributes = list(map(self._of_histogram.of, batch.labels))
+        sums = (batch.values[end - 1] for end in accumulate(batch.widths))
         written = []
-        rows = zip(batch.labels, self._heads(batch), batch.figures, batch.layouts, strict=True)
-        for labels, head, figures, layout in rows:
-            *cumulative, total = figures
-            counts = list(map(int, cumulative))
-            body = [head, _COUNT, struct.pack("<Q", counts[-1])]
-            if total == total:  # noqa: PLR0124 - NaN stands for none
-                body += [_TOTAL, struct.pack("<d", total)]
-            if layout is not None:
-                alone = map(sub, counts, [0, *counts])
-                body.append(_field(_BUCKETS, struct.pack(f"<{len(counts)}Q", *alone)))
-                if layout:
-                    body.append(_field(_BOUNDS, struct.pack(f"<{len(layout)}d", *layout)))
-            body.append(self._of_histogram.of(labels))
-            written.append(_field(_POINT, b"".join(body)))
+        first = at = 0
+        for (layout, _), run in groupby(zip(batch.layouts, map(math.isnan, sums), strict=True)):
+            stop = first + len(list(run))
+            end = at + batch.widths[first] * (stop - first)
+            of_run = (batch.values[at:end], heads[first:stop], attributes[first:stop])
+            written.append(_of_bounds(layout, *of_run))
+            first, at = stop, end
         return b"".join(written)
+
+
+def _of_bounds(
+    layout: Layout, values: array[float], heads: Sequence[bytes], attributes: Sequence[bytes]
+) -> bytes:
+    """The data points of histograms with the same bounds, all of which have a sum, or none."""
+    width = len(values) // len(heads)
+    cumulative = [array("Q", map(int, values[at::width])) for at in range(width - 1)]
+    sums = values[width - 1 :: width]
+    fields: list[Iterable[bytes]] = [repeat(_COUNT), _eights(cumulative[-1])]
+    size = 9
+    if not math.isnan(sums[0]):
+        fields += [repeat(_TOTAL), _eights(sums)]
+        size += 9
+    if layout is not None:
+        alone = array("Q", bytes(8 * len(heads) * len(cumulative)))
+        alone[:: len(cumulative)] = cumulative[0]
+        for at, (lower, upper) in enumerate(pairwise(cumulative), 1):
+            alone[at :: len(cumulative)] = array("Q", map(sub, upper, lower))
+        before = _BUCKETS + _length(8 * len(cumulative))
+        fields += [repeat(before), _eights(alone, len(cumulative))]
+        size += len(before) + 8 * len(cumulative)
+    if layout:
+        bounds = _field(_BOUNDS, struct.pack(f"<{len(layout)}d", *layout))
+        fields.append(repeat(bounds))
+        size += len(bounds)
+    lengths = [
+        _POINT + _length(size + len(head) + len(of_one))
+        for head, of_one in zip(heads, attributes, strict=True)
+    ]
+    rows = zip(lengths, heads, *fields, attributes, strict=False)  # what is repeated has no end
+    return b"".join(chain.from_iterable(rows))
 
 
 class _Values(dict[str, bytes]):
@@ -246,22 +277,32 @@ class _Attributes:
         self._layouts: dict[tuple[str, ...], list[_Values]] = {}
         self._known: dict[str, bytes] = {}
         self._head = b""
+        self._size = 0
         self._before: dict[str, bytes] = {}
+        self._texts: dict[str, list[bytes | None]] = {}
 
-    def before(self, labels: Sequence[str], head: bytes) -> list[bytes]:
+    def before(self, text: str, head: bytes) -> list[bytes]:
         """Of the data point of each label set, all that stands before its value."""
         if head != self._head or len(self._before) > _MOST_KNOWN:
-            self._head = head
             self._before = {}
-        known = self._before
-        found = list(map(known.get, labels))
-        if None in found:
-            for at, text in enumerate(labels):
-                if found[at] is None:
-                    written = known.get(text) or _point(head, self._written(text))
-                    found[at] = written
-                    if len(text) < _LONG:
-                        known[text] = written
+        if head != self._head or self._size > _MOST_TEXT:
+            self._texts = {}
+            self._size = 0
+        self._head = head
+        # families that are alike have the same text
+        found = self._texts.get(text)
+        if found is None:
+            known = self._before
+            labels = text.split("\n")
+            found = list(map(known.get, labels))
+            if None in found:
+                for at, one in enumerate(labels):
+                    if found[at] is None:
+                        found[at] = written = known.get(one) or _point(head, self._written(one))
+                        if len(one) < _LONG:
+                            known[one] = written
+            self._texts[text] = found
+            self._size += len(text)
         return found  # type: ignore[return-value]  # there is no None any more
 
     def of(self, text: str) -> bytes:
@@ -369,10 +410,10 @@ def _point(head: bytes, attributes: bytes) -> bytes:
     return b"".join((_POINT, length, head, attributes, _VALUE))
 
 
-def _doubles(values: array[float]) -> list[bytes]:
-    """Numbers as eight bytes each."""
+def _eights(values: array[Any], count: int = 1) -> list[bytes]:
+    """Numbers of eight bytes each, so many together."""
     if sys.byteorder == "big":
-        values = array("d", values)
+        values = array(values.typecode, values)
         values.byteswap()
-    raw = values.tobytes()
-    return [raw[at : at + 8] for at in range(0, len(raw), 8)]
+    raw, size = values.tobytes(), 8 * count
+    return [raw[at : at + size] for at in range(0, len(raw), size)]

@@ -11,11 +11,12 @@ import math
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
 from itertools import compress, groupby, islice
-from typing import NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from relay_metrics.families import pairs
 from relay_metrics.relays.prometheus import lines
@@ -27,6 +28,7 @@ _NO_TYPES = ("unknown", "untyped")
 TIMES_MS = range(1, 2**63 // 10**6)
 """The instants that OTLP has: whole nanoseconds in 64 bits, of which 0 means that it is unknown."""
 
+_NEW_LINE = 10
 _BLOCK = 65536
 _MAX_LINE_BYTES = 65536
 _MAX_COMMENT = 4096
@@ -36,7 +38,9 @@ _MANY = 10
 """Lines for which it pays to look for what they have in common."""
 _LONG_PIECE = 2048
 _MOST_EVEN = 512
+_MOST_ALIKE_BYTES = 2 << 20
 _MOST_MISSES = 16
+_MOST_SIGNS = 64
 _MOST_CHUNKS = 1024
 _LONG_LABELS = 1024
 _MOST_LAYOUTS = 1024
@@ -179,6 +183,22 @@ class Exposition:
         return name
 
 
+class _Group(NamedTuple):
+    """Lines of one name.
+
+    Attributes:
+        suffix: the end of the name, behind what all names of a family have.
+        label_sets: a line each.
+        names: the label names that all of them have.
+        pick: gives their figures out of those of all names; None where there is but one name.
+    """
+
+    suffix: str
+    label_sets: str
+    names: LabelNames
+    pick: Callable[[Any], Any] | None
+
+
 def read(
     body: bytes, media_type: str, exclude: Sequence[str] = (), bounds: Bounds = BOUNDS
 ) -> Exposition:
@@ -205,6 +225,7 @@ class Reader:
         self._openmetrics = media_type == OPENMETRICS
         self._exclude = re.compile("|".join(map(translate, exclude))) if exclude else None
         self._bounds = bounds
+        self._held = b""
         self._rest = bytearray()
         self._cut = False
         self._lines = 0
@@ -220,7 +241,8 @@ class Reader:
         self._layouts: dict[LabelNames, LabelNames] = {}
         self._misses = 0
         self._even: dict[LabelNames, re.Pattern[str]] = {}
-        self._alike: dict[str, tuple[str, LabelNames]] = {}
+        self._alike: dict[tuple[int, str, str], tuple[str, str, Sequence[_Group]]] = {}
+        self._alike_bytes = 0
 
     # -- blocks
 
@@ -241,15 +263,25 @@ class Reader:
                 if len(self._rest) > _MAX_LINE_BYTES or (
                     len(self._rest) + piece.find(b"\n") > _MAX_LINE_BYTES
                 ):
-                    first = piece.find(b"\n") + 1
+                    self._block(self._held)
                     self._long(bytes(self._rest[:_MAX_COMMENT]))
-                    block = piece[first:end]
+                    self._held = piece[piece.find(b"\n") + 1 : end]
                 else:
-                    block = bytes(self._rest) + piece[:end]
-                self._block(block)
+                    self._held += bytes(self._rest) + piece[:end]
                 self._rest = bytearray(piece[end:])
+                self._whole_families()
             elif len(self._rest) <= _MAX_LINE_BYTES:
                 self._rest += piece
+
+    def _whole_families(self) -> None:
+        """Read the lines that are there, where there is room up to a comment.
+
+        What begins there is then read as a whole: families that are alike are told by that.
+        """
+        cut = _last_comment(self._held) or len(self._held) * (len(self._held) > _BLOCK)
+        if cut:
+            self._block(self._held[:cut])
+            self._held = self._held[cut:]
 
     def end(self) -> Exposition:
         """All that was read.
@@ -259,6 +291,8 @@ class Reader:
         """
         if self._rest:
             self.feed(b"\n")
+        self._block(self._held)
+        self._held = b""
         if self._blank:
             raise NoExposition("empty", "answered 200 with an empty body")
         if self._openmetrics and not self._ended:
@@ -288,7 +322,7 @@ class Reader:
             start = block.rfind(b"\n", 0, error.start) + 1
             self._block(block[:start])
             raise self._malformed(self._lines + 1) from None
-        pieces = text.split("\n#")
+        pieces = _before_comments(text)
         if len(pieces) * _LONG_PIECE > len(text):
             self._piece(text)
             return
@@ -304,13 +338,12 @@ class Reader:
         """Whole lines, with comments between them where those are many."""
         if not text:
             return
-        count = text.count("\n")
-        if not (
-            self._evenly(text, count)
-            or any(self._plainly(text, pattern) for pattern in self._patterns(text))
-        ):
-            self._one_by_one(text.split("\n")[:-1])
-        self._lines += count
+        taken = self._evenly(text)
+        if not taken:
+            taken = text.count("\n")
+            if not any(self._plainly(text, pattern) for pattern in self._patterns(text)):
+                self._one_by_one(text.split("\n")[:-1])
+        self._lines += taken
 
     def _one_by_one(self, all_lines: Sequence[str]) -> None:
         for number, line in enumerate(all_lines, self._lines + 1):
@@ -319,64 +352,96 @@ class Reader:
             except (ValueError, LookupError, OverflowError):
                 raise self._malformed(number) from None
 
-    def _evenly(self, text: str, count: int) -> bool:
+    def _evenly(self, text: str) -> int:
         """Take lines of a few names, the label sets of each with the same labels, name by name.
 
-        False where they are not like that. Then nothing of it was taken.
+        Returns:
+            How many; 0 where they are not like that. Then nothing of it was taken.
         """
-        if count < _MANY or "}\n" in text or "}" not in text[: text.index("\n")]:
-            return False
         # where it mostly fails it is not worth trying
-        if self._misses > _MOST_MISSES:
-            return False
-        self._misses += 1
-        parts = text.replace("\n", " ").split(" ")
-        if len(parts) == 2 * count + 1:
-            # a label set is not before a new line, so that it is before one of as many spaces
-            series, values = parts[:-1:2], parts[1::2]
-        else:  # there are spaces in labels, or where none should be
+        if self._misses > _MOST_MISSES or "}" not in text[: text.index("\n")]:
+            return 0
+        # of a line, what is before its value and that, which alone ends with it
+        parts = text.replace("\n", "\n ").split(" ")
+        series, values = parts[:-1:2], parts[1::2]
+        if len(series) != len(values) or "".join(values).count("\n") != len(values):
+            # there are spaces in labels, or where none should be
             rows = text[:-1].split("\n")
             series, _, values = map(list, zip(*[row.rpartition(" ") for row in rows], strict=True))
+        if len(series) < _MANY:
+            return 0
+        self._misses += 1
         numbers = lines.numbers(values)
         if numbers is None:
-            return False
-        name = series[0].partition("{")[0]
-        taken = []
-        if series[-1].startswith(f"{name}{{") and (one := self._of_name(name, series)):
-            taken.append((name, *one, numbers))
-        else:
-            for name, places in _places([one.partition("{")[0] for one in series]).items():
-                one = self._of_name(name, [series[at] for at in places])
-                if one is None:
-                    return False
-                taken.append((name, *one, array("d", [numbers[at] for at in places])))
-        for name, label_sets, layout, of_name in taken:
-            column = self._exposition.columns.get(name) or self._admitted(name, len(of_name))
+            return 0
+        name, groups = self._groups(series)
+        if not all(lines.is_name(f"{name}{group.suffix}") for group in groups):
+            return 0
+        for suffix, label_sets, layout, pick in groups:
+            of_name = numbers if pick is None else array("d", pick(numbers))
+            full = f"{name}{suffix}"
+            column = self._exposition.columns.get(full) or self._admitted(full, len(of_name))
             if column is not None:
                 self._ended = False
                 self._add(column, label_sets, of_name, None, (layout,))
-        self._misses = max(self._misses - 2, 0)
-        return True
+        if groups:
+            self._misses = max(self._misses - 2, 0)
+        return len(series) if groups else 0
 
-    def _of_name(self, name: str, series: Sequence[str]) -> tuple[str, LabelNames] | None:
-        """The label sets of series, a line each, and the label names that all of them have.
+    def _groups(self, series: Sequence[str]) -> tuple[str, Sequence[_Group]]:
+        """What all names begin with, and the series of each name.
 
-        None where one has another name, other labels or none.
+        There are none where one has other labels than those of its name, or none.
         """
-        if not lines.is_name(name) or not series[-1].endswith("}"):
-            return None
-        label_sets = "\n".join(series)[len(name) + 1 : -1].replace(f"}}\n{name}{{", "\n")
-        first = label_sets.partition("\n")[0]
-        # families of the same labels mostly have the same label sets
-        same, names = self._alike.get(first, ("", ()))
-        if f"{same}\n".startswith(f"{label_sets}\n"):
-            return (same if len(same) == len(label_sets) else label_sets), names
-        names = self._layout(first, label_sets)
-        if not names:
-            return None
-        if len(self._alike) < _MOST_EVEN or first in self._alike:
-            self._alike[first] = label_sets, names
-        return label_sets, names
+        text = "\n".join(["", *series])
+        name = series[0].partition("{")[0]
+        # of a histogram, say, without the last word
+        for beginning in (name, name.rpartition("_")[0], ""):
+            at = len(beginning)
+            ends = (len(series), series[0][at:], series[-1][at:])
+            # families of the same labels mostly have the same label sets
+            if ends in self._alike:
+                known, of_name, groups = self._alike[ends]
+                if of_name:
+                    known = known.replace(f"\n{of_name}", "\n")
+                    self._alike[ends] = known, "", groups
+                if text == known.replace("\n", f"\n{beginning}"):
+                    return beginning, groups
+            groups = self._of_one_name(name, series, text) if beginning == name else ()
+            groups = groups or self._of_names(beginning, series)
+            if groups:
+                self._alike_bytes += len(text)
+                if self._alike_bytes > _MOST_ALIKE_BYTES:
+                    self._alike.clear()
+                    self._alike_bytes = len(text)
+                self._alike[ends] = text, beginning, groups
+                return beginning, groups
+        return name, ()
+
+    def _of_one_name(self, name: str, series: Sequence[str], text: str) -> Sequence[_Group]:
+        if not series[-1].startswith(f"{name}{{") or not text.endswith("}"):
+            return ()
+        label_sets = text[len(name) + 2 : -1].replace(f"}}\n{name}{{", "\n")
+        names = self._layout(label_sets.partition("\n")[0], label_sets)
+        return (_Group("", label_sets, names, None),) if names else ()
+
+    def _of_names(self, beginning: str, series: Sequence[str]) -> Sequence[_Group]:
+        groups: list[_Group] = []
+        texts: dict[str, str] = {}
+        places = _places([one.partition("{")[0] for one in series])
+        if not all(name.startswith(beginning) for name in places):
+            return ()
+        for name, at in places.items():
+            pick = itemgetter(*at) if len(at) > 1 else itemgetter(slice(at[0], at[0] + 1))
+            of_name = pick(series)
+            found = self._of_one_name(name, of_name, "\n".join(["", *of_name]))
+            if not found:
+                return ()
+            label_sets, names = found[0].label_sets, found[0].names
+            # those of sums and counts are the same
+            label_sets = texts.setdefault(label_sets, label_sets)
+            groups.append(_Group(name[len(beginning) :], label_sets, names, pick))
+        return groups
 
     def _layout(self, first: str, label_sets: str) -> LabelNames:
         """The label names of lines of label sets; none where they are not the same, and plain."""
@@ -662,6 +727,32 @@ class Reader:
         self._samples += len(values)
         self._text_bytes += len(text) if text.isascii() else text.__sizeof__()
         column.add(text, values, times, names)
+
+
+def _last_comment(block: bytes) -> int:
+    """Where the last line begins that is a comment, and not the first; 0 where that is not seen."""
+    at = len(block)
+    # a # that ends no line's beginning stands in a label
+    for _ in range(_MOST_SIGNS):
+        at = block.rfind(b"#", 0, at)
+        if at <= 0 or block[at - 1] == _NEW_LINE:
+            return max(at, 0)
+    return 0
+
+
+def _before_comments(text: str) -> list[str]:
+    """A text, split where a comment begins a line: one character is found sooner than two."""
+    if text.count("#") > _MOST_SIGNS:
+        return text.split("\n#")
+    first, *others = text.split("#")
+    pieces = [first]
+    for one in others:
+        if pieces[-1].endswith("\n"):
+            pieces[-1] = pieces[-1][:-1]
+            pieces.append(one)
+        else:
+            pieces[-1] += f"#{one}"
+    return pieces
 
 
 def _places(names: Sequence[str]) -> dict[str, list[int]]:

@@ -13,6 +13,8 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress, groupby, pairwise
+from operator import le
+from typing import NamedTuple
 
 from relay_metrics import catalogue
 from relay_metrics.families import (
@@ -54,6 +56,9 @@ _OF_A_WYOLET_RELAY = frozenset(
 _OF_ITS_PROCESS = ("go_", "process_")
 """Families of the client library of the same process."""
 
+_MOST_FORMS, _MOST_EVEN = 16, 4096
+"""What is remembered of histograms, and their buckets: their label sets are held by that."""
+
 _EARLIEST_CREATED_S = 10**9
 _LATEST_CREATED_S = 86400
 """Behind the run: clocks differ."""
@@ -92,6 +97,8 @@ class _Assembly:
         own = {exposition.family_of(name) for name in columns} & _OF_A_WYOLET_RELAY
         self._process_start = _only_ms(columns.get("process_start_time_seconds")) if own else 0
         self._tables: set[str] = set()
+        self._unrepeated: set[tuple[str, ...]] = set()
+        self._forms: _Forms = {}
 
     def families(self) -> Iterator[Family]:
         _tell_summaries(self._exposition)
@@ -117,7 +124,7 @@ class _Assembly:
         start = self._start(family, created)
         if kind == "histogram":
             parts = [columns.pop(f"{family}_{part}", None) for part in ("bucket", "sum", "count")]
-            yield family, _Histograms(self._exposition, start).columns(*parts)
+            yield family, _Histograms(self._exposition, start, self._forms).columns(*parts)
         elif kind == "summary":
             names = (family, f"{family}_sum", f"{family}_count")
             parts = [columns.pop(name, None) for name in names]
@@ -157,7 +164,7 @@ class _Assembly:
         return start
 
     def _values(self, type: FamilyType, column: Column, start: _Start | None) -> Columns:
-        dropped = _repeated(column)
+        dropped = self._repeated(column)
         text: Sequence[str] = column.text
         values, times = column.values, column.times
         if dropped:
@@ -178,6 +185,30 @@ class _Assembly:
             times=times if times and any(times) else None,
             starts=starts if starts and any(starts) else None,
         )
+
+    def _repeated(self, column: Column) -> set[int]:
+        """The places of samples that a later one of the same series and instant replaces."""
+        plain = _is_plain(column.names)
+        if plain and column.times is None:
+            # families that are alike have the same text
+            text = tuple(column.text)
+            if text in self._unrepeated:
+                return set()
+            seen: set[int] = set()
+            for chunk in text:
+                seen.update(map(hash, chunk.split("\n")))
+            if len(seen) == len(column):
+                self._unrepeated.add(text)
+                return set()
+        key = str if plain else _ordered
+        times = column.times or bytes(len(column))
+        latest: dict[_Key, int] = {}
+        dropped = set()
+        for at, identity in enumerate(zip(map(key, column.label_sets), times, strict=True)):
+            if identity in latest:
+                dropped.add(latest[identity])
+            latest[identity] = at
+        return dropped
 
     def _has_table(self, name: str, series: Columns) -> bool:
         """Whether a family has tables of its own in GreptimeDB. One that has not is counted."""
@@ -233,26 +264,6 @@ def _ordered(text: str) -> str:
 
 def _key_of(names: Iterable[Sequence[str]]) -> Callable[[str], str]:
     return str if _is_plain(names) else _ordered
-
-
-def _repeated(column: Column) -> set[int]:
-    """The places of samples that a later one of the same series and instant replaces."""
-    plain = _is_plain(column.names)
-    if plain and column.times is None:
-        seen: set[int] = set()
-        for chunk in column.text:
-            seen.update(map(hash, chunk.split("\n")))
-        if len(seen) == len(column):
-            return set()
-    key = str if plain else _ordered
-    times = column.times or bytes(len(column))
-    latest: dict[_Key, int] = {}
-    dropped = set()
-    for at, identity in enumerate(zip(map(key, column.label_sets), times, strict=True)):
-        if identity in latest:
-            dropped.add(latest[identity])
-        latest[identity] = at
-    return dropped
 
 
 # -- histograms and summaries
@@ -315,20 +326,10 @@ class _Compound:
         return writing.columns()
 
     def _take_points(self, column: Column, key: Callable[[str], str]) -> None:
-        split = re.compile(_SPLIT.replace("LABEL", self.label), re.MULTILINE)
         times = column.times or bytes(len(column))
         at = 0
         for chunk in column.text:
-            label_sets, of_label = self._without_label(chunk) or zip(
-                *[
-                    (
-                        f"{before}{behind}" if behind else before[:-1] if before else without,
-                        unescaped(value),
-                    )
-                    for before, value, behind, without in split.findall(chunk)
-                ],
-                strict=True,
-            )
+            label_sets, of_label = self._parted(chunk)
             start = 0
             stamps = times[at : at + len(of_label)]
             for (labels, time_ms), run in groupby(zip(label_sets, stamps, strict=True)):
@@ -338,6 +339,22 @@ class _Compound:
                 parts.values += column.values[at + start : at + stop]
                 start = stop
             at += start
+
+    def _parted(self, chunk: str) -> tuple[Sequence[str], Sequence[str]]:
+        """Label sets without their `label`, and its values."""
+        parted = self._without_label(chunk)
+        if parted is None:
+            split = re.compile(_SPLIT.replace("LABEL", self.label), re.MULTILINE)
+            found = [
+                (
+                    f"{before}{behind}" if behind else before[:-1] if before else without,
+                    unescaped(value),
+                )
+                for before, value, behind, without in split.findall(chunk)
+            ]
+            label_sets, of_label = zip(*found, strict=True)
+            return label_sets, of_label
+        return parted
 
     def _without_label(self, chunk: str) -> tuple[list[str], list[str]] | None:
         """Label sets without their last label, and its values; None where another is the last."""
@@ -373,13 +390,105 @@ class _Compound:
         raise NotImplementedError
 
 
+class _Form(NamedTuple):
+    """What the label sets of histograms say that all have the same buckets, one after the other.
+
+    Attributes:
+        label_sets: of the histograms.
+        bounds: finite, ascending.
+    """
+
+    label_sets: Sequence[str]
+    bounds: tuple[float, ...]
+
+
+_Forms = dict[tuple[tuple[str, ...], ...], _Form | None]
+
+
 class _Histograms(_Compound):
     label = "le"
     type = FamilyType.HISTOGRAM
 
-    def __init__(self, exposition: Exposition, start: _Start | None) -> None:
+    def __init__(self, exposition: Exposition, start: _Start | None, forms: _Forms) -> None:
         super().__init__(exposition, start)
+        self._forms = forms
         self._ascending: dict[tuple[str, ...], tuple[float, ...] | None] = {}
+
+    def columns(self, points: Column | None, sums: Column | None, counts: Column | None) -> Columns:
+        """The series that samples make: all at once where each has the same parts."""
+        if points is not None and sums is not None and counts is not None:
+            columns = self._at_once(points, sums, counts)
+            if columns is not None:
+                return columns
+        return super().columns(points, sums, counts)
+
+    def _at_once(self, points: Column, sums: Column, counts: Column) -> Columns | None:
+        """The series; None where they have not the same parts, or one is not consistent."""
+        if any(column.times is not None or not len(column) for column in (points, sums, counts)):
+            return None
+        if len(points) > _MOST_EVEN:
+            return None
+        # families that are alike have the same text
+        text = (tuple(points.text), tuple(sums.text), tuple(counts.text))
+        if text not in self._forms:
+            if len(self._forms) > _MOST_FORMS:
+                self._forms.clear()
+            self._forms[text] = self._form(points, sums, counts)
+        form = self._forms[text]
+        if form is None:
+            return None
+        count = len(counts)
+        width = len(form.bounds) + 1
+        buckets = [points.values[at::width] for at in range(width)]
+        if not (
+            min(buckets[0]) >= 0
+            and all(all(map(le, lower, upper)) for lower, upper in pairwise(buckets))
+            and buckets[-1] == counts.values
+            and max(buckets[-1]) < 2**63
+            and all(map(float.is_integer, points.values))
+        ):
+            return None
+        values = array("d", bytes(8 * count * (width + 1)))
+        for at, column in enumerate([*buckets, sums.values]):
+            values[at :: width + 1] = column
+        starts = None
+        if self._start is not None:
+            sets = (one for chunk in form.label_sets for one in chunk.split("\n"))
+            starts = array("q", (self._start(labels, 0) for labels in sets))
+        return Columns(
+            self.type,
+            form.label_sets,
+            values,
+            layouts=(form.bounds,),
+            layout=array("L", [0]) * count,
+            starts=starts if starts and any(starts) else None,
+        )
+
+    def _form(self, points: Column, sums: Column, counts: Column) -> _Form | None:
+        count = len(counts)
+        width = len(points) // count
+        texts: list[str] = []
+        at: list[str] = []
+        for chunk in points.text:
+            label_sets, of_label = self._parted(chunk)
+            texts += label_sets
+            at += of_label
+        firsts = texts[:: width or 1]
+        if (
+            len(sums) != count
+            or count > self._most
+            or width not in range(1, MAX_PARTS)
+            or at != at[:width] * count
+            or texts != [one for one in firsts for _ in range(width)]
+            or any(list(column.label_sets) != firsts for column in (sums, counts))
+            or len(set(firsts)) != count
+            or not _is_plain(counts.names)
+        ):
+            return None
+        bounds = self._bounds(tuple(at[:width]))
+        if not bounds or bounds[-1] != math.inf:
+            return None
+        return _Form(tuple(counts.text), bounds[:-1])
 
     def _told(self, parts: _Parts) -> tuple[list[float], Layout] | None:
         bounds = self._bounds(tuple(parts.at))
