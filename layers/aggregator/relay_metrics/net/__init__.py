@@ -1,1 +1,1 @@
-"""HTTP: one exchange, bounded in bytes and in time."""
+"""HTTP exchanges, bounded in bytes and time."""

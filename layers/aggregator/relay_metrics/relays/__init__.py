@@ -1,7 +1,4 @@
-"""Asking relays, a package for each kind: from a relay's settings to what it said.
-
-Nothing here knows OpenTelemetry.
-"""
+"""Requests to relays, with a package for each kind. Nothing in here knows OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -13,28 +10,28 @@ from relay_metrics.snapshot import Reading
 
 
 class Remark(NamedTuple):
-    """What a check says of a relay that is well, and what to do about it."""
+    """A message of the check about a relay that is up, and a hint what to do."""
 
     message: str
     hint: str
 
 
 def _nothing() -> None:
-    """Does nothing: the default where nothing has to be told."""
+    """The default of `Fetched.taken`."""
 
 
 class Fetched(NamedTuple):
-    """What a relay said.
+    """The answers of one relay in one run.
 
     Attributes:
-        up: whether it answered and accepted the credential.
-        readings, families: its answers, as a snapshot has them.
-        timed: figures with a time of their own, each with its `time_ms`. Of their resource only
-            `relay.key.id` is set: the rest of their identity is the relay's name and kind.
-        taken: called when every destination that keeps the last write has taken all of `timed`.
-            What was not taken is asked again by a later run.
-        remarks: what a check says beside, where it is one.
-        keys_failed: how many keys were asked for and gave no stats.
+        up: whether the relay answered and accepted the credential.
+        readings, families: the figures, in the form that a snapshot has.
+        timed: figures with timestamps of their own, in `time_ms`. Their only resource attribute
+            is `relay.key.id`; the relay's name and kind are added later.
+        taken: called after every destination that keeps the last write has accepted all of
+            `timed`. Otherwise a later run fetches them again.
+        remarks: additional messages for a check.
+        keys_failed: how many keys were asked for their stats without success.
         keys_left_out: how many keys are beyond `RELAY_MAX_KEYS`.
         models_left_out: how many model rows are beyond `RELAY_MAX_MODELS_PER_KEY`.
     """

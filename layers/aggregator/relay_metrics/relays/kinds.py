@@ -1,8 +1,8 @@
-"""The kinds of relay: the only place that lists them. Everything else asks a kind what it needs.
+"""The kinds of relay. This is the only place that lists them.
 
-A kind is a package beside this file. Its `KIND` says which keys of the secret are its own and how
-they are read; its module `run` has `State`, which an environment keeps, and `fetch`; its module
-`past`, where it has one, has `past`, which a back-fill asks.
+Each kind is a package beside this file. Its `KIND` defines the keys of the secret that are its own
+and how they are read. Its module `run` has `fetch`, and `State` for what the runtime keeps. Its
+optional module `past` has `past`, for a back-fill.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ KINDS: Mapping[str, str] = {
     "claude-relay": "relay_metrics.relays.claude",
     "wyolet-relay": "relay_metrics.relays.wyolet",
 }
-"""Each kind's name in settings, reports and `relay.kind`, and its package."""
+"""The package of each kind, by its name in settings, reports and `relay.kind`."""
 
 DEFAULT = "claude-relay"
 
 
 class Access(Protocol):
-    """How a relay of one kind is asked: its credentials, and what else its settings say."""
+    """The credentials and options for requests to a relay of one kind."""
 
     @property
     def credentials(self) -> bool:
@@ -37,26 +37,28 @@ class Access(Protocol):
 
     @property
     def timed(self) -> bool:
-        """Whether figures with a time of their own are asked of the relay."""
+        """Whether the relay gives figures with timestamps of their own."""
 
     @property
     def secrets(self) -> Iterable[str]:
-        """Every value that must not be seen in any output."""
+        """Every value that must not appear in any output."""
 
 
 class NoAccess:
-    """Of a relay whose settings are wrong: it is not asked."""
+    """The access of a relay whose settings are wrong, and which is not scraped."""
 
     credentials = timed = False
     secrets: Iterable[str] = ()
 
 
 class OwnKeys(NamedTuple):
-    """The keys of the secret that are a kind's own, in one of the two places that relays have.
+    """The keys of the secret that are a kind's own, in one of the two places for relays.
 
     Attributes:
-        read: gives the access of a relay.
-        takes: how a message names the credentials that the kind takes.
+        read: reads the access of a relay.
+        takes: the kind's credentials, as error messages name them.
+        credentials: the keys that hold a credential.
+        options: the other keys.
     """
 
     read: Callable[[Keys], Access]
@@ -66,14 +68,15 @@ class OwnKeys(NamedTuple):
 
 
 class RelayKind(NamedTuple):
-    """What is particular to a kind of relay.
+    """The properties of a kind of relay.
 
     Attributes:
-        one: its keys at the top of the secret, for the environment's one relay.
+        one: its top-level keys of the secret, for the environment's one relay.
         listed: its keys in an entry of `relays`.
-        sharded: whether its keys can be divided among shards; else the first shard asks for it all.
-        address: how a message names the settings of its address.
-        hints: what can be done about a failure, by its type, where the kind matters.
+        sharded: whether its keys can be divided among shards; if not, only the first shard scrapes
+            it.
+        address: the settings of its address, as hints name them.
+        hints: hints of its own for failures, by type.
     """
 
     one: OwnKeys
@@ -83,20 +86,20 @@ class RelayKind(NamedTuple):
     hints: Mapping[str, str] = MappingProxyType({})
 
 
-class TellsPast(Protocol):
-    """The module `past` of a kind, where it has one."""
+class PastModule(Protocol):
+    """The module `past` of a kind."""
 
     def past(self, client: RelayClient, state: Any, wanted: Wanted) -> Past | None:
-        """What the relay can tell of days that are over.
+        """The days that are over, as far as the relay has figures of them.
 
         Args:
-            state: as of `Run.fetch`.
+            state: as for `Run.fetch`.
 
         Returns:
-            None where a request failed, which is counted.
+            None if a request failed; the failure is counted.
 
         Raises:
-            Declined: it cannot be told, or takes more than is allowed.
+            Declined: the relay has no past, or it takes more requests than are allowed.
             RelayError: the relay refused the credential.
         """
 
@@ -107,10 +110,10 @@ class Run(Protocol):
     State: Callable[[], Any]
 
     def fetch(self, client: RelayClient, state: Any) -> Fetched:
-        """What the relay says in this run.
+        """Scrape the relay.
 
         Args:
-            state: what `State` made and earlier runs left in it.
+            state: an object of `State`, the same for all runs of an execution environment.
         """
 
 
@@ -121,15 +124,15 @@ def kind(name: str) -> RelayKind:
 
 
 def run(name: str) -> Run:
-    """How a kind is fetched. Imported with the first relay of the kind: a run may have none."""
+    """The module `run` of a kind, imported when the first relay of the kind needs it."""
     found: Run = import_module(f"{KINDS[name]}.run")
     return found
 
 
-def past(name: str) -> TellsPast | None:
-    """How a kind tells of its past; None where it does not."""
+def past(name: str) -> PastModule | None:
+    """The module `past` of a kind; None if it has none."""
     module = f"{KINDS[name]}.past"
     if find_spec(module) is None:
         return None
-    found: TellsPast = import_module(module)
+    found: PastModule = import_module(module)
     return found

@@ -1,4 +1,4 @@
-"""How many requests may be under way at once over all relays, and each relay's share of them."""
+"""Limits the concurrent requests over all relays, with an equal share for each relay."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from relay_metrics.errors import TimedOut
 
 
 class Limiter:
-    """Equal shares of the relays that are still asked: one that hangs holds up its own alone.
+    """Gives each relay an equal share of the concurrent requests.
 
-    A relay that is done leaves its share to the others.
+    A relay that hangs so only delays its own requests. When a relay is done, the others get its
+    share.
 
     Args:
-        most: requests under way at once, over all relays.
-        relays: their names.
+        most: the concurrent requests allowed over all relays.
+        relays: the names of the relays.
     """
 
     def __init__(self, most: int, relays: Iterable[str]) -> None:
@@ -28,10 +29,10 @@ class Limiter:
 
     @contextmanager
     def request(self, relay: str, deadline: Deadline) -> Iterator[None]:
-        """While a request of a relay is under way, which begins when its turn has come.
+        """Wait until the relay may send a request; the request is counted within the `with`.
 
         Raises:
-            TimedOut: it did not come before the deadline.
+            TimedOut: the deadline passed first.
         """
         with self._changed:
             seconds = deadline.left
@@ -46,7 +47,7 @@ class Limiter:
                 self._changed.notify_all()
 
     def leave(self, relay: str) -> None:
-        """A relay is done."""
+        """Release the share of a relay that is done."""
         with self._changed:
             self._asked.discard(relay)
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""How much memory the answers of relays may take at once, before they are read and parsed."""
+"""Limits the memory that the answers of relays take at once. It is reserved before parsing."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from relay_metrics.deadline import Deadline
 from relay_metrics.errors import ExchangeError
 
 _OF_THE_FUNCTION = 0.45
-"""What the answers may take of the function's memory; the rest is Python and what is delivered."""
+"""The part of the function's memory for answers; Python and the delivery need the rest."""
 _OF_ONE_RELAY = 0.55
+"""The part of that which one of several relays may take."""
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
-"""Of malloc.h."""
+"""The values of these constants in glibc's malloc.h."""
 SMALL = 4 << 20
-"""The bytes up to which an answer is not counted: a page of a hundred keys takes less."""
+"""Answers up to this many bytes are not counted; a page of a hundred keys is smaller."""
 _ELEMENT = 70
-"""The bytes that an element of JSON takes at most, by its comma, colon or bracket: measured with
-lists, objects, short texts and short keys, which take most for their length."""
+"""The most bytes of memory for each comma, colon and bracket of JSON. Measured with lists, objects,
+short texts and short keys, which take the most memory for their length."""
 
 
 def json_size(body: bytes | bytearray) -> int:
-    """The bytes that parsing JSON takes at most, told without parsing it."""
-    # a text is as wide as the widest of its characters, and exists twice while it is parsed
+    """The most bytes that parsing a JSON text can take, estimated without parsing it."""
+    # Python stores all characters of a text as wide as the widest one, and while the text is
+    # parsed it exists twice.
     wide = 2 if body.isascii() else 8 if any(map(body.count, _FOUR_BYTES)) else 4
     return wide * len(body) + _ELEMENT * sum(map(body.count, (b",", b":", b"[", b"{")))
 
@@ -34,27 +36,26 @@ _FOUR_BYTES = tuple(bytes([first]) for first in range(0xF0, 0xF8))
 
 @cache
 def _return_freed_memory() -> None:
-    """Have large blocks given back to the system when they are freed, and others used again.
+    """Make glibc return large freed blocks to the system and use one arena for all threads.
 
-    By itself glibc keeps what it has seen freed once, an arena a thread: eight threads that have
-    read 8 MiB each keep 140 MB, and the thread of the next run reads its million samples beside
-    what that of the run before has freed.
+    By default each thread has an arena that keeps freed memory: eight threads that have read
+    8 MiB each keep 140 MB, and the next run needs its memory in addition to that.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:  # of glibc alone
+    if mallopt:  # only glibc has it
         mallopt(_M_MMAP_THRESHOLD, 1 << 17)
         mallopt(_M_ARENA_MAX, 1)
 
 
 class Memory:
-    """What is left for the answers of one run: one relay never takes it all.
+    """The memory for the answers of one run. One of several relays cannot reserve all of it.
 
-    Large answers of one relay go one after the other, so that none waits for room that another
-    one of them has.
+    A relay can have only one large answer at a time, so that its answers never wait for each
+    other's memory.
 
     Args:
         function_mb: the memory of the function, MiB.
-        relays: how many are asked.
+        relays: how many relays are scraped.
 
     Attributes:
         share: the bytes that the answers of one relay may take.
@@ -64,16 +65,16 @@ class Memory:
         _return_freed_memory()
         self._left = int(function_mb * (1 << 20) * _OF_THE_FUNCTION)
         self.share = int(self._left * _OF_ONE_RELAY) if relays > 1 else self._left
-        # by its id: what refers to a room keeps it from being forgotten
+        # The id of a room, not the room itself: a reference would keep it from being collected.
         self._rooms: dict[str, int] = {}
         self._changed = threading.Condition()
 
     def room(self, relay: str) -> Room:
-        """Room for one answer of a relay, of which nothing is taken yet."""
+        """A room for one answer of a relay; it is empty at first."""
         return Room(self, relay)
 
     def take(self, room: Room, size: int, deadline: Deadline) -> None:
-        """As `Room.take`."""
+        """See `Room.take`."""
 
         def free() -> bool:
             return self._rooms.get(room.relay, id(room)) == id(room) and size <= self._left
@@ -88,7 +89,7 @@ class Memory:
             room.size += size
 
     def give_back(self, room: Room) -> None:
-        """As `Room.give_back`."""
+        """See `Room.give_back`."""
         with self._changed:
             if self._rooms.get(room.relay) == id(room):
                 del self._rooms[room.relay]
@@ -98,10 +99,10 @@ class Memory:
 
 
 class Room:
-    """The memory that one answer has, until it is given back or forgotten.
+    """The memory reserved for one answer, until it is given back or the room is collected.
 
     Attributes:
-        size: its bytes; 0 for an answer that is too small to be counted.
+        size: the bytes reserved; 0 for an answer that is too small to be counted.
     """
 
     def __init__(self, memory: Memory, relay: str) -> None:
@@ -110,22 +111,22 @@ class Room:
         self._memory = memory
 
     def take(self, size: int, deadline: Deadline) -> None:
-        """Take some more, or wait for it.
+        """Reserve more bytes; waits until they are free.
 
         Raises:
-            ExchangeError: there never is so much, or not before the deadline.
+            ExchangeError: it is more than the relay's share, or was not free before the deadline.
         """
         if self.size or size > SMALL:
             self._memory.take(self, size, deadline)
 
     def give_back(self) -> None:
-        """Give back all of it."""
+        """Give back all reserved bytes."""
         self._memory.give_back(self)
 
     __del__ = give_back
 
 
 class Parsed(dict[str, Any]):
-    """A JSON object that has its room for as long as it lives."""
+    """A parsed JSON object that holds its room for as long as it exists."""
 
     room: Room

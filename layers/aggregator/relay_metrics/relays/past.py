@@ -1,4 +1,4 @@
-"""What a relay tells of its past: asked for by a back-fill, a day at a time, the oldest first."""
+"""The types of a back-fill: what is asked for, the plan, and the figures of each past day."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from relay_metrics.snapshot import Reading
 
 
 class Wanted(NamedTuple):
-    """What a back-fill is to tell.
+    """What a back-fill is asked to deliver.
 
     Attributes:
-        first, last: days, both inclusive, by the relay's own calendar; None where the event leaves
-            it to the relay's kind.
-        models: whether a key's models are told by day as well.
-        scans: requests that make the relay walk its database, at most.
-        dry_run: only the plan is asked for, so that nothing may be asked that walks.
+        first, last: the days, both inclusive, in the relay's own calendar; None if the event does
+            not give them.
+        models: whether a key's models are included for each day.
+        scans: the most requests that make the relay scan its database.
+        dry_run: whether only the plan is wanted; then no request may scan the database.
     """
 
     first: date | None
@@ -30,15 +30,15 @@ class Wanted(NamedTuple):
 
 @dataclass
 class Plan:
-    """What a back-fill of one relay takes.
+    """What a back-fill of one relay will do.
 
     Attributes:
-        days: what will be told, ascending.
-        last: of what was wanted, by the relay's calendar.
-        requests: what will be asked of the relay, by endpoint.
-        scans: how many walks of its database those are.
-        points: how many data points will be told, at most.
-        remark: a sentence on what cannot be told; None where all can.
+        days: the days that will be delivered, ascending.
+        last: the last day that was asked for, in the relay's calendar.
+        requests: the number of requests to the relay, by endpoint.
+        scans: how many of them scan its database.
+        points: the most data points that will be delivered.
+        remark: a sentence on what cannot be delivered; None if everything can.
     """
 
     days: list[date]
@@ -53,8 +53,8 @@ class Piece(NamedTuple):
     """The figures of one day.
 
     Attributes:
-        readings: each with its `time_ms`; of their resource only `relay.key.id` is set.
-        whole: whether the relay answered everything that it was asked.
+        readings: each has its `time_ms`; their only resource attribute is `relay.key.id`.
+        whole: whether all requests for this day succeeded.
     """
 
     day: date
@@ -67,19 +67,19 @@ class Past(Protocol):
 
     @property
     def plan(self) -> Plan:
-        """What is going to be asked and told."""
+        """What the back-fill will do."""
 
     def pieces(self) -> Iterator[Piece]:
-        """The days of the plan, in their order, as far as the time goes.
+        """The days of the plan, in their order, until the time is over.
 
-        What each takes is asked for when its turn comes. A request that fails is counted.
+        The requests for a day are sent when the iterator comes to it. Failures are counted.
         """
 
 
 DAYS_BEFORE = 31
-"""How many days before the last one are told where the event names no first one."""
+"""How many days are delivered if the event has no `from`."""
 
 
 def requests_of(counts: Mapping[str, int]) -> dict[str, int]:
-    """Those that are asked at all."""
+    """The endpoints with at least one request."""
     return {endpoint: count for endpoint, count in counts.items() if count}

@@ -1,4 +1,4 @@
-"""Whose turn it is, told by the clock alone."""
+"""Chooses which items a run asks for, from the time alone, so that no state has to be kept."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ T = TypeVar("T")
 
 
 def in_turn(items: Sequence[T], count: int, scheduled_s: float) -> list[T]:
-    """The items whose turn it is in a run: at most `count`, one after the other by the minute.
+    """The items of a run: at most `count`, the next ones each minute.
 
-    In a round every item has its turn once, in order. Each round begins at another item, so that
-    a schedule of any interval, which sees only some of the minutes, comes to all of them.
+    A round covers every item once, in order. Each round begins at another item, so that a schedule
+    that runs in only some of the minutes still covers all items.
 
     Args:
-        items: in an order that is the same in each run.
-        scheduled_s: the instant that the run was scheduled for, epoch seconds.
+        items: in the same order in each run.
+        scheduled_s: the scheduled time of the run, epoch seconds.
     """
     if count >= len(items):
         return list(items)
@@ -31,10 +31,10 @@ def in_turn(items: Sequence[T], count: int, scheduled_s: float) -> list[T]:
 
 
 def shuffled(names: Iterable[str], scheduled_s: float) -> list[str]:
-    """Names in an order that is another one each minute, and the same for all who ask in it.
+    """Names in an order that changes each minute and is the same for all runs of one minute.
 
     Args:
-        scheduled_s: as `in_turn` has it.
+        scheduled_s: the scheduled time of the run, epoch seconds.
     """
     minute = int(scheduled_s // 60)
     return sorted(names, key=lambda name: sha256(f"{minute} {name}".encode()).digest())

@@ -1,4 +1,4 @@
-"""What relays send as JSON, typed at the edge: a figure, a name, an instant, or nothing."""
+"""Reads numbers, texts, flags and timestamps from the JSON of relays, and nothing if invalid."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from relay_metrics.catalogue import Metric
 from relay_metrics.snapshot import INT64, Number, mend
 
 MAX_TEXT = 1024
-"""A longer name is cut: it is an attribute of every series of its key."""
+"""Longer texts are cut, as they become attributes of every series of a key."""
 
 _NUMERAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 _MISSING: Any = object()
 
 
 def number(value: object) -> Number | None:
-    """A finite number, also one that comes as text; None for anything else.
+    """A finite number, also if it is sent as text; None for anything else.
 
-    A whole number past 64 bits becomes a float, which is what the relay itself computes with.
+    An integer of more than 64 bits becomes a float; the relay itself computes with floats.
     """
     if isinstance(value, str) and len(value) <= 64 and _NUMERAL.fullmatch(value.strip()):
         value = float(value) if re.search(r"[.eE]", value) else int(value)
@@ -36,19 +36,19 @@ def number(value: object) -> Number | None:
 
 
 def text(value: object) -> str:
-    """Well-formed text without space around it; empty for anything else."""
+    """Well-formed text, stripped; an empty text for anything else."""
     return mend(value).strip()[:MAX_TEXT] if isinstance(value, str) else ""
 
 
 def flag(value: object) -> bool | None:
-    """A boolean, also one that comes as text; None for anything else."""
+    """A boolean, also if it is sent as text; None for anything else."""
     if isinstance(value, str):
         return {"true": True, "false": False}.get(value)
     return value if isinstance(value, bool) else None
 
 
 def instant_ms(value: object) -> int | None:
-    """An ISO 8601 instant or a number of milliseconds as epoch milliseconds; None for others."""
+    """Epoch milliseconds of an ISO 8601 timestamp or a number of milliseconds; else None."""
     if isinstance(value, str) and not _NUMERAL.fullmatch(value.strip()):
         try:
             at = datetime.fromisoformat(value.strip())
@@ -59,14 +59,14 @@ def instant_ms(value: object) -> int | None:
         milliseconds: Number | None = at.timestamp() * 1000
     else:
         milliseconds = number(value)
-    # from 1970 to the year 9999: nothing else is an instant of a key
+    # From 1970 to the year 9999; anything else is no valid timestamp.
     if milliseconds is None or not 0 < milliseconds < 253_402_300_800_000:
         return None
     return round(milliseconds)
 
 
 def dig(value: object, path: str) -> Any:
-    """The value at a path (`usage.total.requests`) of nested objects; `missing(…)` if none is."""
+    """The value at a path (`usage.total.requests`) of nested objects; see `missing`."""
     for name in path.split("."):
         if not isinstance(value, Mapping) or name not in value:
             return _MISSING
@@ -75,7 +75,7 @@ def dig(value: object, path: str) -> Any:
 
 
 def missing(value: object) -> bool:
-    """Whether `dig` found nothing."""
+    """Whether a result of `dig` means that there is no value at the path."""
     return value is _MISSING
 
 
@@ -84,11 +84,11 @@ def figures(
     answer: Mapping[str, Any],
     left_out: Callable[[str], None],
 ) -> dict[str, Number]:
-    """The figures that rows of the catalogue take from one answer, by field.
+    """The figures of one answer for some rows of the catalogue, by field.
 
     Args:
-        left_out: is called with the type of each that is missing or invalid: `missing_field`,
-            `null` (where the catalogue gives null no value), `invalid_value`.
+        left_out: called for each figure that is left out, with the reason: `missing_field`, `null`
+            (if the catalogue has no value for null), or `invalid_value`.
     """
     found: dict[str, Number] = {}
     for row in rows:

@@ -1,7 +1,7 @@
-"""The environment and the secret, parsed once into frozen settings.
+"""Parses the environment variables and the secret, once, into frozen settings.
 
-This is the only reader of `os.environ`. Messages name the variable or the key and say what is
-allowed; none shows a value.
+This is the only package that reads `os.environ`. Error messages name the variable or key and say
+what is allowed; none shows a value.
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ _SECRET = ("greptime_username", "greptime_password", "relays", "destinations")
 
 
 def settings(environment: Environment, secret: str | None, *, asks_relays: bool = True) -> Settings:
-    """The environment and the text of the secret, as settings.
+    """Make settings of the environment and the text of the secret.
 
     Args:
-        secret: the secret's one JSON object; None where no secret is configured.
-        asks_relays: whether relays are needed; else there are none where theirs are wrong.
+        secret: the text of the secret, one JSON object; None if no secret is configured.
+        asks_relays: whether the relays are needed; if not, wrong settings of relays are no error,
+            and there are no relays then.
 
     Raises:
-        SettingsError: a variable or a key of the secret is missing, unknown or wrong. An entry of
-            `relays` or `destinations` that is wrong raises nothing: it says so itself.
+        SettingsError: a variable or a key of the secret is missing, unknown or wrong. A wrong entry
+            of `relays` or `destinations` does not raise: the error is in its attribute `wrong`.
     """
     read = Keys("the secret", document(secret), (*_SECRET, *keys_of_one_relay()))
     warnings: list[str] = []
@@ -72,10 +73,10 @@ def settings(environment: Environment, secret: str | None, *, asks_relays: bool 
 def _unfilled(
     relays: Sequence[Relay], destinations: Sequence[Destination], problems: Sequence[SettingsError]
 ) -> tuple[str, ...]:
-    """What has to be filled in before anything can be done, and what else is wrong beside.
+    """The placeholders that keep a run from starting, and any other problems beside them.
 
-    That are placeholders for the default destination or for every relay. One for another
-    destination, or for one relay of several, is a failure of that one.
+    A placeholder keeps a run from starting if it is the default destination's, or if every relay
+    has one. Any other is only a failure of that relay or destination.
     """
     still = [one.wrong for one in destinations if one.name == DEFAULT_DESTINATION]
     still += [one.wrong for one in relays] if all(_placeholder(one.wrong) for one in relays) else []
@@ -88,7 +89,7 @@ def _placeholder(error: SettingsError | None) -> bool:
 
 
 def _hidden(relays: Sequence[Relay], destinations: Sequence[Destination]) -> Iterator[str]:
-    """Every value that is a credential, or from which one can be read."""
+    """Every value that is a credential or holds one."""
     for relay in relays:
         yield from credentials_in(relay.headers)
         yield from relay.access.secrets

@@ -1,4 +1,4 @@
-"""URLs of relays and destinations."""
+"""Checks and completes the URLs of relays and destinations."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _TOKEN = 8
 
 
 def parsed(where: str, text: str) -> SplitResult:
-    """An http or https URL.
+    """Parse an http or https URL.
 
     Args:
-        where: how a message names it.
+        where: the name of the setting in error messages.
 
     Raises:
-        SettingsError: it is none, or has what does not belong there: a password, a fragment.
+        SettingsError: it is no such URL, or has a password, a fragment, or port 0.
     """
     problem = None
     try:
@@ -38,10 +38,10 @@ def parsed(where: str, text: str) -> SplitResult:
 
 
 def base_address(where: str, text: str) -> str:
-    """A URL that paths are put behind: without a query, and without a slash at its end.
+    """A URL that paths are appended to: it has no query and no trailing slash.
 
     Raises:
-        SettingsError: as `parsed`, and where it has a query.
+        SettingsError: as `parsed`, or it has a query.
     """
     parts = parsed(where, text)
     if parts.query:
@@ -50,7 +50,7 @@ def base_address(where: str, text: str) -> str:
 
 
 def host_port(address: str) -> str:
-    """Host and port of a URL, the port also where it is the scheme's own.
+    """Host and port of a URL; without a port, that of the scheme.
 
     Example:
         >>> host_port("https://relay.example/sub"), host_port("http://[::1]:3000")
@@ -63,13 +63,13 @@ def host_port(address: str) -> str:
 
 
 def otlp_endpoint(where: str, text: str, warnings: list[str]) -> str:
-    """The OTLP metrics endpoint that an address means.
+    """Complete an address to the URL of an OTLP metrics endpoint.
 
-    GreptimeDB's is `/v1/otlp/v1/metrics`; its root and its `/v1/otlp` mean that. `/v1/metrics` is
-    another collector's, or a mistake: on a host of GreptimeCloud it can only be the latter.
+    GreptimeDB's root and its `/v1/otlp` become `/v1/otlp/v1/metrics`. `/v1/metrics` is the path of
+    other collectors and is kept, but on a host of GreptimeCloud it is a mistake and corrected.
 
     Args:
-        warnings: is told of what was corrected.
+        warnings: a sentence is appended for a correction.
 
     Raises:
         SettingsError: as `parsed`.
@@ -89,5 +89,5 @@ def otlp_endpoint(where: str, text: str, warnings: list[str]) -> str:
 
 
 def token_values(url: str) -> Iterator[str]:
-    """Values of an address's query that are long enough to be a token."""
+    """The values in a URL's query that are long enough to be a token."""
     return (value for _, value in parse_qsl(urlsplit(url).query) if len(value) >= _TOKEN)

@@ -1,4 +1,4 @@
-"""The destinations: the default one, and those of the secret."""
+"""Reads the destinations: the default one, and those of the secret."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from relay_metrics.errors import SettingsError, Unfilled
 from relay_metrics.settings.addresses import otlp_endpoint
-from relay_metrics.settings.headers import over, with_basic
+from relay_metrics.settings.headers import merged, with_basic
 from relay_metrics.settings.model import Destination, Environment
 from relay_metrics.settings.secret import Keys
 from relay_metrics.snapshot import mend
@@ -19,15 +19,15 @@ _DESTINATION = ("name", "url", "headers", "username", "password", "ca_pem", "ove
 def destinations_of(
     environment: Environment, secret: Keys, warnings: list[str]
 ) -> tuple[Destination, ...]:
-    """The default destination, where there is one, and those of the secret.
+    """The default destination, if it is configured, and those of the secret.
 
-    An entry of the secret's list that is wrong is a destination that says so.
+    A wrong entry of the secret's list becomes a destination with the error in `wrong`.
 
     Args:
-        warnings: is told of what was corrected.
+        warnings: a sentence is appended for each correction.
 
     Raises:
-        SettingsError: there is none, or something of the default one is wrong.
+        SettingsError: no destination is configured, or the default one is wrong.
     """
     destinations: dict[str, Destination] = {}
     if environment.export_url is not None:
@@ -57,7 +57,7 @@ def _default(environment: Environment, url: str, secret: Keys, warnings: list[st
         secret.filled_in(*_CREDENTIALS)
     except Unfilled as error:
         return Destination(DEFAULT_DESTINATION, endpoint, overwrites=True, wrong=error)
-    headers = over({"X-Greptime-DB-Name": environment.database}, environment.export_headers)
+    headers = merged({"X-Greptime-DB-Name": environment.database}, environment.export_headers)
     credentials = secret.basic(*_CREDENTIALS)
     return Destination(
         DEFAULT_DESTINATION, endpoint, with_basic(headers, credentials), overwrites=True

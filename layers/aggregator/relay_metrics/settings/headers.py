@@ -1,4 +1,4 @@
-"""HTTP headers: what they may be, how they go together, and what in them must not be seen."""
+"""HTTP headers of the settings: checks them, merges them, and finds the credentials in them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from relay_metrics.errors import SettingsError
 
 _OPEN = ("x-greptime-db-name", "x-greptime-otlp-")
-"""Headers of GreptimeDB that hold no credential; `x-greptime-auth` does."""
+"""Prefixes of GreptimeDB's headers that hold no credential; `x-greptime-auth` does."""
 
 _FRAMING = frozenset(
     {
@@ -18,17 +18,17 @@ _FRAMING = frozenset(
         *("trailer", "transfer-encoding", "upgrade"),
     }
 )
-"""They say how a request is sent, which is not for configuration to say."""
+"""Headers that describe how a request is sent. The HTTP client sets them, never the settings."""
 
 
 def checked(where: str, value: Any) -> Mapping[str, str]:
-    """A JSON value as headers.
+    """Read headers from a JSON value.
 
     Args:
-        where: how a message names it.
+        where: the name of the setting in error messages.
 
     Raises:
-        SettingsError: it is no JSON object of text, or has what no HTTP header can have.
+        SettingsError: it is no JSON object of text, or a name or value is not valid in HTTP.
     """
     if not isinstance(value, dict):
         raise SettingsError(f"{where} must be a JSON object of header names to text")
@@ -41,9 +41,9 @@ def checked(where: str, value: Any) -> Mapping[str, str]:
 
 
 def checked_value(where: str, text: Any) -> str:
-    """The value of a header, without space around it: ASCII, which all servers read alike.
+    """The value of a header, stripped. Only ASCII is allowed, which all servers read alike.
 
-    Others are read as Latin-1 by some and as UTF-8 by others (RFC 9110, 5.5).
+    Some servers read other characters as Latin-1, some as UTF-8 (RFC 9110, 5.5).
 
     Raises:
         SettingsError: it is not valid.
@@ -53,8 +53,8 @@ def checked_value(where: str, text: Any) -> str:
     return text.strip()
 
 
-def over(headers: Mapping[str, str], more: Mapping[str, str]) -> Mapping[str, str]:
-    """Headers with more of them, which win whatever their case."""
+def merged(headers: Mapping[str, str], more: Mapping[str, str]) -> Mapping[str, str]:
+    """`headers` with `more`, which replaces headers of the same name in any case."""
     named = {name.lower() for name in more}
     return {**{name: text for name, text in headers.items() if name.lower() not in named}, **more}
 
@@ -62,17 +62,17 @@ def over(headers: Mapping[str, str], more: Mapping[str, str]) -> Mapping[str, st
 def with_basic(
     headers: Mapping[str, str], credentials: tuple[str, str] | None
 ) -> Mapping[str, str]:
-    """Headers with a user's name and password, where there is one, as basic authentication."""
+    """Headers with an `Authorization` for user name and password, if they are given."""
     if credentials is None:
         return headers
     token = b64encode(":".join(credentials).encode()).decode()
-    return over(headers, {"Authorization": f"Basic {token}"})
+    return merged(headers, {"Authorization": f"Basic {token}"})
 
 
 def credentials_in(headers: Mapping[str, str]) -> Iterator[str]:
-    """Every value that may be a credential, and what can be read from it.
+    """Every value that may be a credential, and the token or password in it.
 
-    To hide the name of the database would garble every line that has the word `public`.
+    The name of the database is left out: hiding it would garble every log line with `public`.
     """
     for name, value in headers.items():
         if value and not name.lower().startswith(_OPEN):

@@ -1,4 +1,4 @@
-"""The frozen settings that everything else is handed."""
+"""The types of the settings, all frozen."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from relay_metrics.relays.kinds import Access
 
 
 class Environment(NamedTuple):
-    """The variables of the contract; times in seconds, sizes in bytes.
+    """The environment variables, typed; times in seconds, sizes in bytes unless named otherwise.
 
     Attributes:
-        sam_local: whether this is a container of `sam local` and no Lambda.
+        sam_local: whether this runs in a container of `sam local`, not in Lambda.
     """
 
     relay_kind: str
@@ -53,14 +53,14 @@ class Environment(NamedTuple):
 
 @dataclass(frozen=True)
 class Relay:
-    """A relay, and what it takes to ask it.
+    """A relay and its access.
 
     Attributes:
-        base_url: without a slash at its end.
-        resource: the attributes that everything of this relay has.
-        access: what its kind needs to ask it.
-        wrong: what is wrong with its entry in the secret, so that it cannot be asked; None where
-            it can. The base URL may be empty then.
+        base_url: without a trailing slash.
+        resource: the resource attributes of all its series.
+        access: the credentials and options of its kind.
+        wrong: the error in its entry of the secret, because of which it cannot be scraped; None if
+            there is none. With an error, the base URL may be empty.
     """
 
     name: str
@@ -78,11 +78,11 @@ class Destination:
     """An OTLP/HTTP metrics endpoint.
 
     Attributes:
-        headers: with the credentials in it.
-        overwrites: whether it keeps the last write of one series and time, so that figures with a
-            time of their own can be told again.
-        wrong: what is wrong with its entry in the secret, so that nothing can be pushed to it; None
-            where it can. The URL may be empty then.
+        headers: including the credentials.
+        overwrites: whether it keeps the last write of one series and timestamp, so that figures
+            with timestamps of their own can be sent again.
+        wrong: the error in its entry of the secret, because of which nothing can be pushed to it;
+            None if there is none. With an error, the URL may be empty.
     """
 
     name: str
@@ -95,13 +95,13 @@ class Destination:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a run is told.
+    """All settings of a run.
 
     Attributes:
-        secrets: every value that must not be seen in any output.
-        warnings: what was corrected, for the log.
-        unfilled: what has to be filled in before anything can be done: the placeholders of a stack
-            that was just made. Empty where a run can begin.
+        secrets: every value that must not appear in any output.
+        warnings: sentences on corrected settings, for the log.
+        unfilled: sentences on the placeholders of a newly created stack that must be filled in
+            before a run can start; empty if it can.
     """
 
     environment: Environment
@@ -113,7 +113,7 @@ class Settings:
 
     @property
     def faulty(self) -> bool:
-        """Whether a newer secret could be better: something of this one cannot be used."""
+        """Whether something of the secret cannot be used, so that reading it again may help."""
         entries: tuple[Relay | Destination, ...] = (*self.relays, *self.destinations)
         return bool(self.unfilled) or any(one.wrong is not None for one in entries)
 
@@ -130,5 +130,5 @@ Entry = TypeVar("Entry", Relay, Destination)
 
 
 def usable(entry: Entry | None) -> Entry | None:
-    """An entry of the secret with which something can be done; None where it is wrong or gone."""
+    """The entry of the secret, or None if it is wrong or missing."""
     return None if entry is None or entry.wrong is not None else entry

@@ -1,4 +1,4 @@
-"""The relays, of the environment or of the secret."""
+"""Reads the relays: the one of the environment, or those of the secret."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OF_ANY_KIND = ("name", "kind", "base_url", "headers", "ca_pem")
 
 
 def keys_of_one_relay() -> tuple[str, ...]:
-    """The keys at the top of the secret that are of the environment's one relay."""
+    """The top-level keys of the secret that belong to the environment's one relay."""
     return (*_keys(lambda kind: kind.one), "relay_headers")
 
 
@@ -29,10 +29,10 @@ def keys_of_listed_relay() -> tuple[str, ...]:
 def relays_of(environment: Environment, secret: Keys) -> tuple[Relay, ...]:
     """The one relay of the environment, or those of the secret.
 
-    An entry of the secret's list that is wrong is a relay that says so.
+    A wrong entry of the secret's list becomes a relay with the error in `wrong`.
 
     Raises:
-        SettingsError: there is none, it is in both places, or the one relay is wrong.
+        SettingsError: no relay is configured, both places have one, or the one relay is wrong.
     """
     listed = secret.listed("relays")
     if not listed:
@@ -98,17 +98,17 @@ def _listed_relay(environment: Environment, where: str, value: Any) -> Relay:
 
 
 def _wrong_relay(environment: Environment, where: str, value: Any, wrong: SettingsError) -> Relay:
-    """A relay that cannot be asked, by what its entry says of its name, kind and address."""
-    told = value if isinstance(value, dict) else {}
-    said = {key: text for key, text in told.items() if isinstance(text, str)}
-    kind = said.get("kind", "")
+    """A relay for a wrong entry, with its name, kind and address as far as the entry has them."""
+    entry = value if isinstance(value, dict) else {}
+    texts = {key: text for key, text in entry.items() if isinstance(text, str)}
+    kind = texts.get("kind", "")
     try:
-        base_url = base_address("", said.get("base_url", "").strip())
+        base_url = base_address("", texts.get("base_url", "").strip())
     except SettingsError:
         base_url = ""
     return _relay(
         environment,
-        mend(said.get("name", "").strip()) or (host_port(base_url) if base_url else where),
+        mend(texts.get("name", "").strip()) or (host_port(base_url) if base_url else where),
         kind if kind in KINDS else environment.relay_kind,
         base_url,
         access=NoAccess(),
@@ -135,16 +135,16 @@ def _read_relay(environment: Environment, read: Keys) -> Relay:
 
 
 def _keys(place: Callable[[RelayKind], OwnKeys]) -> tuple[str, ...]:
-    """The own keys of every kind in one of the two places."""
+    """The keys that any kind has of its own, for the one relay or for a listed one."""
     own = (place(kinds.kind(name)) for name in KINDS)
     return tuple(dict.fromkeys(key for one in own for key in (*one.credentials, *one.options)))
 
 
 def _no_other_kind(read: Keys, name: str, place: Callable[[RelayKind], OwnKeys], said: str) -> None:
-    """Whether what is given is this kind's.
+    """Check that no key is given that only another kind has.
 
     Raises:
-        SettingsError: a key is there that only another kind has.
+        SettingsError: there is such a key.
     """
     own = place(kinds.kind(name))
     for other in (one for one in KINDS if one != name):

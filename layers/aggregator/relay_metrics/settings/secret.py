@@ -1,4 +1,4 @@
-"""The secret's JSON, read key by key."""
+"""Reads the keys of the secret's JSON objects, with checks of their types."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from relay_metrics.settings import headers
 from relay_metrics.snapshot import mend
 
 PLACEHOLDER = "REPLACE_ME"
-"""What the template writes into a secret that it makes; it counts as not filled in."""
+"""The template writes this into a new secret; a value with it counts as not filled in."""
 
 
 def document(secret: str | None) -> Any:
-    """The secret's one JSON object; an empty one where no secret is configured.
+    """Parse the secret's one JSON object; an empty object if no secret is configured.
 
     Raises:
-        SettingsError: it is not valid.
+        SettingsError: it is no JSON object.
     """
     if secret is None:
         return {}
     try:
-        # Windows PowerShell writes a byte order mark, and so the AWS CLI's file:// sends one
+        # Files written by Windows PowerShell have a byte order mark, which `file://` keeps.
         value = json.loads(secret.removeprefix("\ufeff"))
     except (ValueError, RecursionError):
         raise SettingsError("the secret must be one JSON object; it is not JSON") from None
@@ -34,14 +34,14 @@ def document(secret: str | None) -> Any:
 
 
 class Keys:
-    """Reads the keys of one JSON object of the secret by type. An empty value counts as unset.
+    """The keys of one JSON object of the secret. An empty value counts as unset.
 
     Args:
-        where: how a message names the object.
+        where: the name of the object in error messages.
         known: the keys that it may have.
 
     Raises:
-        SettingsError: it has another key, and so has every method where a value is wrong.
+        SettingsError: it has an unknown key. Every method raises it if a value is wrong.
     """
 
     def __init__(self, where: str, value: Any, known: tuple[str, ...]) -> None:
@@ -57,11 +57,11 @@ class Keys:
         self._value = value
 
     def has(self, key: str) -> bool:
-        """Whether anything is given."""
+        """Whether the key has a value that is not empty."""
         return self._value.get(key) not in (None, "", [], {})
 
     def text(self, key: str) -> str | None:
-        """Text without space around it, well-formed."""
+        """Text, stripped and well-formed; None if it is unset."""
         value = self._value.get(key)
         if value is None:
             return None
@@ -70,14 +70,14 @@ class Keys:
         return mend(value.strip()) or None
 
     def needed(self, key: str) -> str:
-        """Text that must be there."""
+        """Text, which must be set."""
         value = self.text(key)
         if value is None:
             raise SettingsError(f"{key} is missing in {self.where}")
         return value
 
     def listed(self, key: str) -> list[Any]:
-        """A list of anything."""
+        """A list of any values."""
         value = self._value.get(key)
         if value in (None, ""):
             return []
@@ -86,14 +86,14 @@ class Keys:
         return value
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """A list of text, each one once."""
+        """A list of texts, without duplicates."""
         texts = self.listed(key)
         if not all(isinstance(text, str) and text.strip() for text in texts):
             raise SettingsError(f"{key} in {self.where} must be a list of text")
         return tuple(dict.fromkeys(mend(text.strip()) for text in texts))
 
     def flag(self, key: str) -> bool:
-        """True or false; false where it is not there."""
+        """True or false; False if it is unset."""
         value = self._value.get(key)
         if value in (None, ""):
             return False
@@ -107,7 +107,7 @@ class Keys:
         return {} if value in (None, "") else headers.checked(f"{key} in {self.where}", value)
 
     def pair(self, first: str, second: str) -> tuple[str, str] | None:
-        """Two texts, of which none is without the other."""
+        """Two texts that must both be set or both be unset."""
         one, other = self.text(first), self.text(second)
         if one is None and other is None:
             return None
@@ -117,14 +117,14 @@ class Keys:
         return one, other
 
     def basic(self, username: str, password: str) -> tuple[str, str] | None:
-        """A pair for basic authentication, whose user name ends at the first colon (RFC 7617)."""
+        """User name and password for basic authentication. The name has no colon (RFC 7617)."""
         credentials = self.pair(username, password)
         if credentials is not None and ":" in credentials[0]:
             raise SettingsError(f"{username} in {self.where} must not have a colon")
         return credentials
 
     def certificates(self, key: str) -> str | None:
-        """Certificates in PEM form."""
+        """Certificates in PEM form; None if they are unset."""
         pem = self.text(key)
         if pem is not None:
             try:
@@ -136,10 +136,10 @@ class Keys:
         return pem
 
     def filled_in(self, *keys: str) -> None:
-        """Whether none of these keys, or of all where none is named, still has the placeholder.
+        """Check that none of these keys (without arguments: no key) still has the placeholder.
 
         Raises:
-            Unfilled: it names those that have.
+            Unfilled: some have; the message names them.
         """
         left = [key for key in keys or self._value if _has_placeholder(self._value.get(key))]
         if left:

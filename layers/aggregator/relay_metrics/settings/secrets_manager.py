@@ -1,4 +1,4 @@
-"""The secret, read from Secrets Manager and kept for a while."""
+"""Reads the secret from Secrets Manager and caches it."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _ASK_SAM_LOCAL = (
 
 
 class Provider(Protocol):
-    """What reads a secret and keeps it: Powertools' `SecretsProvider`."""
+    """The part of Powertools' `SecretsProvider` that is used: it reads a secret and caches it."""
 
     def get(self, name: str, max_age: int, *, force_fetch: bool) -> Any:
-        """The secret, read anew where the kept one is older than `max_age` seconds."""
+        """The secret, from the cache if it is not older than `max_age` seconds."""
 
 
 class Secret:
-    """One secret's text.
+    """The text of one secret.
 
     Args:
         secret_id: its name or ARN.
-        max_age_s: how long a read copy is trusted.
-        provider: reads it; made when it is first needed where it is None.
-        sam_local: whether it is read with the credentials of who runs `sam local`.
+        max_age_s: how many seconds a cached copy is used.
+        provider: reads it; if None, it is created when first needed.
+        sam_local: whether this is `sam local`, which reads it with the developer's credentials.
 
     Attributes:
-        problem: why an older copy was used the last time; None where none was.
+        problem: why the latest `text` returned an older copy; None if it did not.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Secret:
         self.problem: SecretError | None = None
 
     def text(self, *, anew: bool = False) -> str:
-        """The secret's text. Where it cannot be read, the last one that could be.
+        """The secret's text; if it cannot be read, the text of the last successful read.
 
         Args:
-            anew: do not trust a copy, however young.
+            anew: whether to read it even if the cached copy is not too old.
 
         Raises:
-            SecretError: it cannot be read, and there is no copy.
+            SecretError: it cannot be read and was never read before.
         """
         try:
             self._last = self._read(anew)
@@ -83,7 +83,7 @@ class Secret:
                 self._provider = SecretsProvider(boto_config=CONFIG)
             value = self._provider.get(self._secret_id, self._max_age_s, force_fetch=anew)
         except (GetParameterError, BotoCoreError) as error:
-            # Powertools wraps whatever it was
+            # Powertools wraps the exception of boto3
             cause = (isinstance(error, GetParameterError) and error.__context__) or error
             key = _of_key(cause)
             ask = _ASK_KEY if key else self._ask
@@ -96,7 +96,7 @@ class Secret:
 
 
 def _of_key(error: BaseException) -> bool:
-    """Whether the secret is there, and its KMS key is what stands in the way."""
+    """Whether the secret exists but cannot be decrypted with its KMS key."""
     response = getattr(error, "response", None)
-    told = response.get("Error", {}) if isinstance(response, dict) else {}
-    return told.get("Code") == "DecryptionFailure" or "KMS" in str(told.get("Message", ""))
+    detail = response.get("Error", {}) if isinstance(response, dict) else {}
+    return detail.get("Code") == "DecryptionFailure" or "KMS" in str(detail.get("Message", ""))

@@ -1,4 +1,4 @@
-"""The variables of the contract, typed."""
+"""Reads the environment variables and checks their types."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from relay_metrics.snapshot import mend
 PERIODS = ("daily", "monthly", "alltime")
 
 SETTINGS = "RELAY_METRICS_SETTINGS"
-"""Holds other variables, so that a stack needs no parameter for each of them."""
+"""A variable that holds other variables, so that the stack needs no parameter for each."""
 
 SAM_LOCAL = "AWS_SAM_LOCAL"
-"""SAM's own variable: `sam local` sets it."""
+"""`sam local` sets this variable."""
 
 NOT_IN_SETTINGS = {
     *(SETTINGS, "RELAY_BASE_URL", "OTEL_EXPORT_URL", "SPOOL_QUEUE_URL"),
     *("OTEL_EXPORT_HEADERS", "OTEL_RESOURCE_ATTRIBUTES", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"),
 }
-"""URLs, and what may itself contain spaces."""
+"""Variables that `SETTINGS` cannot hold: URLs, and values that may contain spaces."""
 
 _RESOURCE = (
     *("service.name", "service.namespace", "service.version", "service.instance.id"),
     *("service.endpoint", "deployment.environment", "deployment.environment.name"),
     *("relay.name", "relay.kind", "relay.key.id", "relay.key.name"),
 )
-"""The resource attributes that we give, and of which a variable may give some."""
+"""The resource attributes of every series; `OTEL_RESOURCE_ATTRIBUTES` may set some of them."""
 
 _KEY_INFO = ("relay.key.state", "relay.key.owner")
 """The attributes of `relay_key_info`."""
 
 
 def environment(variables: Mapping[str, str] | None = None) -> Environment:
-    """The environment, typed. An empty variable counts as unset.
+    """Parse the environment variables. An empty variable counts as unset.
 
     Args:
-        variables: in place of the process's environment.
+        variables: used in place of the process's environment.
 
     Raises:
-        SettingsError: a variable has a value that it cannot have.
+        SettingsError: a variable has a wrong value.
     """
     variables = os.environ if variables is None else variables
     read = _Variables(variables)
@@ -85,7 +85,7 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
         max_families=read.integer("RELAY_MAX_FAMILIES", 10_000, 1, 1_000_000),
         usage_lookback_s=60 * read.integer("RELAY_USAGE_LOOKBACK_MINUTES", 60, 5, 1440),
         key_labels=read.names("RELAY_KEY_LABELS"),
-        # AWS's own, and what the template gives where nobody says it
+        # Lambda sets it; the default is the template's `MemorySize`
         memory_mb=read.integer("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 256, 128, 1 << 20),
         log_level=read.choice(
             "LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO"
@@ -97,7 +97,7 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
 
 
 class _Variables:
-    """Reads variables by type: each by itself, or where that is unset, in `SETTINGS`."""
+    """Reads variables by type. A variable that is unset may be given in `SETTINGS`."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
@@ -114,7 +114,7 @@ class _Variables:
             self._settings[name] = value
 
     def refuse_unknown(self) -> None:
-        """Raises SettingsError where `SETTINGS` has a name that nothing has read."""
+        """Raise SettingsError if `SETTINGS` has a name that was never read."""
         known = self._read - NOT_IN_SETTINGS
         for name in self._settings:
             if name not in known:
@@ -128,7 +128,7 @@ class _Variables:
         return mend(given) or None
 
     def names(self, name: str) -> tuple[str, ...]:
-        """Names with commas between, each once."""
+        """Names separated by commas, without duplicates."""
         stripped = (one.strip() for one in (self.text(name) or "").split(","))
         names = tuple(dict.fromkeys(one for one in stripped if one))
         _check_tags(name, names, {tag(one): "" for one in (*_RESOURCE, *_KEY_INFO)})
@@ -171,7 +171,7 @@ class _Variables:
         return headers.checked(name, value)
 
     def attributes(self, name: str) -> Mapping[str, str]:
-        """`k=v,k=v`, percent-encoded, as in OpenTelemetry's specification of the SDK."""
+        """Attributes as `k=v,k=v`, percent-encoded, as in OpenTelemetry's SDK specification."""
         attributes = {}
         for item in (self.text(name) or "").split(","):
             key, equals, value = item.partition("=")
@@ -185,15 +185,17 @@ class _Variables:
 
 
 def _check_tags(variable: str, names: Iterable[str], ours: Mapping[str, str]) -> None:
-    """Whether GreptimeDB stores each name as a tag of its own.
+    """Check that GreptimeDB stores each name as a tag of its own.
 
-    Of two that it stores as one, one would be lost; of one that has none, all series.
+    If two names were stored as one tag, one value would be lost; a name without a tag would make
+    GreptimeDB refuse all series.
 
     Args:
-        ours: the tags that we give, and the name by which each may be given here all the same.
+        ours: the tags that every series has, each with the name under which it may be set here
+            (an empty text if it may not).
 
     Raises:
-        SettingsError: it does not.
+        SettingsError: a name has no tag of its own.
     """
     seen: dict[str, int] = {}
     for number, name in enumerate(names, 1):

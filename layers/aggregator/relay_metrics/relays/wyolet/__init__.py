@@ -1,4 +1,4 @@
-"""A Wyolet Relay, or any other Prometheus endpoint."""
+"""The kind `wyolet-relay`: a Wyolet Relay, or any other Prometheus endpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a relay tells its administrator beside its exposition: usage, keys, upstream keys."""
+"""Scrapes a Wyolet Relay with an administrator's token: exposition, usage, keys, upstream keys."""
 
 from __future__ import annotations
 
@@ -12,24 +12,29 @@ from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.phases import Request
 from relay_metrics.relays.wyolet.host_keys import HOST_KEYS, HostKeys
 from relay_metrics.relays.wyolet.timeseries import MINUTE_MS, get, instant
-from relay_metrics.relays.wyolet.usage import Memory, Usage
+from relay_metrics.relays.wyolet.usage import Memory, UsageScrape
 
 _SUMMARY = "api/usage/summary"
-_ASKED_OF_PODS = 4
+_SAME_REQUESTS = 4
+"""How often a check sends one request, to find pods that answer it differently."""
 
 
 @dataclass
 class Known:
-    """What earlier runs know of one relay; none of it is needed."""
+    """What the runtime keeps of one relay. Results do not depend on it."""
 
     usage: Memory = field(default_factory=Memory)
     host_keys: HostKeys = field(default_factory=HostKeys)
 
 
 def fetch(client: RelayClient, known: Known, exposition: Callable[[], Fetched]) -> Fetched:
-    """All that the relay says, asked side by side."""
+    """Scrape the exposition and the usage API, with concurrent requests.
+
+    Args:
+        exposition: scrapes the relay's `metrics_path`.
+    """
     scraped: list[Fetched] = []
-    usage = Usage(client, known.usage)
+    usage = UsageScrape(client, known.usage)
     first: list[Request[Any]] = [Request("metrics", exposition, scraped.append), *usage.requests()]
     if usage.longer or not known.host_keys.read:
         first.append(Request(HOST_KEYS, lambda: known.host_keys.ask(client), known.host_keys.take))
@@ -48,7 +53,7 @@ def fetch(client: RelayClient, known: Known, exposition: Callable[[], Fetched]) 
 
 
 def _remarks(client: RelayClient, memory: Memory) -> list[Remark]:
-    """What a check says of how the relay keeps its usage."""
+    """The remarks of a check on how the relay stores its usage."""
     remarks = []
     if memory.slow:
         remarks.append(
@@ -58,16 +63,17 @@ def _remarks(client: RelayClient, memory: Memory) -> list[Remark]:
                 "Postgres or ClickHouse",
             )
         )
-    # a day that is over but for late events, asked on connections of their own
+    # The same request several times at once, so that each has a connection of its own and may
+    # reach another pod. The day ends an hour ago: its figures hardly change any more.
     end_ms = client.time_ms // MINUTE_MS * MINUTE_MS - 3_600_000
     query = urlencode({"from": instant(end_ms - 86_400_000), "to": instant(end_ms)})
-    told: list[str] = []
+    answers: list[str] = []
 
     def ask() -> str:
         return repr(get(client, f"/{_SUMMARY}?{query}", _SUMMARY).get("rows"))
 
-    client.together([Request(_SUMMARY, ask, told.append) for _ in range(_ASKED_OF_PODS)])
-    if len(set(told)) > 1:
+    client.together([Request(_SUMMARY, ask, answers.append) for _ in range(_SAME_REQUESTS)])
+    if len(set(answers)) > 1:
         remarks.append(
             Remark(
                 "it answers one question about its usage in different ways",

@@ -1,4 +1,4 @@
-"""The upstream keys of a relay that are out of use now, which its `/metrics` do not tell."""
+"""The health of a relay's upstream keys, which its `/metrics` does not have."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOST_KEYS = "api/host-keys"
 HEALTH = "api/host-keys/health"
 
 _UP = {"closed": 1, "half_open": 0, "open": 0}
-"""Whether requests go to it, by the state of its breaker: half open, it is only being tried."""
+"""Whether requests use a key, by the state of its circuit breaker. Half open, it is only tested."""
 
 
 class HostKey(NamedTuple):
@@ -30,7 +30,7 @@ class HostKey(NamedTuple):
 
 @dataclass
 class HostKeys:
-    """The upstream keys of a relay, kept while the environment is warm.
+    """The upstream keys of a relay, kept for the life of the execution environment.
 
     Attributes:
         read: whether the list was ever read.
@@ -41,10 +41,10 @@ class HostKeys:
     _next: int = 0
 
     def ask(self, client: RelayClient) -> tuple[HostKey, ...]:
-        """The list as it is now.
+        """Request the current list.
 
         Raises:
-            RelayError: the relay did not tell it.
+            RelayError: the request failed.
         """
         items = get(client, f"/{HOST_KEYS}", HOST_KEYS).get("items", False)
         if not isinstance(items, list | None):
@@ -63,11 +63,11 @@ class HostKeys:
         self._keys, self.read = keys, True
 
     def readings(self, client: RelayClient) -> Iterator[Reading]:
-        """The health of the keys, as many at once as may be, for as long as a request may take.
+        """The health of the keys: a request for each, in batches, for `RELAY_TIMEOUT_MS` in all.
 
-        Where that is too short for all, the next run goes on with the rest.
+        If that is too short for all keys, the next run goes on with the rest.
         """
-        told: list[Reading] = []
+        found: list[Reading] = []
         ends = time.monotonic() + client.environment.relay_timeout_s
         at_once = client.environment.concurrency
         first = self._next % max(len(self._keys), 1)
@@ -75,17 +75,17 @@ class HostKeys:
         asked = 0
         while asked < len(in_order) and (asked == 0 or time.monotonic() < ends):
             chosen = in_order[asked : asked + at_once]
-            client.together([_request(client, key, told) for key in chosen])
+            client.together([_request(client, key, found) for key in chosen])
             asked += len(chosen)
         self._next = first + asked
-        yield from told
+        yield from found
 
 
-def _request(client: RelayClient, key: HostKey, told: list[Reading]) -> Request[dict[str, Any]]:
+def _request(client: RelayClient, key: HostKey, found: list[Reading]) -> Request[dict[str, Any]]:
     def take(answer: dict[str, Any]) -> None:
         if fields := _fields(client, answer):
             attributes = {"relay.host_key.id": key.id, "relay.host_key.name": key.name}
-            told.append(Reading(Scope.HOST_KEY, fields, attributes))
+            found.append(Reading(Scope.HOST_KEY, fields, attributes))
 
     path = f"/api/host-keys/by-id/{quote(key.id, safe='')}/health"
     return Request(HEALTH, lambda: get(client, path, HEALTH), take)
@@ -93,13 +93,13 @@ def _request(client: RelayClient, key: HostKey, told: list[Reading]) -> Request[
 
 def _fields(client: RelayClient, answer: dict[str, Any]) -> dict[str, Number]:
     state = answer.get("state")
-    if state == "unknown":  # no request was made with it yet
+    if state == "unknown":  # the relay has not used the key yet
         return {}
     up = _UP.get(state) if isinstance(state, str) else None
     if up is None:
         client.left_out(HEALTH, "missing_field" if state is None else "invalid_value")
         return {}
-    # a key that is not cooling down may be told without it
+    # the field may be missing for a key that is not cooling down
     left = number(answer.get("cooldown_remaining_seconds") or 0)
     if left is None:
         client.left_out(HEALTH, "invalid_value")

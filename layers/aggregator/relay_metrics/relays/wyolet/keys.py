@@ -1,4 +1,4 @@
-"""The callers' keys of a relay: whose usage a hash is, and what else is told of a key."""
+"""The relay keys of callers: their names and states, and which hash belongs to which key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from relay_metrics.snapshot import Reading, Scope
 
 RELAY_KEYS = "api/relay-keys"
 _DIGITS = 12
-"""Of a hash that belongs to nobody."""
+"""How many digits of an unknown hash stand in place of a key's id."""
 
 
 class RelayKey(NamedTuple):
@@ -29,7 +29,7 @@ class RelayKey(NamedTuple):
 
 @dataclass
 class Names:
-    """What is known of a relay's keys, kept while the environment is warm.
+    """The keys of a relay, kept for the life of the execution environment.
 
     Attributes:
         read: whether the list was ever read.
@@ -42,10 +42,10 @@ class Names:
     _ids: dict[str, str] = field(default_factory=dict)
 
     def take(self, client: RelayClient, answer: dict[str, Any]) -> None:
-        """The list as the relay tells it now.
+        """Keep the list of an answer.
 
         Raises:
-            InvalidAnswer: it is not valid.
+            InvalidAnswer: the answer has no list.
         """
         items = answer.get("items", False)
         if not isinstance(items, list | None):
@@ -61,20 +61,20 @@ class Names:
         self._keys = tuple(keys.values())[:most]
         self.left_out = max(len(keys) - most, 0)
         self.read = True
-        # a key beyond the bound has no name here, but its id is what its minutes were told under;
-        # the hash that a key had before it was rotated stays that key's
+        # Keys beyond the bound keep their ids here, because their minutes are reported under them.
+        # Hashes from before a rotation stay as well: their minutes belong to the same key.
         self._ids |= {key.hash: key.id for key in keys.values() if key.hash}
 
     def known(self, key_hash: str) -> bool:
-        """Whether a hash is a key's; that of a request without a key is none's."""
+        """Whether a hash belongs to a known key; True for an empty one, of requests without key."""
         return not key_hash or key_hash in self._ids
 
     def id(self, key_hash: str) -> str:
-        """The id of a hash's key, or its first digits where it belongs to nobody."""
+        """The id of the key that a hash belongs to; the first digits of an unknown hash."""
         return self._ids.get(key_hash, key_hash[:_DIGITS])
 
     def readings(self) -> Iterator[Reading]:
-        """What is told of each key in every run."""
+        """One reading of `relay_key_info` for each key."""
         for key in self._keys:
             yield Reading(
                 Scope.KEY_INFO,
@@ -85,10 +85,10 @@ class Names:
 
 
 def ask(client: RelayClient) -> dict[str, Any]:
-    """The list: without `limit` it is whole, and another parameter would be refused.
+    """Request the list of keys. Without `limit` it is complete; other parameters are refused.
 
     Raises:
-        RelayError: the relay did not tell it.
+        RelayError: the request failed.
     """
     return get(client, f"/{RELAY_KEYS}", RELAY_KEYS)
 

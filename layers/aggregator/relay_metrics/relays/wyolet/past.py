@@ -1,4 +1,4 @@
-"""A back-fill of a Wyolet Relay's usage: its minutes, a day (UTC) at a time."""
+"""The back-fill of a Wyolet Relay's usage: its minutes, one day (UTC) at a time."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from relay_metrics.relays.wyolet.administrator import Known
 from relay_metrics.relays.wyolet.keys import RELAY_KEYS
 from relay_metrics.relays.wyolet.run import State
 from relay_metrics.relays.wyolet.settings import access
-from relay_metrics.relays.wyolet.timeseries import TIMESERIES, Told, Window
+from relay_metrics.relays.wyolet.timeseries import TIMESERIES, Usage, Window
 from relay_metrics.snapshot import Scope
 
 _DAY_MS = 86_400_000
 
 
 def past(client: RelayClient, state: State, wanted: Wanted) -> WyoletPast:
-    """The days that are over; how far back they have figures is up to the relay's backend.
+    """The days that are over. How far back they have figures depends on the relay's backend.
 
     Raises:
-        Declined: the settings do not say that the relay has usage.
-        RelayError: of a dry run, the relay did not tell how much it has.
+        Declined: the settings have no access to the relay's usage.
+        RelayError: in a dry run, the request for the number of points failed.
     """
     if not access(client.relay).usage:
         raise Declined(client.relay.name, "a back-fill needs an admin_token in the secret")
@@ -45,15 +45,15 @@ class WyoletPast:
         last = min(wanted.last or yesterday, yesterday)
         first = wanted.first or last - timedelta(days=DAYS_BEFORE)
         days = [first + timedelta(days=at) for at in range((last - first).days + 1)]
-        # the list of keys, and each day by model and by key
+        # one request for the list of keys, and two for each day: by model and by key
         asked = {TIMESERIES: 2 * len(days), RELAY_KEYS: 1} if days else {}
         self.plan = Plan(days, last, asked)
 
     def count(self) -> None:
-        """Ask how many points there will be, at most.
+        """Set the plan's number of points, at most, with requests to the relay.
 
         Raises:
-            RelayError: the relay did not tell it.
+            RelayError: a request failed.
         """
         if days := self.plan.days:
             window = Window(_midnight_ms(days[0]), _midnight_ms(days[-1]) + _DAY_MS)
@@ -62,8 +62,8 @@ class WyoletPast:
     def pieces(self) -> Iterator[Piece]:
         """The days, in their order.
 
-        A hash that belongs to no key is left out and counted: what was told of it while it was a
-        key's has that key's id.
+        Usage of a hash that belongs to no key is left out and counted: while the key existed, it
+        was reported under the key's id.
         """
         names = self._memory.names
         try:
@@ -78,31 +78,31 @@ class WyoletPast:
         start_ms = _midnight_ms(day)
         window = Window(start_ms, start_ms + _DAY_MS)
         client, memory = self._client, self._memory
-        told: dict[Scope, Told] = {}
+        answers: dict[Scope, Usage] = {}
         client.together(
             [
                 Request(
                     TIMESERIES,
                     lambda: usage.by_model(client, memory, window),
-                    lambda one: told.__setitem__(Scope.USAGE_MODEL, one),
+                    lambda one: answers.__setitem__(Scope.USAGE_MODEL, one),
                 ),
                 Request(
                     TIMESERIES,
                     lambda: usage.by_key(client, memory, window),
-                    lambda one: told.__setitem__(Scope.USAGE_KEY, one),
+                    lambda one: answers.__setitem__(Scope.USAGE_KEY, one),
                 ),
             ]
         )
-        for one in told.values():
+        for one in answers.values():
             for type, count in one.left_out.items():
                 client.left_out(TIMESERIES, type, count)
-        models = told[Scope.USAGE_MODEL].minutes if Scope.USAGE_MODEL in told else ()
-        by_key = told[Scope.USAGE_KEY].minutes if Scope.USAGE_KEY in told else ()
+        models = answers[Scope.USAGE_MODEL].minutes if Scope.USAGE_MODEL in answers else ()
+        by_key = answers[Scope.USAGE_KEY].minutes if Scope.USAGE_KEY in answers else ()
         nobodys = usage.unknown(by_key, memory.names)
         if nobodys:
             client.left_out(RELAY_KEYS, "unknown_key", len(nobodys))
         readings = (*usage.of_models(models), *usage.of_keys(by_key, memory.names, nobodys))
-        return Piece(day, readings, len(told) == 2)
+        return Piece(day, readings, len(answers) == 2)
 
 
 def _midnight_ms(day: date) -> int:

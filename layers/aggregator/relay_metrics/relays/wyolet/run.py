@@ -1,7 +1,7 @@
-"""A Prometheus endpoint: Wyolet Relay's, or any other.
+"""Scrapes a Prometheus endpoint: a Wyolet Relay or any other.
 
-Particular to Wyolet Relay are the start of a process's counters, and its usage, where an
-administrator's token is given.
+Only a Wyolet Relay has the usage API, for which an administrator's token is needed, and takes the
+start of its counters from the process start time.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 class State:
-    """What is kept of relays whose usage is asked for, by their names."""
+    """What the runtime keeps of relays with usage, by their names."""
 
     def __init__(self) -> None:
         self.known: dict[str, Known] = {}
 
 
 def fetch(client: RelayClient, state: State) -> Fetched:
-    """Scrape the relay's `metrics_path`, and ask for its usage where the settings say so."""
+    """Scrape the relay's `metrics_path`, and its usage API if the settings give access to it."""
     if not access(client.relay).usage:
         return _exposition(client)
-    # a run of other endpoints need not import it
+    # not imported for endpoints without usage
     from relay_metrics.relays.wyolet import administrator
 
     known = state.known.setdefault(client.relay.name, administrator.Known())
@@ -37,10 +37,9 @@ def fetch(client: RelayClient, state: State) -> Fetched:
 
 
 def _exposition(client: RelayClient) -> Fetched:
-    """Scrape the relay, once.
+    """Scrape the exposition once.
 
-    A scrape that fails, or of which one line is malformed, is counted by the client and
-    delivers no family; so is what was left out of one that did not.
+    If that fails, or a line is malformed, there are no families and the client counts the failure.
     """
     of_relay = access(client.relay)
     try:

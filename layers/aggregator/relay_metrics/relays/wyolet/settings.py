@@ -1,4 +1,4 @@
-"""How a Prometheus endpoint is asked."""
+"""The access of a Prometheus endpoint: path, filters, and the token of the usage API."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WyoletAccess:
-    """Where the exposition is, what of it is not wanted, and whether there is usage to ask for.
+    """The access of a Prometheus endpoint.
 
     Attributes:
-        metrics_path: with its leading slash and its query.
-        metric_exclude: patterns (`go_*`) of family names that are left out.
-        usage: whether the usage API is asked.
-        admin_token: what it is asked with; None where a proxy adds it.
+        metrics_path: the path of the exposition, with its leading slash and its query.
+        metric_exclude: patterns (`go_*`) of the names of families that are left out.
+        usage: whether the usage API is scraped.
+        admin_token: the token for the usage API; None if a proxy adds it.
     """
 
     metrics_path: str = "/metrics"
@@ -33,17 +33,17 @@ class WyoletAccess:
 
     @property
     def credentials(self) -> bool:
-        """The administrator's token, beside the headers, which every kind can have."""
+        """Whether there is a token. The headers, which any kind can have, are not counted here."""
         return self.admin_token is not None
 
     @property
     def timed(self) -> bool:
-        """Those of minutes, which the usage API tells."""
+        """Whether there are the minutes of the usage API."""
         return self.usage
 
     @property
     def secrets(self) -> Iterator[str]:
-        """The token, and what may be one in the query."""
+        """The administrator's token, and values of the query that may be one."""
         yield from token_values(self.metrics_path)
         if self.admin_token:
             yield self.admin_token
@@ -58,7 +58,7 @@ def of_one(secret: Keys) -> WyoletAccess:
     """The access of the environment's one relay.
 
     Raises:
-        SettingsError: the token is none.
+        SettingsError: the token is not valid.
     """
     token = _token(secret, "relay_admin_token")
     return WyoletAccess(usage=token is not None, admin_token=token)
@@ -68,7 +68,7 @@ def of_listed(read: Keys) -> WyoletAccess:
     """The access of an entry of `relays`.
 
     Raises:
-        SettingsError: its path, or the token, is none.
+        SettingsError: the path or the token is not valid.
     """
     metrics_path = read.text("metrics_path") or "/metrics"
     if not re.fullmatch(r"/[\x21-\x7e]*", metrics_path):

@@ -1,4 +1,4 @@
-"""The usage of a window of time: `/api/usage/timeseries`, minute by minute, by one dimension."""
+"""Requests to `/api/usage/timeseries`: the usage in each minute, grouped by one dimension."""
 
 from __future__ import annotations
 
@@ -21,33 +21,34 @@ T = TypeVar("T")
 TIMESERIES = "api/usage/timeseries"
 MINUTE_MS = 60_000
 MAX_BUCKETS = 4_320
-"""Of one question, three days of minutes: the relay refuses more than 5,000."""
+"""How many buckets one request asks for: three days of minutes. The relay refuses above 5,000."""
 
 MODEL, MODEL_ID, KEY_HASH = "model", "model_id", "relay_key_hash"
 
 _TOKENS = {"input": 0, "output": 0, "cache_creation": 0, "cache_read": 0}
-"""The kinds that are told; others are parts of these, or beside them, so that no sum is made."""
+"""The kinds of tokens that become metrics. Other kinds are parts of these or overlap with them, so
+that a sum over all kinds would be wrong."""
 
 
 class Window(NamedTuple):
-    """From one minute to another, which is not in it; epoch milliseconds."""
+    """A window of whole minutes, without its end; epoch milliseconds."""
 
     start_ms: int
     end_ms: int
 
     def parts(self, minutes: int) -> Iterator[Window]:
-        """Windows of so many minutes at most that follow each other."""
+        """Consecutive windows of at most `minutes` minutes each."""
         for start in range(self.start_ms, self.end_ms, minutes * MINUTE_MS):
             yield Window(start, min(start + minutes * MINUTE_MS, self.end_ms))
 
 
 class Minute(NamedTuple):
-    """What was used in a minute: of one model, or by one hash of a key.
+    """The usage of one group, a model or the hash of a key, in one minute.
 
     Attributes:
-        group: its name; empty where a request had none.
-        start_ms: the minute's beginning.
-        fields: as the rows of the catalogue name them.
+        group: the model or hash; empty for requests without one.
+        start_ms: the start of the minute, epoch milliseconds.
+        fields: the figures by the fields of the catalogue.
     """
 
     group: str
@@ -55,11 +56,11 @@ class Minute(NamedTuple):
     fields: Mapping[str, Number]
 
 
-class Told(NamedTuple):
-    """An answer, or several.
+class Usage(NamedTuple):
+    """The minutes of one or several answers.
 
     Attributes:
-        left_out: how many values are missing or invalid, by the type of what is counted.
+        left_out: how many values are missing or invalid, by `error.type`.
         seconds: the longest time that an answer took.
     """
 
@@ -69,7 +70,7 @@ class Told(NamedTuple):
 
 
 def get(client: RelayClient, path: str, endpoint: str) -> dict[str, Any]:
-    """A GET as the administrator, whose token is sent with nothing else.
+    """A GET with the administrator's token. After a 401 it is sent again with a renewed token.
 
     Raises:
         RelayError: the relay did not answer with a JSON object.
@@ -85,27 +86,27 @@ def get(client: RelayClient, path: str, endpoint: str) -> dict[str, Any]:
         return ask(access(client.renewed()).admin_token)
 
 
-def timeseries(client: RelayClient, scope: Scope, dimension: str, window: Window) -> Told:
-    """What was used in each minute of a window.
+def timeseries(client: RelayClient, scope: Scope, dimension: str, window: Window) -> Usage:
+    """The usage in each minute of a window.
 
     Args:
-        scope: whose rows of the catalogue are filled.
+        scope: chooses the rows of the catalogue.
         dimension: what the relay groups by.
 
     Raises:
-        RelayError: the relay did not tell it.
+        RelayError: a request failed.
     """
-    told = [_told(client, scope, dimension, part) for part in window.parts(MAX_BUCKETS)]
-    return _joined(told)
+    return _joined([_usage(client, scope, dimension, one) for one in window.parts(MAX_BUCKETS)])
 
 
 def most_minutes(client: RelayClient, dimension: str, window: Window) -> int:
-    """How many minutes of a window will be told, at most, all groups together.
+    """The most minutes with usage that a window has, over all groups.
 
-    It is asked by the hour: of a group that has no more minutes than requests, and sixty at most.
+    It requests hours instead of minutes: in an hour a group has at most as many minutes with usage
+    as requests, and at most sixty.
 
     Raises:
-        RelayError: the relay did not tell it.
+        RelayError: a request failed.
     """
     most = 0
     for part in window.parts(60 * MAX_BUCKETS):
@@ -118,7 +119,7 @@ def most_minutes(client: RelayClient, dimension: str, window: Window) -> int:
 
 
 def _ask(client: RelayClient, dimension: str, interval: str, window: Window) -> dict[str, Any]:
-    # what the relay does not know it ignores: these four it knows
+    # The relay ignores parameters that it does not know, so a misspelt one would not be noticed.
     query = {
         "interval": interval,
         "group_by": dimension,
@@ -136,7 +137,8 @@ def _rows(client: RelayClient, answer: Mapping[str, Any], interval: str) -> list
     return rows or []
 
 
-def _told(client: RelayClient, scope: Scope, dimension: str, window: Window) -> Told:
+def _usage(client: RelayClient, scope: Scope, dimension: str, window: Window) -> Usage:
+    """The usage of a window; of its halves, if the answer is too large."""
     began = time.monotonic()
     try:
         answer = _ask(client, dimension, "1m", window)
@@ -145,24 +147,24 @@ def _told(client: RelayClient, scope: Scope, dimension: str, window: Window) -> 
         if error.type not in ("too_large", "memory") or minutes < 2:
             raise
         halves = window.parts((minutes + 1) // 2)
-        return _joined([_told(client, scope, dimension, half) for half in halves])
+        return _joined([_usage(client, scope, dimension, half) for half in halves])
     seconds = time.monotonic() - began
     left_out: Counter[str] = Counter()
-    return Told(
+    return Usage(
         tuple(_minutes(client, scope, dimension, window, answer, left_out)), left_out, seconds
     )
 
 
-def _joined(told: list[Told]) -> Told:
+def _joined(parts: list[Usage]) -> Usage:
     left_out: Counter[str] = Counter()
-    for one in told:
+    for one in parts:
         left_out.update(one.left_out)
-    minutes = tuple(minute for one in told for minute in one.minutes)
-    return Told(minutes, left_out, max((one.seconds for one in told), default=0.0))
+    minutes = tuple(minute for one in parts for minute in one.minutes)
+    return Usage(minutes, left_out, max((one.seconds for one in parts), default=0.0))
 
 
 def _twice(ask: Callable[[], T]) -> T:
-    """What is asked for, once more where the relay says 400: a backend that fails says so too."""
+    """Call `ask`, and again after a 400, which the relay also answers when its backend fails."""
     try:
         return ask()
     except RelayError as error:
@@ -190,7 +192,8 @@ def _minutes(
             start_ms = instant_ms(point.get("bucket")) if isinstance(point, dict) else None
             if start_ms is None or start_ms % MINUTE_MS:
                 left_out["invalid_row"] += 1
-            # both ends are inclusive: the last bucket has the events of its first instant alone
+            # Both ends of a request are inclusive: the bucket that begins at the end of the window
+            # has only the events of its first instant, so it is dropped.
             elif window.start_ms <= start_ms < window.end_ms:
                 fields = figures(rows_of, _plain(point), lambda type: left_out.update((type,)))
                 if fields:
@@ -198,7 +201,7 @@ def _minutes(
 
 
 def _plain(point: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A bucket with every kind of token, and its cost in USD."""
+    """A bucket with 0 for kinds of tokens that it does not have, and its cost in USD."""
     tokens = point.get("tokens")
     plain = {**point, "tokens": {**_TOKENS, **(tokens if isinstance(tokens, dict) else {})}}
     if "cost_nanos" in point:
@@ -208,5 +211,5 @@ def _plain(point: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def instant(at_ms: int) -> str:
-    """As the relay takes it, with its time and zone."""
+    """A time in the form that the relay accepts, RFC 3339 in UTC."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

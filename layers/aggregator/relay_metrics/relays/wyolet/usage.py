@@ -1,4 +1,4 @@
-"""Which minutes of a relay's usage a run tells, and the figures that it makes of them."""
+"""Chooses the minutes of usage that a run requests, and makes figures of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from relay_metrics.relays.wyolet.timeseries import (
     MODEL_ID,
     TIMESERIES,
     Minute,
-    Told,
+    Usage,
     Window,
     most_minutes,
     timeseries,
@@ -37,14 +37,14 @@ _DAY_MS = 86_400_000
 
 @dataclass
 class Memory:
-    """What earlier runs of this environment know of one relay's usage; none of it is needed.
+    """What the runtime keeps of one relay's usage. Results do not depend on it.
 
     Attributes:
-        longer_s: when all of the lookback was told and taken, epoch seconds.
-        day_asked_s: when the whole day before was asked for.
-        day: the day (since 1970) whose day before was told and taken.
+        longer_s: when the whole lookback was last delivered, epoch seconds.
+        day_asked_s: when the whole day before was last requested, epoch seconds.
+        day: the day (counted from 1970) on which the day before it was delivered.
         slow: whether the relay needs more than a second for an answer.
-        by_model: what it groups by to tell models apart: before 0.3.0 their ids.
+        by_model: the dimension for models; their ids with a relay before 0.3.0.
         nobodys: hashes that were not in the list of keys.
     """
 
@@ -57,18 +57,18 @@ class Memory:
     nobodys: set[str] = field(default_factory=set)
 
 
-class Usage:
+class UsageScrape:
     """The usage of a relay in one run.
 
-    The minutes that were over last are told in every run. Events are written at a request's end,
-    with its start, so that minutes change: from time to time all of the lookback is told again,
-    and once a day the whole day before.
+    Every run delivers the last few minutes. The relay stores an event when a request ends, under
+    the time when it started, so that past minutes change. Therefore the whole lookback is delivered
+    again every ten minutes, and the whole day before once a day.
 
     Args:
         memory: of this relay.
 
     Attributes:
-        longer: whether this run tells all of the lookback, and reads anew what is kept.
+        longer: whether this run delivers the whole lookback and reads the lists of keys again.
     """
 
     def __init__(self, client: RelayClient, memory: Memory) -> None:
@@ -90,11 +90,11 @@ class Usage:
                 memory.day_asked_s = now_s
                 self._day = before if before.start_ms < before.end_ms else None
         self._names_read = False
-        self._told: dict[tuple[Scope, Window], Told] = {}
+        self._answers: dict[tuple[Scope, Window], Usage] = {}
         self._complete = True
 
     def requests(self) -> Iterator[Request[Any]]:
-        """What is asked for first."""
+        """The first requests of the run."""
         for window in filter(None, (self._recent, self._day)):
             yield self._request(Scope.USAGE_MODEL, window, by_model)
             yield self._request(Scope.USAGE_KEY, window, by_key)
@@ -102,18 +102,18 @@ class Usage:
             yield self._names()
 
     def more_requests(self) -> Iterator[Request[Any]]:
-        """What the answers have made worth asking: whose the hashes are that are not known."""
+        """The list of keys, if the answers have hashes that are not known yet."""
         if not self._names_read and self._unknown() - self._memory.nobodys:
             yield self._names()
 
     def _request(
-        self, scope: Scope, window: Window, ask: Callable[[RelayClient, Memory, Window], Told]
-    ) -> Request[Told]:
-        def take(told: Told) -> None:
-            self._told[scope, window] = told
+        self, scope: Scope, window: Window, ask: Callable[[RelayClient, Memory, Window], Usage]
+    ) -> Request[Usage]:
+        def take(answer: Usage) -> None:
+            self._answers[scope, window] = answer
             if window == self._recent:
                 self._memory.slow = any(
-                    one.seconds > SLOW_S for (_, of), one in self._told.items() if of == window
+                    one.seconds > SLOW_S for (_, of), one in self._answers.items() if of == window
                 )
 
         return Request(TIMESERIES, partial(ask, self._client, self._memory, window), take)
@@ -131,39 +131,41 @@ class Usage:
         return Request(RELAY_KEYS, lambda: keys.ask(self._client), take)
 
     def _unknown(self) -> set[str]:
-        """The hashes that were told and are no key's, as far as it is known."""
-        return unknown(self._told_of(Scope.USAGE_KEY), self._memory.names)
+        """The hashes in the answers that belong to no known key."""
+        return unknown(self._minutes(Scope.USAGE_KEY), self._memory.names)
 
-    def _told_of(self, scope: Scope) -> list[Minute]:
-        return [one for (of, _), told in self._told.items() if of is scope for one in told.minutes]
+    def _minutes(self, scope: Scope) -> list[Minute]:
+        answers = (answer for (of, _), answer in self._answers.items() if of is scope)
+        return [minute for answer in answers for minute in answer.minutes]
 
     def timed(self) -> tuple[Reading, ...]:
-        """The figures, each with the beginning of its minute as its time."""
+        """The figures of each minute, with its start as their timestamp."""
         client, memory = self._client, self._memory
-        for told in self._told.values():
-            for type, count in told.left_out.items():
+        for answer in self._answers.values():
+            for type, count in answer.left_out.items():
                 client.left_out(TIMESERIES, type, count)
         nobodys = self._unknown()
         if self._names_read:
             memory.nobodys |= nobodys
-        if told_by_digits := nobodys & memory.nobodys:
-            client.left_out(RELAY_KEYS, "unknown_key", len(told_by_digits))
-        # of a key whose id is not known yet, told under digits, the usage would count twice later
+        if without_id := nobodys & memory.nobodys:
+            client.left_out(RELAY_KEYS, "unknown_key", len(without_id))
+        # Without the list of keys, a new hash may belong to a key. Reported under its digits now
+        # and under the key's id later, its usage would count twice.
         leave_out = nobodys - memory.nobodys
         self._complete = not leave_out
         return (
-            *of_models(self._told_of(Scope.USAGE_MODEL)),
-            *of_keys(self._told_of(Scope.USAGE_KEY), memory.names, leave_out),
+            *of_models(self._minutes(Scope.USAGE_MODEL)),
+            *of_keys(self._minutes(Scope.USAGE_KEY), memory.names, leave_out),
         )
 
     def readings(self) -> Iterator[Reading]:
-        """What is told at the run's time."""
+        """The readings with the time of the run: whether the usage came, and the keys."""
         if self._recent is not None:
             yield Reading(Scope.USAGE, {"up": int(self._has(self._recent))})
         yield from self._memory.names.readings()
 
     def taken(self) -> None:
-        """Remember that the figures are where they belong."""
+        """Remember that the figures were delivered."""
         if self.longer and self._recent and self._has(self._recent):
             self._memory.longer_s = self._client.scheduled_s
             if self._day is not None and self._has(self._day):
@@ -171,14 +173,14 @@ class Usage:
 
     def _has(self, window: Window) -> bool:
         scopes = (Scope.USAGE_MODEL, Scope.USAGE_KEY)
-        return self._complete and all((scope, window) in self._told for scope in scopes)
+        return self._complete and all((scope, window) in self._answers for scope in scopes)
 
 
-def by_model(client: RelayClient, memory: Memory, window: Window) -> Told:
-    """The minutes of a window by model.
+def by_model(client: RelayClient, memory: Memory, window: Window) -> Usage:
+    """The minutes of a window, grouped by model.
 
     Raises:
-        RelayError: the relay did not tell them.
+        RelayError: a request failed.
     """
     return _of_models(
         memory, lambda dimension: timeseries(client, Scope.USAGE_MODEL, dimension, window)
@@ -186,7 +188,7 @@ def by_model(client: RelayClient, memory: Memory, window: Window) -> Told:
 
 
 def _of_models(memory: Memory, ask: Callable[[str], T]) -> T:
-    """What is told by model; by its id where the release knows no other way."""
+    """Call `ask` with the dimension for models: their names, or ids with an older relay."""
     try:
         return ask(memory.by_model)
     except RelayError as error:
@@ -194,7 +196,8 @@ def _of_models(memory: Memory, ask: Callable[[str], T]) -> T:
             raise
         by_id = ask(MODEL_ID)
     try:
-        # a backend that fails now and then says 400 as well: names and ids must not alternate
+        # A failing backend also answers 400. Try the names once more, so that the series do not
+        # alternate between names and ids.
         return ask(MODEL)
     except RelayError as error:
         if error.status != 400:
@@ -204,10 +207,10 @@ def _of_models(memory: Memory, ask: Callable[[str], T]) -> T:
 
 
 def most_points(client: RelayClient, memory: Memory, window: Window) -> int:
-    """How many data points the minutes of a window are, at most. Two questions, by the hour.
+    """The most data points that the minutes of a window can give. It takes two requests.
 
     Raises:
-        RelayError: the relay did not tell it.
+        RelayError: a request failed.
     """
     of_models = _of_models(memory, lambda dimension: most_minutes(client, dimension, window))
     of_keys = most_minutes(client, KEY_HASH, window)
@@ -216,28 +219,28 @@ def most_points(client: RelayClient, memory: Memory, window: Window) -> int:
     )
 
 
-def by_key(client: RelayClient, _memory: Memory, window: Window) -> Told:
-    """The minutes of a window by the hash of the caller's key.
+def by_key(client: RelayClient, _memory: Memory, window: Window) -> Usage:
+    """The minutes of a window, grouped by the hash of the caller's key.
 
     Raises:
-        RelayError: the relay did not tell them.
+        RelayError: a request failed.
     """
     return timeseries(client, Scope.USAGE_KEY, KEY_HASH, window)
 
 
 def unknown(minutes: Iterable[Minute], names: Names) -> set[str]:
-    """The hashes that are no key's."""
+    """The hashes that belong to no known key."""
     return {one.group for one in minutes if not names.known(one.group)}
 
 
 def of_models(minutes: Iterable[Minute]) -> Iterator[Reading]:
-    """The figures of models."""
+    """The readings of models."""
     for model, start_ms, fields in _summed(minutes, lambda model: model):
         yield Reading(Scope.USAGE_MODEL, fields, {"model": model}, time_ms=start_ms)
 
 
 def of_keys(minutes: Iterable[Minute], names: Names, leave_out: set[str]) -> Iterator[Reading]:
-    """The figures of keys: those of all the hashes that a key had, in one."""
+    """The readings of keys; all hashes that a key ever had are summed."""
     chosen = (one for one in minutes if one.group not in leave_out)
     for key, start_ms, fields in _summed(chosen, names.id):
         yield Reading(Scope.USAGE_KEY, fields, resource={"relay.key.id": key}, time_ms=start_ms)
@@ -246,7 +249,7 @@ def of_keys(minutes: Iterable[Minute], names: Names, leave_out: set[str]) -> Ite
 def _summed(
     minutes: Iterable[Minute], named: Callable[[str], str]
 ) -> Iterator[tuple[str, int, dict[str, Number]]]:
-    """Minutes by what their groups are called: of two that are called the same the sum."""
+    """Minutes with their groups renamed; groups that get the same name are summed."""
     sums: dict[tuple[str, int], dict[str, Number]] = {}
     for group, start_ms, fields in minutes:
         of = sums.setdefault((named(group), start_ms), {})
