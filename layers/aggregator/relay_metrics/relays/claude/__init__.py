@@ -1,4 +1,4 @@
-"""A Claude Relay Service: its keys, accounts and the relay at large."""
+"""The kind `claude-relay`: a Claude Relay Service, its keys and its accounts."""
 
 from __future__ import annotations
 

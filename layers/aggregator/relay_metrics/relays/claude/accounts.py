@@ -1,6 +1,6 @@
-"""The upstream accounts of a claude-relay, whose rows differ from platform to platform.
+"""Reads the upstream accounts of a claude-relay. Their rows differ from platform to platform.
 
-Booleans and numbers are text in some of them, and what a platform does not have is not sent.
+Some platforms send booleans and numbers as text, and omit fields that they do not have.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ PLATFORMS = (
 )
 
 SCANNED = frozenset(("openai-responses", "gemini-api", "droid"))
-"""The platforms of whose accounts a list scans the database: once, and once more an account that
-had no request yet on this day."""
+"""The platforms whose list makes the relay scan its database: once, and once more for each account
+without a request on the current day."""
 
 UTILIZATION_WORTH_MS = 30 * 60_000
-"""A tenth of the shorter limit's duration. The relay asks the provider only when its page does."""
+"""How old a utilization may be: a tenth of the duration of the shorter limit. The relay updates it
+only when its web page asks for it."""
 
 _DAILY = tuple(row for row in catalogue.rows(Scope.ACCOUNT) if row.field.startswith("usage.daily."))
 _TOTALS = tuple(
@@ -34,11 +35,11 @@ _REFUSED = ("blocked", "unauthorized")
 
 
 class Account(NamedTuple):
-    """An account in its platform's list.
+    """An account in the list of its platform.
 
     Attributes:
-        state: one of `catalogue.ACCOUNT_STATES`; None where the row does not tell.
-        families: its limits of families of models.
+        state: one of `catalogue.ACCOUNT_STATES`; None if the row does not say.
+        families: readings of its limits by family of models.
     """
 
     id: str
@@ -47,10 +48,11 @@ class Account(NamedTuple):
     families: tuple[Reading, ...] = ()
 
     def out_for(self, seconds: Number | None, *, out: bool) -> Account:
-        """The same by what the relay knows of accounts that are out of service.
+        """The account with the relay's information on accounts that are out of service.
 
         Args:
-            seconds: until it is used again; None where that is not told.
+            seconds: until it is used again; None if that is unknown.
+            out: whether it is out of service.
         """
         fields = dict(self.reading.fields)
         if seconds is not None:
@@ -70,12 +72,12 @@ def account(
     left_out: Callable[[str], None],
     elapsed_s: int = 0,
 ) -> Account | None:
-    """What a row of a platform's list says of an account; None where it names none.
+    """Read an account from a row of its platform's list; None if the row has no id.
 
     Args:
-        time_ms: the run's time, epoch milliseconds.
-        left_out: is called with the type of each value that is missing or invalid.
-        elapsed_s: how long after the run's time the relay answered.
+        time_ms: the time of the run, epoch milliseconds.
+        left_out: called with the type of each value that is missing or invalid.
+        elapsed_s: the seconds from the time of the run to the answer.
     """
     account_id = text(row.get("id")) if isinstance(row, dict) else ""
     if not isinstance(row, dict) or not account_id:
@@ -85,13 +87,13 @@ def account(
     limit = _rate_limit(platform, row, time_ms, elapsed_s)
     fields.update(limit)
     active, schedulable = flag(row.get("isActive")), flag(row.get("schedulable"))
-    # a console account that is limited is neither active nor schedulable until that ends
+    # A console account that is rate-limited is neither active nor schedulable until the limit ends.
     only_limited = row.get("status") == "rate_limited" and bool(limit.get("rate_limited"))
     state = None
     if active is None:
         left_out("missing_field")
     else:
-        # what is neither of these two the relay's own dashboard calls abnormal
+        # The relay's own dashboard calls all other accounts abnormal.
         works = (active or only_limited) and row.get("status") not in _REFUSED
         fields["up"] = int(works)
         state = "normal" if works else "abnormal"
@@ -105,7 +107,8 @@ def account(
     fields.update(daily)
     fields.update(_totals(row, left_out))
     if "dailyQuota" in row:
-        # its own dailyUsage is never updated on some platforms, and yesterday's on another
+        # The row's own dailyUsage is never updated on some platforms, and that of yesterday on
+        # another.
         fields.update(figures(_QUOTA, row, left_out))
         if "usage.daily.cost" in daily:
             fields["quota_used"] = daily["usage.daily.cost"]
@@ -122,12 +125,15 @@ def account(
 
 
 def idle(row: object) -> bool:
-    """Whether an account had no request yet on this day."""
+    """Whether an account had no request on the current day."""
     return number(dig(row, "usage.daily.requests")) == 0
 
 
 def _totals(row: Mapping[str, Any], left_out: Callable[[str], None]) -> dict[str, Number]:
-    """Its running totals; none where all are 0 and it was used: a fault of the relay's database."""
+    """The running totals.
+
+    There are none if all are 0 although the account was used: then the relay's database failed.
+    """
     if not isinstance(dig(row, "usage.total"), dict):
         return {}
     totals = figures(_TOTALS, row, left_out)
@@ -138,7 +144,7 @@ def _totals(row: Mapping[str, Any], left_out: Callable[[str], None]) -> dict[str
 
 
 def _more(row: Mapping[str, Any]) -> dict[str, Number]:
-    """What only some platforms have."""
+    """The fields that only some platforms have."""
     fields: dict[str, Number] = {}
     overloaded = flag(dig(row, "overloadStatus.isOverloaded"))
     if overloaded is not None:
@@ -146,7 +152,7 @@ def _more(row: Mapping[str, Any]) -> dict[str, Number]:
     most, tasks = number(row.get("maxConcurrentTasks")), number(row.get("activeTaskCount"))
     if most is not None:
         fields["maxConcurrentTasks"] = most
-        if tasks is not None and most > 0:  # without a limit they are not counted
+        if tasks is not None and most > 0:  # the relay counts tasks only if there is a limit
             fields["active_tasks"] = tasks
     subscription = instant_ms(row.get("subscriptionExpiresAt")) or instant_ms(row.get("expiresAt"))
     token = instant_ms(row.get("tokenExpiresAt"))
@@ -172,7 +178,7 @@ def _families(
 def _rate_limit(
     platform: str, row: Mapping[str, Any], time_ms: int, elapsed_s: int
 ) -> dict[str, Number]:
-    """Whether the account is limited, and for how long: of most platforms in whole minutes."""
+    """Whether the account is rate-limited, and for how long; most platforms give whole minutes."""
     for name in ("rateLimitStatus", "rateLimitInfo"):
         if name in row:
             state = row[name]
@@ -180,7 +186,7 @@ def _rate_limit(
     else:
         if platform != "azure-openai":
             return {}
-        state = None  # it has one only while it is limited
+        state = None  # this platform sends the field only while the account is limited
     if isinstance(state, str):
         limited = {"limited": True, "normal": False, "": False}.get(state)
     else:
@@ -191,7 +197,7 @@ def _rate_limit(
 
 
 def _seconds(limited: bool, state: object, time_ms: int, elapsed_s: int) -> dict[str, Number]:
-    """How long a limit goes on from the run's time."""
+    """The seconds from the time of the run until a limit ends."""
     if not limited:
         return {"rate_limit_s": 0}
     for name in ("rateLimitResetAt", "rateLimitExpireAt", "resetAt"):
@@ -206,7 +212,7 @@ def _seconds(limited: bool, state: object, time_ms: int, elapsed_s: int) -> dict
 
 
 def _utilization(row: Mapping[str, Any], time_ms: int, elapsed_s: int) -> dict[str, Number]:
-    """How much of the 5-hour and the 7-day limit is used, and when each resets."""
+    """The utilization of the 5-hour and the 7-day limit in percent, and the seconds until reset."""
     usage = row.get("claudeUsage", row.get("codexUsage"))
     if not isinstance(usage, dict):
         return {}
@@ -215,7 +221,8 @@ def _utilization(row: Mapping[str, Any], time_ms: int, elapsed_s: int) -> dict[s
     fields: dict[str, Number] = {}
     for limit, window in _windows(usage):
         percent = number(window.get("utilization", window.get("usedPercent")))
-        # counted when asked, so that it is right however old the rest is, until it reads 0
+        # The relay computes the seconds for each answer. They are right even if the utilization is
+        # old, unless they are 0.
         seconds = number(window.get("remainingSeconds"))
         if percent is not None and fresh and seconds != 0:
             fields[f"{limit}_percent"] = percent

@@ -1,4 +1,4 @@
-"""An administrator's session at a claude-relay: the token is kept, and asked for anew on a 401."""
+"""An administrator's session at a claude-relay. Its token is kept, and renewed after a 401."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ LOGIN = "web/auth/login"
 
 
 class Sessions:
-    """The tokens of those logged in, kept for as long as the process lives.
+    """The tokens of sessions, kept for the life of the execution environment.
 
-    A token is good for 24 h, which each request begins anew; every login makes another one.
+    A token is valid for 24 hours after its last request. Each login creates a new session.
     """
 
     def __init__(self) -> None:
         self._tokens: dict[tuple[str, str], str] = {}
 
     def token(self, base_url: str, username: str) -> str | None:
-        """The token of an administrator; None where none is known."""
+        """The token of an administrator; None if there is none."""
         return self._tokens.get((base_url, username))
 
     def keep(self, base_url: str, username: str, token: str) -> None:
-        """Note the token of an administrator."""
+        """Keep the token of an administrator."""
         self._tokens[base_url, username] = token
 
 
@@ -42,11 +42,10 @@ class _Session:
 class Administrator:
     """The administrator of one relay in one run.
 
-    A session that the relay does not know any more is made anew once, whichever of the requests
-    that run side by side finds out first.
+    If the relay no longer knows the session, it logs in again, once for all concurrent requests.
 
     Attributes:
-        accepted: whether the relay answered any of its requests.
+        accepted: whether the relay answered any of its requests with success.
     """
 
     def __init__(self, client: RelayClient, sessions: Sessions, login: Login) -> None:
@@ -58,16 +57,16 @@ class Administrator:
         self._session = _Session("", renewable=False)
 
     def enter(self) -> None:
-        """Have a session, the one of an earlier run where there is one.
+        """Use the session of an earlier run, or log in.
 
         Raises:
-            RelayError: the relay refuses the login, or does not answer.
+            RelayError: the login failed.
         """
         kept = self._sessions.token(self._base_url, self._login.username)
         self._session = _Session(self._log_in() if kept is None else kept, renewable=True)
 
     def ask(self, path: str, *, endpoint: str | None = None) -> dict[str, Any]:
-        """A GET under `/admin/` and its answer.
+        """The answer to a GET under `/admin/`.
 
         Raises:
             RelayError: as `RelayClient.ask_json`.
@@ -80,7 +79,7 @@ class Administrator:
                 if self._session is used:
                     if not used.renewable:
                         raise
-                    # before the login, which the others are not to try again where it fails
+                    # Set before the login: if it fails, the other requests must not try it again.
                     self._session = replace(used, renewable=False)
                     self._session = _Session(self._log_in(), renewable=False)
             answer = self._ask(path, endpoint, self._session)
@@ -88,7 +87,7 @@ class Administrator:
         return answer
 
     def ask_if_there(self, path: str, *, endpoint: str | None = None) -> dict[str, Any] | None:
-        """The same; None where the relay has no such endpoint."""
+        """The answer as `ask` gives it; None if the relay does not have the endpoint (404)."""
         try:
             return self.ask(path, endpoint=endpoint)
         except RelayError as error:
@@ -105,7 +104,7 @@ class Administrator:
         return self._client.ask_json("GET", path, endpoint=endpoint, headers=headers)
 
     def _log_in(self) -> str:
-        """A new session; by the secret as it is now where the relay refuses the login."""
+        """The token of a new session. If the login is refused, the secret is read again."""
         try:
             token = self._token_of(self._login)
         except Unauthorised:

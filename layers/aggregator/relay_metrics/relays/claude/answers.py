@@ -1,4 +1,4 @@
-"""What a claude-relay answers of itself as a whole in a run, and what is told of that."""
+"""The answers about a claude-relay as a whole in one run, and the readings made of them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from relay_metrics.snapshot import Number, Reading, Scope
 
 @dataclass
 class Answers:
-    """The answers of a run that are of no one key; None, or without an entry, until they came.
+    """The answers that are not about a single key; None, or without an entry, until they came.
 
     Attributes:
-        pages: of the list of keys, by their number.
-        usage: usage-stats, by the key's id.
-        of_relay: what is told as it came, by the endpoint.
-        unavailable: for how many seconds an account is out of service, by its id.
+        pages: the pages of the list of keys, by number.
+        usage: usage-stats, by the id of the key.
+        of_relay: readings that are delivered unchanged, by endpoint.
+        unavailable: the seconds for which accounts are out of service, by account id.
         accounts: the lists of accounts, by platform.
     """
 
@@ -38,7 +38,7 @@ class Answers:
 
     @property
     def listed(self) -> dict[str, Listed]:
-        """Every key that was listed, in whichever shard, page by page."""
+        """Every key on the pages, of all shards, in the order of the list."""
         listed: dict[str, Listed] = {}
         for number in sorted(self.pages):
             for key_id, one in self.pages[number].keys.items():
@@ -47,18 +47,18 @@ class Answers:
 
     @property
     def total(self) -> int:
-        """How many keys the relay has, by its own count."""
+        """The number of keys by the relay's own count."""
         return max((page.total for page in self.pages.values()), default=0)
 
     def lists_all(self, listed: Mapping[str, Listed]) -> bool:
-        """Whether `listed` is every key; not where a page failed, or keys went meanwhile."""
+        """Whether `listed` has every key. It does not if a page failed or keys were deleted."""
         return bool(self.pages) and len(listed) >= self.total
 
     def readings(self, client: RelayClient, *, used: bool) -> Iterator[Reading]:
-        """What is told of the relay and its accounts.
+        """The readings of the relay and its accounts.
 
         Args:
-            client: is told what is left out.
+            client: counts the values that are left out.
             used: whether any key was ever used.
         """
         accounts = {
@@ -88,31 +88,31 @@ class Answers:
     def _plausible(
         self, client: RelayClient, figures: Mapping[str, Number], *, used: bool
     ) -> Mapping[str, Number]:
-        """What the dashboard says that all keys used; nothing where that is 0 and one was used."""
+        """The dashboard's usage of all keys; nothing if all of it is 0 although a key was used."""
         if any(figures.values()) or not used:
             return figures
         client.left_out(at_large.DASHBOARD, "zero_of_used")
         return {}
 
     def _in_service(self, account: Account) -> Account:
-        """An account by what is known of those that are out of service."""
+        """An account, marked if it is out of service."""
         if self.unavailable is None:
             return account
         seconds = self.unavailable.get(account.id, 0)
         return account.out_for(seconds, out=seconds > 0)
 
     def _accounts_by_state(self, accounts: Mapping[str, Sequence[Account]]) -> Iterator[Reading]:
-        """How many accounts there are: by their rows, and where those did not come the dashboard.
+        """The number of accounts by state: from their rows, or else from the dashboard.
 
-        The dashboard does not know which are out of service, and calls a console account that is
-        limited abnormal.
+        The dashboard does not know which accounts are out of service, and counts a rate-limited
+        console account as abnormal.
         """
-        told = dict(self.dashboard.states) if self.dashboard else {}
+        by_platform = dict(self.dashboard.states) if self.dashboard else {}
         for platform, listed in accounts.items():
-            if self.accounts[platform].whole and (listed or platform in told):
+            if self.accounts[platform].whole and (listed or platform in by_platform):
                 counted = Counter(one.state for one in listed)
-                told[platform] = {state: counted[state] for state in ACCOUNT_STATES.values()}
-        for platform, states in told.items():
+                by_platform[platform] = {state: counted[state] for state in ACCOUNT_STATES.values()}
+        for platform, states in by_platform.items():
             for state in ACCOUNT_STATES.values():
                 if state in states:
                     attributes = {"platform": platform, "state": state}

@@ -1,4 +1,4 @@
-"""What a claude-relay says of itself and its upstream accounts, to an administrator."""
+"""Requests about a claude-relay as a whole and its upstream accounts, as an administrator."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ _PERIODS: Mapping[str, str] = {"daily": "today", "monthly": "monthly", "alltime"
 
 
 class Dashboard(NamedTuple):
-    """What the dashboard says.
+    """The figures of the dashboard.
 
     Attributes:
-        utc_offset_hours: of the relay's clock; None where it does not say.
-        states: how many accounts there are, by platform and state, and in `total`.
+        figures: the usage of all keys, by the fields of the catalogue.
+        utc_offset_hours: the offset of the relay's clock; None if the answer has none.
+        states: the number of accounts by platform and state; the state `total` has their sum.
     """
 
     figures: Mapping[str, Number]
@@ -37,18 +38,18 @@ class Dashboard(NamedTuple):
 
     @property
     def empty(self) -> frozenset[str]:
-        """The platforms that have no account."""
+        """The platforms without an account."""
         return frozenset(name for name, states in self.states.items() if states.get("total") == 0)
 
 
 def dashboard(client: RelayClient, administrator: Administrator) -> Dashboard | None:
-    """Accounts by state, what all keys ever used, the relay's clock. Three scans.
+    """Accounts by state, the usage of all keys, and the relay's clock. It takes three scans.
 
     Returns:
-        None where an older relay has no such endpoint; so do those below.
+        None if an older relay does not have the endpoint. This is also true of the functions below.
 
     Raises:
-        RelayError: the relay gives no answer.
+        RelayError: the request failed. This is also true of the functions below.
     """
     answer = administrator.ask_if_there(f"/{DASHBOARD}")
     if answer is None:
@@ -73,11 +74,12 @@ def dashboard(client: RelayClient, administrator: Administrator) -> Dashboard | 
 
 
 class Concurrency(NamedTuple):
-    """The requests under way and waiting.
+    """The requests that are running and waiting.
 
     Attributes:
-        active: of the keys that have a limit, by id. The sum that the relay gives counts those of
-            accounts with a limit once more.
+        figures: their sums, by the fields of the catalogue. The sum of running requests is our
+            own: the relay's counts those of accounts with a limit twice.
+        active: the running requests of each key that has a limit, by key id.
     """
 
     figures: Mapping[str, Number]
@@ -85,16 +87,16 @@ class Concurrency(NamedTuple):
 
 
 def concurrency(client: RelayClient, administrator: Administrator) -> Concurrency | None:
-    """The requests under way and waiting. One scan."""
+    """The requests that are running and waiting. It takes one scan."""
     answer = administrator.ask_if_there(f"/{CONCURRENCY}")
     if answer is None:
         return None
     rows = [row for row in catalogue.rows(Scope.RELAY, CONCURRENCY) if row.field != "active"]
-    told = figures(rows, answer, counter(client, CONCURRENCY))
+    sums = figures(rows, answer, counter(client, CONCURRENCY))
     status = answer.get("concurrencyStatus")
     if not isinstance(status, list):
         client.left_out(CONCURRENCY, "missing_field")
-        return Concurrency(told, {})
+        return Concurrency(sums, {})
     active: dict[str, Number] = {}
     for one in status:
         key_id = text(one.get("apiKeyId")) if isinstance(one, dict) else ""
@@ -103,13 +105,13 @@ def concurrency(client: RelayClient, administrator: Administrator) -> Concurrenc
             client.left_out(CONCURRENCY, "invalid_row")
         elif not key_id.startswith("console_account:"):
             active[key_id] = count
-    return Concurrency({**told, "active": sum(active.values())}, active)
+    return Concurrency({**sums, "active": sum(active.values())}, active)
 
 
 def health(client: RelayClient) -> list[Reading] | None:
-    """Its release, how long it has been up, and how its Redis is.
+    """The relay's release, its uptime, and whether its Redis is connected, with its latency.
 
-    Its own `status` is healthy even where its Redis is not.
+    The `status` of the answer is not used: it says healthy even if Redis is not connected.
     """
     try:
         answer = client.ask_json("GET", f"/{HEALTH}", says_success=False)
@@ -133,9 +135,9 @@ def health(client: RelayClient) -> list[Reading] | None:
 
 
 def unavailable(client: RelayClient, administrator: Administrator) -> Mapping[str, Number] | None:
-    """The accounts that are out of service: the seconds until they are used again, by id.
+    """The seconds, from the time of the run, until accounts out of service are used again, by id.
 
-    They hold at the run's time. One `KEYS`, which is no scan.
+    The relay runs one `KEYS` for it, which does not count as a scan.
     """
     answer = administrator.ask_if_there(f"/{UNAVAILABLE}")
     if answer is None:
@@ -156,7 +158,7 @@ def unavailable(client: RelayClient, administrator: Administrator) -> Mapping[st
 
 
 def model_costs(client: RelayClient, administrator: Administrator) -> list[Reading] | None:
-    """What all keys used of each model in the configured period. No scan."""
+    """The usage of each model by all keys in the configured period. It takes no scan."""
     period = client.environment.period
     path = f"/{COSTS}?period={_PERIODS[period]}"
     answer = administrator.ask_if_there(path, endpoint=COSTS)
@@ -174,18 +176,18 @@ def model_costs(client: RelayClient, administrator: Administrator) -> list[Readi
             continue
         fields = figures(catalogue.rows(Scope.ALL_KEYS_MODEL), row, left_out)
         if period == "alltime" and fields.get("requests") == 0:
-            del fields["requests"]  # of all time the relay does not count them
+            del fields["requests"]  # the relay does not count them for all time
         attributes = {"model": model, "period": period}
         readings.append(Reading(Scope.ALL_KEYS_MODEL, fields, attributes))
     return readings
 
 
 class Accounts(NamedTuple):
-    """A platform's list.
+    """The accounts of one platform.
 
     Attributes:
-        idle: how many accounts had no request yet on this day.
-        whole: whether each row tells of an account and its state.
+        idle: how many accounts had no request on the current day.
+        whole: whether every row has an id and a state.
     """
 
     accounts: tuple[Account, ...]
@@ -194,7 +196,7 @@ class Accounts(NamedTuple):
 
 
 def accounts(client: RelayClient, administrator: Administrator, platform: str) -> Accounts | None:
-    """Each account of a platform. Of some platforms it scans: see `SCANNED`."""
+    """The accounts of a platform. For some platforms it takes scans: see `SCANNED`."""
     endpoint = f"admin/{platform}-accounts"
     answer = administrator.ask_if_there(f"/{endpoint}")
     if answer is None:

@@ -1,4 +1,4 @@
-"""A claude-relay's own clock: UTC and a fixed offset, without daylight saving."""
+"""The calendar of a claude-relay: UTC plus a fixed offset, without daylight saving time."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ DAY_S = 86_400
 
 
 class Calendar(NamedTuple):
-    """At its midnight the relay's days and months begin, and weeks on a key's own day and hour.
+    """The relay's days begin at its midnight, and weeks at a day and hour that each key has.
 
     Attributes:
-        now_s: the run's time, epoch seconds.
-        offset_s: how far the relay's clock is ahead of UTC.
+        now_s: the time of the run, epoch seconds.
+        offset_s: the seconds by which the relay's clock is ahead of UTC.
     """
 
     now_s: float
@@ -29,11 +29,11 @@ class Calendar(NamedTuple):
         return (self.day + 1) * DAY_S - self.offset_s
 
     def next_week_s(self, day: int, hour: int) -> float:
-        """When the next week begins of a key, epoch seconds.
+        """When the next week of a key begins, epoch seconds.
 
         Args:
-            day: on which it begins, 1 for Monday to 7 for Sunday.
-            hour: at which it begins, 0 to 23.
+            day: the day on which its week begins, 1 for Monday to 7 for Sunday.
+            hour: the hour at which its week begins, 0 to 23.
         """
         today = (self.day + 3) % 7 + 1  # 1970 began on a Thursday
         begins = (self.day + (day - today) % 7) * DAY_S + hour * 3600
@@ -43,5 +43,5 @@ class Calendar(NamedTuple):
 
     @property
     def day(self) -> int:
-        """The relay's day, counted from 1970."""
+        """The current day of the relay, as the number of days since 1970-01-01."""
         return int((self.now_s + self.offset_s) // DAY_S)

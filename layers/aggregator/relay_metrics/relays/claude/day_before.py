@@ -1,4 +1,7 @@
-"""Telling the day before live: once when it is over, once more before the relay's noon."""
+"""Delivers the day before in the scheduled runs: once it is over, and again before noon.
+
+Days, midnight and noon are those of the relay's own calendar.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,14 @@ from relay_metrics.snapshot import Reading
 
 _DAY_S = 86_400
 _OVER_S = 600
-"""After midnight: what was under way is counted then."""
+"""Seconds after midnight until requests that were running then are counted."""
 _AGAIN_S, _NOON_S = 39_600, 43_200
 _ONE_BY_ONE = 200
-"""Keys that a run asks for one by one, where the relay may have made up a price."""
+"""For how many keys a run requests the models, because their cost may be an estimate."""
 
 
 class Told(NamedTuple):
-    """The day that was told last, and on which second of the next one."""
+    """The day that was last delivered, and at which second of the next day."""
 
     day: date
     at_s: float
@@ -31,7 +34,7 @@ class DayBefore:
     """The day before a run.
 
     Attributes:
-        readings: its figures; none where it is not their turn.
+        readings: its figures; empty if they could not be fetched in this run.
     """
 
     def __init__(self, client: RelayClient, kept: State, administrator: Administrator) -> None:
@@ -47,32 +50,33 @@ class DayBefore:
 
     @property
     def due(self) -> bool:
-        """Whether it has to be told: by an environment that has not, or once more."""
-        told = self._kept.days_told.get(self._place)
-        if told is None or told.day != self._day:
+        """Whether the day has to be delivered, for the first time or again before noon."""
+        last = self._kept.days_told.get(self._place)
+        if last is None or last.day != self._day:
             return self._at_s > _OVER_S
-        return told.at_s < _AGAIN_S <= self._at_s < _NOON_S
+        return last.at_s < _AGAIN_S <= self._at_s < _NOON_S
 
     def rounds(self, may_scan: Callable[[int], bool]) -> Iterator[Round]:
         """Its requests.
 
         Args:
-            may_scan: takes so many scans of those that the run has left; False where it has not.
+            may_scan: reserves a number of the scans that the run has left; returns False if it has
+                fewer.
         """
         days = self._days
         yield from days.ask_used()
         if days.today is None:
-            if days.whole:  # an older relay has no past
+            if days.whole:  # no failure: the relay is too old to have past days
                 self.taken()
             return
         if days.today <= self._day:
-            return  # its clock is behind ours
+            return  # the relay's clock is behind ours
         if self._day in days.used:
             if not may_scan(days.scans_since(self._day)):
                 return
             yield from days.ask_list()
             yield from days.ask_since(self._day)
-            if not days.keys_told:
+            if not days.keys_answered:
                 return
             yield from days.ask_models(self._day, all_keys=False, most=_ONE_BY_ONE)
         if self._day in days.over:
@@ -81,5 +85,5 @@ class DayBefore:
             self.taken()
 
     def taken(self) -> None:
-        """Note that it is told."""
+        """Remember that the day was delivered."""
         self._kept.days_told[self._place] = Told(self._day, self._at_s)

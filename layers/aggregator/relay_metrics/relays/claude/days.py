@@ -1,9 +1,9 @@
-"""The days of a claude-relay that are over, as it tells them to an administrator.
+"""Requests for the past days of a claude-relay, as an administrator.
 
-What each endpoint answers, and what it costs the relay, is in `docs/backfill.md`. There is no
-range: `days=N` counts back from the relay's today. A look for a day without any use walks the
-relay's database, twice for keys and twice for accounts, so `/admin/usage-trend`, which never
-walks, is asked first.
+`docs/backfill.md` says what each endpoint answers and costs the relay. The endpoints take no range
+of days: `days=N` counts back from the relay's current day. Each day without usage makes the relay
+scan its database, twice for keys and twice for accounts. `/admin/usage-trend` never scans, so it is
+requested first, to find the days with usage.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ USED, KEYS, ACCOUNTS = (
 )
 MODELS, LIST, RATES = "admin/api-keys/*/model-stats", "admin/api-keys", "admin/service-rates"
 KEPT = 33
-"""Days that the relay keeps, with today."""
+"""How many days the relay keeps, including the current one."""
 GROUPS = ("claude", "openai", "gemini", "droid", "bedrock")
-"""Of accounts: the relay refuses any other."""
+"""The groups of accounts. The relay refuses any other."""
 PAGE_SIZE, MAX_PAGES = 100, 10_000
 BYTES_A_KEY_AND_DAY = 127
-"""Of an answer of `KEYS`: 2,000 keys and all days are 8 MiB."""
+"""The size of an answer of `KEYS` for each key and day: 2,000 keys and all days are 8 MiB."""
 
 Round = Iterable[Request[Any]]
 DayRows = dict[date, Mapping[str, Any]]
@@ -44,16 +44,16 @@ _EPOCH = date(1970, 1, 1)
 
 
 class Days:
-    """What a relay told of its days.
+    """The past days of a relay: the requests, and the answers so far.
 
     Args:
-        offset_hours: how far the relay's clock is ahead of UTC.
+        offset_hours: the hours by which the relay's clock is ahead of UTC.
 
     Attributes:
-        today: the relay's; None until it has told.
-        whole: whether everything that was asked was answered.
-        keys_told: whether the days of the keys came.
-        clock_told: whether the relay said how far its clock is ahead.
+        today: the current day of the relay; None until it is known.
+        whole: whether no request has failed.
+        keys_answered: whether the days of the keys were answered.
+        clock_answered: whether the relay gave its clock's offset.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class Days:
         self.offset_hours = offset_hours
         self.today: date | None = None
         self.whole = True
-        self.keys_told = False
-        self.clock_told = False
+        self.keys_answered = False
+        self.clock_answered = False
         self._client = client
         self._administrator = administrator
         self._at_large: DayRows = {}
@@ -75,10 +75,10 @@ class Days:
         self._keys: dict[date, dict[str, Mapping[str, Any]]] = {}
         self._accounts: dict[date, list[Reading]] = {}
 
-    # -- what is asked first, and never walks
+    # -- requests before those for the days
 
     def ask_used(self) -> Iterator[Round]:
-        """Which days have use. `today` stays None where the relay is too old to say."""
+        """Request which days have usage. `today` stays None if the relay is too old. No scan."""
 
         def ask() -> DayRows:
             answer = self._administrator.ask_if_there(f"/{USED}?granularity=day&days={KEPT}")
@@ -91,7 +91,7 @@ class Days:
         yield [Request(USED, ask, take, self._failed)]
 
     def ask_clock(self) -> Iterator[Round]:
-        """How far the relay's clock is ahead of UTC, which its dashboard says. Three walks."""
+        """Request the offset of the relay's clock, from its dashboard. It takes three scans."""
 
         def ask() -> Mapping[str, Any] | None:
             return self._administrator.ask_if_there(f"/{DASHBOARD}")
@@ -100,12 +100,12 @@ class Days:
             offset = number(dig(answer, "data.systemTimezone"))
             if offset is not None and abs(offset) <= 14:
                 self.offset_hours = offset
-                self.clock_told = True
+                self.clock_answered = True
 
         yield [Request(DASHBOARD, ask, take, self._failed)]
 
     def ask_list(self) -> Iterator[Round]:
-        """Which keys there are, when each was used last, and whose rate is 0."""
+        """Request the keys: when each was last used, and which have a rate of 0. No scan."""
         pages = 1
 
         def page(number: int) -> Request[tuple[list[Any], int]]:
@@ -141,28 +141,28 @@ class Days:
 
     @property
     def used(self) -> list[date]:
-        """The days that are over and had any use, ascending."""
+        """The past days with usage, ascending."""
         return sorted(day for day in self._at_large if self._had_use(day) and self._is_over(day))
 
     @property
     def over(self) -> list[date]:
-        """The days that are over, since the first with any use: one without is told as such."""
+        """The past days from the first one with usage on, including days without usage."""
         used = self.used
         return sorted(
             day for day in self._at_large if used and day >= used[0] and self._is_over(day)
         )
 
     def keys_since(self, day: date) -> int:
-        """How many keys can have been used since a day."""
+        """How many keys may have been used since a day."""
         since = (day - timedelta(days=1)).isoformat()
         return sum(not at or at[:10] >= since for at in self._last_used.values())
 
     def scans_since(self, day: date) -> int:
-        """The walks that it takes to ask for all days since one."""
+        """How many scans the requests for all days since `day` take."""
         return 1 + 4 * sum(not self._had_use(one) for one in self._at_large if one >= day)
 
     def noon_ms(self, day: date) -> int:
-        """Noon of a day by the relay's clock, epoch milliseconds."""
+        """Noon of a day on the relay's clock, epoch milliseconds."""
         of_day = (day - _EPOCH).days * _DAY_S + _HALF_A_DAY_S
         return round((of_day - self.offset_hours * 3600) * 1000)
 
@@ -176,7 +176,7 @@ class Days:
     # -- the days themselves
 
     def ask_since(self, day: date) -> Iterator[Round]:
-        """Every key's and account's days since one."""
+        """Request the days of every key and account since `day`."""
         if self.today is None:
             return
         count = (self.today - day).days + 1
@@ -186,7 +186,7 @@ class Days:
             return self._by_day(KEYS, self._administrator.ask(path, endpoint=KEYS))
 
         def take(rows: DayRows) -> None:
-            self.keys_told = True
+            self.keys_answered = True
             for of, row in rows.items():
                 keys = row.get("apiKeys")
                 self._keys[of] = {
@@ -196,8 +196,9 @@ class Days:
                 }
 
         yield [Request(KEYS, ask, take, self._failed)]
-        if self._client.shard.first and self.keys_told:
-            # the first one finds the days without use, which the relay remembers for the others
+        if self._client.shard.first and self.keys_answered:
+            # The first group alone: its request scans for the days without usage, and the relay
+            # remembers them for the other groups.
             for groups in (GROUPS[:1], GROUPS[1:]):
                 yield [self._ask_accounts(group, count) for group in groups]
 
@@ -220,10 +221,10 @@ class Days:
         return Request(ACCOUNTS, ask, take, self._failed)
 
     def ask_models(self, day: date, *, all_keys: bool, most: int | None = None) -> Iterator[Round]:
-        """The models of each key on a day, or of those alone whose cost may be made up.
+        """Request the models of each key on a day, or only of keys whose cost may be an estimate.
 
         Args:
-            most: how many keys may be asked for one by one.
+            most: the most keys to request, each with a request of its own.
         """
         keys = self._keys.get(day, {})
         asked = (
@@ -233,7 +234,10 @@ class Days:
         yield [self._ask_models(key_id, day) for key_id in asked[:most]]
 
     def readings(self, day: date, *, models: bool) -> list[Reading]:
-        """All figures of a day. A cost that may be made up is that of the models, or left out."""
+        """All figures of a day.
+
+        A cost that may be an estimate is replaced by the sum of the key's models, or left out.
+        """
         readings = []
         if self._client.shard.first:
             at_large = self._figures(Scope.DAY_RELAY, USED, self._at_large[day])
@@ -258,9 +262,10 @@ class Days:
         return [reading for reading in readings if reading.fields]
 
     def _doubtful(self, key_id: str, day: date) -> bool:
-        """Whether a cost may be what the relay computed from tokens because it had stored 0.
+        """Whether a cost may be an estimate.
 
-        What it stores is whole micro-dollars; what it makes up are multiples of a twentieth.
+        If the stored cost is 0, the relay computes one from the tokens. Stored costs are whole
+        micro-dollars, estimates are multiples of a twentieth of one.
         """
         cost = number(self._keys[day][key_id].get("cost"))
         if not cost:
@@ -270,8 +275,8 @@ class Days:
         return abs(cost * 1e6 - round(cost * 1e6)) > 0.01
 
     def _ask_models(self, key_id: str, day: date) -> Request[list[Any]]:
-        # a plain date is midnight UTC, which is the day before where the relay is west of it;
-        # noon is the same day nearly everywhere
+        # The relay reads a plain date as midnight UTC, which is the day before if its clock is
+        # behind UTC. Noon UTC is the same day for nearly all offsets.
         noon = f"{day}T12:00:00Z"
         if not -12 <= self.offset_hours < 12:
             at = datetime.fromtimestamp(self.noon_ms(day) / 1000, UTC)
@@ -294,7 +299,7 @@ class Days:
 
         return Request(MODELS, ask, take, self._failed)
 
-    # -- what they have in common
+    # -- parsing
 
     def _failed(self, _: RelayError) -> None:
         self.whole = False
@@ -303,7 +308,7 @@ class Days:
         """The rows of an answer by their day.
 
         Raises:
-            InvalidAnswer: there are none.
+            InvalidAnswer: the answer has no list of rows.
         """
         rows = answer.get("data")
         if not isinstance(rows, list):
@@ -339,12 +344,12 @@ class Days:
 
 
 def _free_of_charge(rates: object) -> bool:
-    """Whether one of some rates, by service, is 0."""
+    """Whether any of the rates, given by service, is 0."""
     return isinstance(rates, dict) and any(number(rate) == 0 for rate in rates.values())
 
 
 def _stored_cost(rows: Sequence[Mapping[str, Any]] | None) -> float | None:
-    """What the relay stored as a key's rated cost of a day, by its models; None where unknown."""
+    """The stored rated cost of a key on a day, summed over its models; None if unknown."""
     costs = [number(dig(row, "costs.total")) for row in rows or ()]
-    told = [cost for cost in costs if cost is not None]
-    return sum(told) if told and len(told) == len(costs) else None
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known and len(known) == len(costs) else None

@@ -1,4 +1,4 @@
-"""What an administrator is told of a claude-relay's keys: their state, limits and totals."""
+"""Requests for all keys of a claude-relay, as an administrator: states, limits and totals."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ KEYS = "admin/api-keys"
 USAGE = "admin/usage-stats"
 MODELS = "admin/api-keys/model-stats"
 PAGE_SIZE = 100
-"""The largest that the relay takes; it takes any other number for 20."""
+"""The largest size that the relay accepts. It reads numbers that it does not accept as 20."""
 MAX_PAGES = 10_000
-"""A million keys: an answer that tells of more is not believed."""
+"""The most pages that are read, which is a million keys."""
 
 _LIMITS = tuple(
     row for row in catalogue.told_by(Scope.KEY, KEYS) if row.field.startswith("limits.")
@@ -33,9 +33,9 @@ class Page(NamedTuple):
     """A page of the list of keys.
 
     Attributes:
-        keys: by id, newest first.
-        pages: how many the list has.
-        total: how many keys the relay has, by its own count.
+        keys: the keys by id, newest first.
+        pages: the number of pages of the list.
+        total: the number of keys by the relay's own count.
     """
 
     keys: Mapping[str, Listed]
@@ -44,13 +44,13 @@ class Page(NamedTuple):
 
 
 def usage_stats(client: RelayClient, administrator: Administrator) -> Mapping[str, Usage] | None:
-    """Totals with cost of all keys, disabled and expired ones included, by id. One scan.
+    """Totals and cost of all keys by id, including disabled and expired keys. It takes one scan.
 
     Returns:
-        None where an older relay has no such endpoint.
+        None if an older relay does not have the endpoint.
 
     Raises:
-        RelayError: the relay gives no answer.
+        RelayError: the request failed.
     """
     answer = administrator.ask_if_there(f"/{USAGE}")
     if answer is None:
@@ -70,15 +70,15 @@ def usage_stats(client: RelayClient, administrator: Administrator) -> Mapping[st
 
 
 def page_of_keys(client: RelayClient, administrator: Administrator, page: int) -> Page:
-    """A page of keys: limits and state. No scan.
+    """A page of keys with their limits and states. It takes no scan.
 
     Raises:
-        RelayError: the relay gives no answer.
+        RelayError: the request failed.
     """
     path = f"/{KEYS}?page={page}&pageSize={PAGE_SIZE}"
     data = administrator.ask(path, endpoint=KEYS).get("data")
     items, total, pages = data, 0, 1
-    if isinstance(data, dict):  # before 1.1.208 it was the bare list of all keys
+    if isinstance(data, dict):  # a relay before 1.1.208 answers with a list of all keys
         items = data.get("items")
         total, pages = (
             int(number(dig(data, f"pagination.{name}")) or 0) for name in ("total", "totalPages")
@@ -105,17 +105,17 @@ def _listed(
         state=_state(key, item, client.time_ms),
         last_used_ms=instant_ms(item.get("lastUsedAt")),
         limits=figures(_LIMITS, {"limits": item}, left_out),
-        # a key that belongs to none of the relay's users is said to be its administrator's
+        # The relay names its administrator as the owner of keys that belong to no user.
         owner=text(item.get("userUsername")) or text(item.get("ownerDisplayName")),
         labels=_labels(item.get("tags"), client.environment.key_labels),
     )
 
 
 def _labels(tags: Any, wanted: Collection[str]) -> Mapping[str, str]:
-    """Those of a key's tags that are wanted, by name.
+    """The wanted labels of a key, from its tags.
 
-    A tag is a word: `team:research` and `team=research` give the label `team` a value, and one that
-    is only a name is `true`. Of several values the first is told.
+    The tags `team:research` and `team=research` give the label `team` the value `research`. A tag
+    without a value gives `true`. If a label has several values, the first one is used.
     """
     if not wanted or not isinstance(tags, list):
         return NO_ATTRIBUTES
@@ -128,7 +128,7 @@ def _labels(tags: Any, wanted: Collection[str]) -> Mapping[str, str]:
 
 
 def _state(key: Described, item: Mapping[str, Any], time_ms: int) -> str:
-    """One of `catalogue.KEY_STATES`. The relay itself calls an expired key active."""
+    """One of `catalogue.KEY_STATES`. The relay's own state of an expired key is active."""
     if flag(item.get("isActive")) is False:
         return "disabled"
     if key.expires_ms is not None and key.expires_ms <= time_ms:
@@ -141,13 +141,13 @@ def _state(key: Described, item: Mapping[str, Any], time_ms: int) -> str:
 def models_of_today(
     client: RelayClient, administrator: Administrator, key: Identity
 ) -> Models | None:
-    """The use that a key made of each model on this day. No scan where there was any.
+    """A key's usage of each model on the current day. It takes a scan only if there is no usage.
 
     Returns:
-        None where an older relay has no such endpoint.
+        None if an older relay does not have the endpoint.
 
     Raises:
-        RelayError: the relay gives no answer.
+        RelayError: the request failed.
     """
     path = f"/{KEYS}/{quote(key.id, safe='')}/model-stats?period=daily"
     answer = administrator.ask_if_there(path, endpoint=MODELS)
@@ -160,7 +160,7 @@ def models_of_today(
 
 
 def _with_real_total(row: Any) -> Any:
-    """A row whose `costs.total` is the rated one, in the form of user-model-stats."""
+    """A row in the form of user-model-stats; in the given row, `costs.total` is the rated cost."""
     costs = row.get("costs") if isinstance(row, dict) else None
     if not isinstance(costs, dict):
         return row

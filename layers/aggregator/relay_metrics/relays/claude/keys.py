@@ -1,4 +1,4 @@
-"""The keys of a claude-relay: who they are, and by which id each is asked for."""
+"""The identities of a claude-relay's keys, and what is kept of them between runs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from relay_metrics.relays.values import text
 API = "/apiStats/api/"
 
 MOST_REMEMBERED = 20_000
-"""Keys of all relays, twice as many as a run of the default `RELAY_MAX_KEYS` has: some 8 MB."""
+"""How many keys of all relays are kept: twice the default of `RELAY_MAX_KEYS`, some 8 MB."""
 
 
 class Identity(NamedTuple):
-    """Who a key is.
+    """The identity of a key.
 
     Attributes:
+        id: its id at the relay.
         instance: its `service.instance.id`.
-        place: among the configured credentials; None for one that was discovered.
+        place: its index in the configured credentials; None for a discovered key.
     """
 
     id: str
@@ -32,24 +33,24 @@ class Identity(NamedTuple):
 
     @classmethod
     def discovered(cls, key_id: str) -> Identity:
-        """That of a key that nothing but the relay told of."""
+        """The identity of a key that is not configured but listed by the relay."""
         return cls(key_id, instance_id(key_id))
 
 
 def instance_id(configured: str) -> str:
-    """The `service.instance.id` of a key: as the former publisher made it, of its id or itself."""
+    """The `service.instance.id` of a key, computed from its id or key as the Compose stack did."""
     return sha256(configured.encode()).hexdigest()[:16]
 
 
 def in_shard(key_id: str, shard: Shard) -> bool:
-    """Whether a key belongs to a shard: by a hash of its id, so that all shards agree."""
+    """Whether a key belongs to a shard. A hash of the id decides, so that all shards agree."""
     return int(sha256(key_id.encode()).hexdigest()[:16], 16) % shard.count == shard.index - 1
 
 
 class KeyIds:
-    """The ids of the API keys that were exchanged, kept for as long as the process lives.
+    """The ids of API keys, requested from the relay and kept for the life of the environment.
 
-    The exchange never activates a key; asking for model stats by the key itself does.
+    The request for an id does not activate a key. A request for model stats by API key would.
     """
 
     def __init__(self) -> None:
@@ -59,7 +60,7 @@ class KeyIds:
         """The id of an API key.
 
         Raises:
-            RelayError: the relay does not say.
+            RelayError: the request failed.
         """
         known = (client.relay.base_url, instance_id(api_key))
         if known not in self._ids:
@@ -75,15 +76,18 @@ class KeyIds:
         return self._ids[known]
 
     def forget(self, client: RelayClient, api_key: str) -> None:
-        """Ask again next time: the relay does not know the id any more."""
+        """Forget an id that the relay no longer knows, so that it is requested again."""
         self._ids.pop((client.relay.base_url, instance_id(api_key)), None)
 
 
 class Known(NamedTuple):
-    """What earlier runs were told of a key.
+    """Facts about a key from earlier runs.
 
     Attributes:
-        costs: whether it ever cost anything; None while unknown.
+        name: its name.
+        created_ms: when it was created, epoch milliseconds.
+        expires_ms: when it expires, epoch milliseconds.
+        costs: whether it ever had a cost; None if unknown.
     """
 
     name: str
@@ -93,9 +97,9 @@ class Known(NamedTuple):
 
 
 class Memory:
-    """What was told of keys, kept for as long as the process lives.
+    """Facts about keys, kept for the life of the execution environment.
 
-    Beyond `MOST_REMEMBERED` the keys that were not seen for longest are forgotten.
+    At most `MOST_REMEMBERED` keys are kept; those that were not seen for longest are dropped.
     """
 
     def __init__(self) -> None:
@@ -103,7 +107,7 @@ class Memory:
         self._lock = threading.Lock()
 
     def keep(self, base_url: str, key_id: str, known: Known) -> None:
-        """Note what a run knows of a key, so that a later one that is told less has it."""
+        """Keep the facts about a key for later runs."""
         place = base_url, key_id
         with self._lock:
             self._known.pop(place, None)
@@ -112,13 +116,13 @@ class Memory:
                 del self._known[next(iter(self._known))]
 
     def recall(self, base_url: str, key_id: str) -> Known | None:
-        """What earlier runs were told of a key; None where that is nothing."""
+        """The facts about a key from earlier runs; None if there are none."""
         with self._lock:
             return self._known.get((base_url, key_id))
 
 
 def configured(client: RelayClient, key_ids: KeyIds) -> tuple[list[Identity], int]:
-    """The configured keys, each once, and how many of them have no id."""
+    """The configured keys without duplicates, and for how many no id was found."""
     credentials = access(client.relay).keys
     found: dict[int, Identity] = {}
 
@@ -142,10 +146,10 @@ def configured(client: RelayClient, key_ids: KeyIds) -> tuple[list[Identity], in
 def with_id(
     client: RelayClient, key_ids: KeyIds, place: int, credential: KeyCredential
 ) -> Identity:
-    """The key that a credential belongs to; by the secret as it is now where the relay refuses it.
+    """The identity of the key of a credential. If it is refused, the secret is read again.
 
     Raises:
-        RelayError: the relay does not know it.
+        RelayError: the relay does not know the key.
     """
     if credential.api_id:
         return Identity(credential.api_id, instance_id(credential.api_id), place)
@@ -164,6 +168,6 @@ def with_id(
 
 
 def renewed(client: RelayClient, place: int | None) -> KeyCredential | None:
-    """The credential at that place of the secret as it is now; None where there is none."""
+    """Read the secret again and return the credential at `place`; None if there is none."""
     keys = access(client.renewed()).keys
     return keys[place] if place is not None and place < len(keys) else None

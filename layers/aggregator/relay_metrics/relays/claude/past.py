@@ -1,4 +1,4 @@
-"""A back-fill of a claude-relay: which days can be told, what that takes, and the days."""
+"""The back-fill of a claude-relay: the plan, and the figures of its past days."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from relay_metrics.snapshot import Scope
 
 CLOCK_SCANS = 3
 _MODELS_A_KEY = 5
-"""Supposed, for how many points there will be at most."""
+"""An assumption, for the estimate of the data points."""
 
 
 def past(client: RelayClient, kept: State, wanted: Wanted) -> ClaudePast | None:
-    """Find out which days can be told. Makes the relay walk its database at most for its clock.
+    """Find the past days with figures. This scans the database only for the relay's clock.
 
     Returns:
-        None where a request failed, which is counted.
+        None if a request failed; the failure is counted.
 
     Raises:
-        Declined: it cannot be told at all, or takes more walks than are allowed.
+        Declined: the relay has no past, or it takes more scans than are allowed.
         RelayError: the relay refused the login.
     """
     login = access(client.relay).login
@@ -60,20 +60,20 @@ def past(client: RelayClient, kept: State, wanted: Wanted) -> ClaudePast | None:
     if known is None and found.plan.days and not wanted.dry_run:
         if not _ask(client, days, days.ask_clock()):
             return None
-        if days.clock_told:
+        if days.clock_answered:
             kept.utc_offset_hours[base_url] = days.offset_hours
     return found
 
 
 def _ask(client: RelayClient, days: Days, rounds: Iterable[Round]) -> bool:
-    """Make requests, round after round; whether all were answered, so far."""
+    """Send requests, round after round. Returns whether no request has failed so far."""
     for requests in rounds:
         client.together(requests)
     return days.whole
 
 
 class ClaudePast:
-    """The days of one claude-relay that a back-fill tells."""
+    """The past days of one claude-relay."""
 
     def __init__(self, client: RelayClient, days: Days, wanted: Wanted) -> None:
         self._client = client
@@ -92,7 +92,11 @@ class ClaudePast:
         return [day for day in self.plan.days if day in used]
 
     def allow(self, scans: int, for_the_clock: int) -> None:
-        """Hold the plan against the walks that are allowed.
+        """Check that the plan takes no more scans than are allowed.
+
+        Args:
+            scans: how many are allowed.
+            for_the_clock: how many the request for the relay's clock takes.
 
         Raises:
             Declined: it takes more.
@@ -109,14 +113,14 @@ class ClaudePast:
             )
 
     def pieces(self) -> Iterator[Piece]:
-        """The days, the oldest first; stops where the next one may take longer than is left.
+        """The days, the oldest first. Stops if the next one may take longer than the time left.
 
-        There is none where the days of the keys did not come, which is counted as a failure.
+        There are none if the request for the days of the keys failed, which is counted.
         """
         days = self._days
         if self._used:
             _ask(self._client, days, days.ask_since(self._used[0]))
-            if not days.keys_told:
+            if not days.keys_answered:
                 return
         longest, before = 0.0, days.whole
         for day in self.plan.days:
@@ -132,7 +136,7 @@ class ClaudePast:
             yield Piece(day, tuple(readings), whole)
 
     def _keep_to_answers_that_fit(self) -> None:
-        """Leave out the days that make the answer with the keys' days too large."""
+        """Drop the first days of the plan if the answer for all keys would be too large."""
         plan, today = self.plan, self._days.today
         if not plan.days or today is None:
             return

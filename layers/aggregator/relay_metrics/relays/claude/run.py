@@ -1,4 +1,4 @@
-"""A Claude Relay Service: what its keys use and may use, and how it is itself."""
+"""Scrapes a claude-relay: a few configured keys, or the whole relay."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["State", "fetch"]
 
 
 def fetch(client: RelayClient, kept: State) -> Fetched:
-    """What the configured keys, and with a login all keys, have used and may use."""
+    """Scrape the configured keys; with an administrator's login, all keys and the relay itself."""
     everyone, without_id = configured(client, kept.key_ids)
     keys = [key for key in everyone if in_shard(key.id, client.shard)]
     login = access(client.relay).login
@@ -28,7 +28,7 @@ def fetch(client: RelayClient, kept: State) -> Fetched:
     ):
         fetched = _a_few(client, kept, keys)
     else:
-        # a few keys need not import what a whole relay takes
+        # not imported for a few keys
         from relay_metrics.relays.claude.whole import Whole
 
         administrator = None if login is None else _administrator(client, kept, login)
@@ -41,10 +41,10 @@ def fetch(client: RelayClient, kept: State) -> Fetched:
 
 
 def _a_few(client: RelayClient, kept: State, keys: list[Identity]) -> Fetched:
-    """A few configured keys: everything side by side, in one round trip.
+    """Scrape a few configured keys, with all requests at once.
 
-    User-stats of a key that never cost anything makes the relay scan, and so do model rows: there
-    is room for two scans a key.
+    A key takes up to two scans: one for its models, and one for its user-stats if it never had a
+    cost. The caller has made sure that so many are allowed.
     """
     records = Records(client, kept, keys)
     ids = list(records.of)
@@ -60,14 +60,14 @@ def _a_few(client: RelayClient, kept: State, keys: list[Identity]) -> Fetched:
 
 
 def _whether_up(client: RelayClient, kept: State, key: Identity) -> Fetched:
-    """Whether the relay answers for a key that is another shard's: the credential is as good."""
+    """Check that the relay is up, with a key of another shard, if this shard has no keys."""
     records = Records(client, kept, [key])
     client.together([records.stats(key.id)])
     return Fetched(up=records.accepted, keys_failed=records.failed)
 
 
 def _administrator(client: RelayClient, kept: State, login: Login) -> Administrator | None:
-    """The administrator, logged in; None where the relay refuses that."""
+    """The administrator, logged in; None if the login failed."""
     administrator = Administrator(client, kept.sessions, login)
     try:
         administrator.enter()

@@ -1,4 +1,4 @@
-"""How a claude-relay is asked: by keys, or as an administrator."""
+"""The access of a claude-relay: keys, or an administrator's login."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KeyCredential:
-    """How one key is asked for: by its id, or by the key itself."""
+    """A configured key: its id, or the API key itself."""
 
     api_id: str | None = None
     api_key: str | None = field(default=None, repr=False)
 
     @property
     def configured(self) -> str:
-        """What is configured, id or key."""
+        """The id or key, whichever is configured."""
         return self.api_id or self.api_key or ""
 
 
 @dataclass(frozen=True)
 class Login:
-    """An administrator."""
+    """The user name and password of an administrator."""
 
     username: str = field(repr=False)
     password: str = field(repr=False)
@@ -36,24 +36,24 @@ class Login:
 
 @dataclass(frozen=True)
 class ClaudeAccess:
-    """The keys that are asked for, and the administrator who is told of all others."""
+    """The configured keys, and the login with which all keys are found."""
 
     keys: tuple[KeyCredential, ...] = ()
     login: Login | None = None
 
     @property
     def credentials(self) -> bool:
-        """Always: there is no claude-relay without one."""
+        """Always True: a claude-relay needs a credential."""
         return True
 
     @property
     def timed(self) -> bool:
-        """Those of days, which an administrator is told."""
+        """Whether there are figures of past days, which need a login."""
         return self.login is not None
 
     @property
     def secrets(self) -> Iterator[str]:
-        """The keys, and the administrator's password. An id is none."""
+        """The API keys and the administrator's password. An id is not a secret."""
         yield from (key.api_key for key in self.keys if key.api_key)
         if self.login:
             yield self.login.password
@@ -65,7 +65,7 @@ def access(relay: Relay) -> ClaudeAccess:
 
 
 def of_one(secret: Keys) -> ClaudeAccess:
-    """The access of the environment's one relay. An id wins over a key.
+    """The access of the environment's one relay. If there are an id and a key, the id is used.
 
     Raises:
         SettingsError: there is no credential.

@@ -1,6 +1,6 @@
-"""The public stats endpoints of a claude-relay, asked by a key's id.
+"""Requests to the public stats endpoints of a claude-relay, by the ids of keys.
 
-What each answers, and what it costs the relay, is in `docs/relays.md`.
+`docs/relays.md` says what each answers and costs the relay.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ USER_STATS, USER_MODELS, BATCH = "user-stats", "user-model-stats", "batch-stats"
 WINDOW_LEFT = "limits.windowRemainingSeconds"
 
 BATCH_SIZE = 30
-"""The relay refuses more ids in one batch."""
+"""The most ids that the relay accepts in one batch."""
 
 REFUSALS = (400, 401, 403, 404)
-"""What the relay answers for a key that it does not know, or that may not be read."""
+"""The statuses for a key that the relay does not know, or that may not be read."""
 
 _BATCH_TOTALS = tuple(
     row for row in catalogue.told_by(Scope.KEY, BATCH) if row.field.startswith("usage.total.")
@@ -35,10 +35,10 @@ _MODEL = catalogue.rows(Scope.MODEL)
 
 
 def user_stats(client: RelayClient, key_ids: KeyIds, key: Identity) -> Stats:
-    """The totals, limits and window of a key. A scan where it never cost anything.
+    """The totals, limits and window of a key. It takes a scan if the key never had a cost.
 
     Raises:
-        RelayError: the relay refuses the key, or gives no answer.
+        RelayError: the request failed, or the relay refused the key.
     """
     key, answer = _ask_by_id(client, key_ids, key, USER_STATS, {})
     data = answer.get("data")
@@ -47,17 +47,17 @@ def user_stats(client: RelayClient, key_ids: KeyIds, key: Identity) -> Stats:
     for path in ("usage.total", "limits"):
         if not isinstance(dig(data, path), dict):
             raise client.invalid(USER_STATS, "incomplete", f"answered without {path}")
-    told = figures(STATS, data, counter(client, USER_STATS))
-    if told.get(WINDOW_LEFT, 0) > 0:
-        told[WINDOW_LEFT] += client.elapsed_s
-    return Stats(key, described(data, data["limits"]), told)
+    fields = figures(STATS, data, counter(client, USER_STATS))
+    if fields.get(WINDOW_LEFT, 0) > 0:
+        fields[WINDOW_LEFT] += client.elapsed_s
+    return Stats(key, described(data, data["limits"]), fields)
 
 
 def described(data: Mapping[str, Any], limits: Mapping[str, Any]) -> Described:
-    """What user-stats and the administrator's list tell alike.
+    """The description of a key, which user-stats and the administrator's list share.
 
     Args:
-        limits: where the day and hour of its week are; they may be text.
+        limits: the object with the day and hour of the key's week, which may be text.
     """
     day, hour = number(limits.get("weeklyResetDay")), number(limits.get("weeklyResetHour"))
     known = day in range(1, 8) and hour in range(24)
@@ -70,7 +70,7 @@ def described(data: Mapping[str, Any], limits: Mapping[str, Any]) -> Described:
 
 
 def user_models(client: RelayClient, key_ids: KeyIds, key: Identity) -> Models:
-    """The use that a key made of each model in the configured period. A scan.
+    """A key's usage of each model in the configured period. It takes a scan.
 
     Raises:
         RelayError: as `user_stats`.
@@ -80,16 +80,16 @@ def user_models(client: RelayClient, key_ids: KeyIds, key: Identity) -> Models:
     rows = answer.get("data")
     if not isinstance(rows, list):
         raise client.invalid(USER_MODELS, "incomplete", "answered without a list of models")
-    # a relay before 1.1.263, whose rows have no isLegacy, answers alltime with the month's
+    # A relay before 1.1.263 answers alltime with the rows of the month. Its rows lack isLegacy.
     old = any(isinstance(row, dict) and "isLegacy" not in row for row in rows)
-    told = "monthly" if period == "alltime" and old else period
-    return models(client, USER_MODELS, key, [_with_true_costs(row) for row in rows], told)
+    answered = "monthly" if period == "alltime" and old else period
+    return models(client, USER_MODELS, key, [_with_true_costs(row) for row in rows], answered)
 
 
 def models(
     client: RelayClient, endpoint: str, key: Identity, rows: Sequence[Any], period: str
 ) -> Models:
-    """A key's rows of models, the most used ones where there are too many."""
+    """The model rows of a key; only the most used models if there are too many."""
     left_out = counter(client, endpoint)
     named = {text(row.get("model")): row for row in rows if isinstance(row, dict)}
     if unnamed := len(rows) - len(named) + ("" in named):
@@ -109,10 +109,10 @@ def models(
 
 
 def _with_true_costs(row: Any) -> Any:
-    """A model row whose `costs.total` is real, as it is everywhere but where billing is hidden.
+    """A model row in which `costs.total` is the real cost, or missing if that is hidden.
 
-    A relay with HIDE_CUSTOMER_BILLING_DETAILS answers with nothing but the rated cost, and calls it
-    the total. It is known by a row that is not legacy and yet has neither `costs.real` nor prices.
+    A relay with HIDE_CUSTOMER_BILLING_DETAILS sends only the rated cost, as the total. Its rows are
+    recognised because they are not legacy but have neither `costs.real` nor `pricing`.
     """
     if not isinstance(row, dict):
         return row
@@ -127,8 +127,8 @@ class Batch(NamedTuple):
     """An answer of batch-stats.
 
     Attributes:
-        keys: those that may be read, by id.
-        cost: all that they ever cost together; None where it was not sent.
+        keys: the keys that may be read, by id.
+        cost: the cost of all of them together, for all time; None if it was not sent.
     """
 
     keys: Mapping[str, Batched]
@@ -136,13 +136,13 @@ class Batch(NamedTuple):
 
 
 def batch_stats(client: RelayClient, ids: Sequence[str]) -> Batch | None:
-    """What at most `BATCH_SIZE` keys used ever, this month and today. No scan.
+    """The usage of at most `BATCH_SIZE` keys: in total, this month and today. It takes no scan.
 
     Returns:
-        None where the relay is older than 1.1.126 and has no such endpoint.
+        None if the relay is older than 1.1.126 and does not have the endpoint.
 
     Raises:
-        RelayError: the relay gives no answer.
+        RelayError: the request failed.
     """
     try:
         answer = client.ask_json("POST", API + BATCH, endpoint=BATCH, body={"apiIds": list(ids)})
@@ -170,7 +170,7 @@ def _batched(one: Mapping[str, Any], left_out: Callable[[str], None]) -> Batched
 
 
 def counter(client: RelayClient, endpoint: str) -> Callable[[str], None]:
-    """Counts each value of an endpoint's answer that is left out, by its type."""
+    """A function that counts a left-out value of an endpoint's answer, given its type."""
     return lambda type: client.left_out(endpoint, type)
 
 
@@ -181,10 +181,10 @@ def _ask_by_id(
     endpoint: str,
     more: Mapping[str, str],
 ) -> tuple[Identity, dict[str, Any]]:
-    """Ask by the key's id; once more where the relay refuses it and there may be another one.
+    """Send a request with the key's id, and again with a new id if the relay refuses it.
 
     Returns:
-        Who the key is by now, and the answer.
+        The identity with the id that was used last, and the answer.
     """
 
     def ask(key: Identity) -> tuple[Identity, dict[str, Any]]:
@@ -203,6 +203,6 @@ def _ask_by_id(
         credential = None if key.place is None else access(client.relay).keys[key.place]
         if error.status != 404 or credential is None or credential.api_key is None:
             raise
-        # the id that the key was exchanged for may be of a key that was made anew since
+        # The API key may have got a new id: it may have been deleted and created again.
         key_ids.forget(client, credential.api_key)
     return ask(with_id(client, key_ids, key.place or 0, credential))
