@@ -64,6 +64,7 @@ class Aws:
         self._secrets = self._client("secretsmanager")
         name = uuid.uuid4().hex
         self.secret_id = f"secret-{name}"
+        self.has_secret = False
         self.spool_name, self.dead_name = f"spool-{name}", f"dead-{name}"
         size = {"MaximumMessageSize": "1048576"}
         self.dead_url = self.sqs.create_queue(QueueName=self.dead_name, Attributes=size)["QueueUrl"]
@@ -90,6 +91,7 @@ class Aws:
 
     def put_secret(self, secret: Mapping[str, Any] | str) -> None:
         """Make the secret, or change it."""
+        self.has_secret = True
         text = secret if isinstance(secret, str) else json.dumps(secret)
         try:
             self._secrets.put_secret_value(SecretId=self.secret_id, SecretString=text)

@@ -92,7 +92,7 @@ class System:
 
     Attributes:
         environment: the variables of both functions; a change counts from the next `restart` on.
-        secret: what `put_secret` writes.
+        secret: what `put_secret` writes, and the first function that starts where no test did.
         secrets: every text in it that must not be seen.
         seen: all that an operator could see of what ran, for the search for secrets.
     """
@@ -210,6 +210,8 @@ class System:
 
     def fresh(self, name: str) -> ModuleType:
         """A function in an environment of its own."""
+        if not self.aws.has_secret:
+            self.put_secret()
         for variable, text in self.environment.items():
             self.monkeypatch.setenv(variable, text)
         path = ROOT / "functions" / name / "app.py"

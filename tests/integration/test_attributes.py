@@ -19,7 +19,6 @@ def test_an_attribute_is_a_tag_of_every_series(system: System, attributes: str, 
     system.claude()
     db = system.database()
     system.environment["OTEL_RESOURCE_ATTRIBUTES"] = attributes
-    system.put_secret()
     assert system.collect().destination("default")["error"] is None
     assert len(db.tables()) > 10
     for table in db.tables():

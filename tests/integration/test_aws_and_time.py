@@ -56,7 +56,6 @@ def test_neither_the_destination_nor_the_queue(system: System, row: AtAws) -> No
     system.claude()
     healthy = system.receiver("healthy")
     system.receiver().fault = lambda request: Fault(status=404)
-    system.put_secret()
     system.aws.faults["SendMessage"] = row.fault
 
     ended = system.collect()
@@ -77,7 +76,6 @@ def test_neither_the_destination_nor_the_queue(system: System, row: AtAws) -> No
 def test_the_dead_letter_queue_cannot_be_reached(system: System, operation: str) -> None:
     system.claude()
     system.receiver().fault = lambda request: Fault(status=400)
-    system.put_secret()
     system.aws.faults[operation] = refusal("AccessDeniedException")
     ended = system.collect()
     assert isinstance(ended.error, NotDelivered)
@@ -88,7 +86,6 @@ def test_a_queue_that_refuses_once(system: System) -> None:
     """botocore asks a second time by itself."""
     system.claude()
     system.receiver().fault = lambda request: Fault(status=404)
-    system.put_secret()
     failures = [Fault(status=500)]
     faults = system.aws.server.fault
     assert faults
@@ -103,7 +100,6 @@ def test_a_queue_that_refuses_once(system: System) -> None:
 def test_no_spool_is_configured(system: System) -> None:
     system.claude()
     system.receiver().fault = lambda request: Fault(status=503)
-    system.put_secret()
     system.environment |= {"SPOOL_QUEUE_URL": "", "OTEL_TIMEOUT_MS": "300"}
     ended = system.collect()
     assert isinstance(ended.error, NotDelivered)
@@ -114,7 +110,6 @@ def test_many_losses_are_one_sentence(system: System) -> None:
     for number in range(5):
         system.wyolet(f"relay-{number}")
     system.receiver().fault = lambda request: Fault(status=404)
-    system.put_secret()
     system.environment["SPOOL_QUEUE_URL"] = ""
     message = str(system.collect().error)
     assert " (and 4 more). The next run brings new ones" in message
@@ -128,7 +123,6 @@ def test_many_losses_are_one_sentence(system: System) -> None:
 def test_no_secret_and_no_older_copy(system: System, row: AtAws) -> None:
     relay = system.claude()
     system.receiver()
-    system.put_secret()
     system.aws.faults["GetSecretValue"] = row.fault
     ended = system.collect()
     assert isinstance(ended.error, SecretError)
@@ -141,7 +135,6 @@ def test_no_secret_and_no_older_copy(system: System, row: AtAws) -> None:
 def test_no_secret_but_an_older_copy(system: System, row: AtAws) -> None:
     system.claude()
     there = system.receiver()
-    system.put_secret()
     system.environment["SECRET_MAX_AGE_SECONDS"] = "0"
     assert system.collect().error is None
     system.aws.faults["GetSecretValue"] = row.fault
@@ -177,7 +170,6 @@ def test_a_secret_that_is_wrong(system: System, text: str, says: str) -> None:
 def test_a_rotation_costs_no_sample(system: System) -> None:
     relay = system.wyolet()
     there = system.receiver()
-    system.put_secret()
     assert system.collect().error is None
 
     password = system.secrets.new("the-new-password-of-the-destination")
@@ -235,7 +227,6 @@ def test_the_time_runs_out_while_a_relay_answers(system: System, fault: Fault) -
     system.claude("slow-too").fault = lambda request: fault
     system.claude("healthy")
     there = system.receiver()
-    system.put_secret()
     # time for the healthy one to answer on a busy machine as well
     ended = system.collect(seconds=3 * SECONDS)
     assert ended.error is None
@@ -254,7 +245,6 @@ def test_the_time_runs_out_while_pushing(system: System, fault: Fault) -> None:
     system.claude()
     there = system.receiver()
     there.fault = lambda request: fault
-    system.put_secret()
     ended = system.collect(seconds=SECONDS)
     assert ended.error is None
     assert ended.left_s > 0
@@ -265,7 +255,6 @@ def test_the_time_runs_out_while_a_relay_answers_and_then_while_pushing(system: 
     unhurried(system)
     system.claude().fault = lambda request: Fault(drip_bytes_per_s=20)
     system.receiver().fault = lambda request: Fault(delay_s=LONG_S)
-    system.put_secret()
     ended = system.collect(seconds=SECONDS)
     assert ended.error is None
     assert ended.left_s > 0
@@ -278,7 +267,6 @@ def test_the_time_runs_out_while_spooling(system: System) -> None:
     unhurried(system)
     system.claude()
     system.receiver().fault = lambda request: Fault(delay_s=LONG_S)
-    system.put_secret()
     system.aws.faults["SendMessage"] = Fault(delay_s=LONG_S)
     ended = system.collect(seconds=SECONDS)
     assert isinstance(ended.error, NotDelivered)
@@ -291,7 +279,6 @@ def test_the_time_runs_out_while_the_secret_is_read_anew(system: System) -> None
     system.claude("refused").fault = lambda request: Fault(status=401)
     system.wyolet("refused-too").fault = lambda request: Fault(status=401)
     system.receiver().fault = lambda request: Fault(status=401)
-    system.put_secret()
     assert system.collect(seconds=SECONDS).error is None
     system.aws.faults["GetSecretValue"] = Fault(delay_s=LONG_S)
     ended = system.collect(seconds=SECONDS)
@@ -305,7 +292,6 @@ def test_next_to_no_time(system: System, seconds: float) -> None:
     """What a run then says is at least kept: that there was no time."""
     relay = system.claude()
     system.receiver()
-    system.put_secret()
     system.collect(seconds=30)
     asked = relay.server.requests
     ended = system.collect(seconds=seconds)
@@ -331,7 +317,6 @@ def test_no_time_of_an_event_breaks_a_run(system: System, time: Any) -> None:
     system.wyolet("usage", usage=WyoletUsage(token=token))
     system.listed("usage")["admin_token"] = token
     there = system.receiver()
-    system.put_secret()
     ended = system.collect({"time": time})
     assert ended.error is None
     assert [one["up"] for one in ended.answer["relays"]] == [True, True]

@@ -30,7 +30,6 @@ def test_all_is_well_and_nothing_was_written(system: System) -> None:
     claude, _ = system.claude(), system.wyolet()
     db = system.database()
     other = system.receiver("other")
-    system.put_secret()
     found = findings(system)
     assert set(found) == {
         "secret",
@@ -69,7 +68,6 @@ def test_a_relay_that_is_not_well(system: System, fault: Fault, message: str, hi
     claude = system.claude()
     system.wyolet()
     system.receiver()
-    system.put_secret()
     claude.fault = lambda request: fault
     found = findings(system)
     assert not found["relay claude"]["ok"]
@@ -95,7 +93,6 @@ def test_a_destination_that_is_not_well(system: System, fault: Fault, hint: str)
     there = system.receiver()
     system.receiver("other")
     system.environment["OTEL_TIMEOUT_MS"] = "3000"
-    system.put_secret()
     there.fault = lambda request: fault
     found = findings(system)
     assert not found["destination default"]["ok"]
@@ -106,7 +103,6 @@ def test_a_destination_that_is_not_well(system: System, fault: Fault, hint: str)
 def test_a_secret_that_cannot_be_read_or_used(system: System) -> None:
     system.claude()
     system.receiver()
-    system.put_secret()
     system.aws.faults["GetSecretValue"] = Fault(status=400)
     found = findings(system)
     assert list(found) == ["secret"]
@@ -121,7 +117,6 @@ def test_a_secret_that_cannot_be_read_or_used(system: System) -> None:
 def test_a_secret_that_got_worse_is_told_although_the_last_good_one_is_used(system: System) -> None:
     system.claude()
     system.receiver()
-    system.put_secret()
     system.environment["SECRET_MAX_AGE_SECONDS"] = "0"
     assert findings(system)["secret"]["ok"]
     system.aws.put_secret({**system.secret, "realys": []})
@@ -144,7 +139,6 @@ def test_an_empty_request_has_the_headers_and_the_resource_of_a_run(system: Syst
         "GREPTIME_DATABASE": "metrics",
         "OTEL_RESOURCE_ATTRIBUTES": "team=a",
     }
-    system.put_secret()
     findings(system)
     system.collect()
     asked, *run = there.requests
@@ -171,7 +165,6 @@ def test_an_empty_request_has_the_headers_and_the_resource_of_a_run(system: Syst
 def test_what_waits_in_the_queues(system: System) -> None:
     system.claude()
     there = system.receiver()
-    system.put_secret()
     found = findings(system)
     assert found["spool"]["message"] == "it is there; 0 messages wait"
     assert found["dead-letter queue"]["message"] == "it is there; 0 messages lie in it"
@@ -194,7 +187,6 @@ def test_what_waits_in_the_queues(system: System) -> None:
 def test_queues_that_do_not_answer(system: System) -> None:
     system.claude()
     system.receiver()
-    system.put_secret()
     system.aws.faults["GetQueueUrl"] = Fault(status=403)
     found = findings(system)
     assert (found["spool"]["ok"], found["dead-letter queue"]["ok"]) == (True, False)
@@ -241,7 +233,6 @@ def test_a_destination_that_does_not_overwrite_is_told_of_what_it_is_not_sent(
 def test_a_credential_in_the_clear(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     system.claude()
     system.receiver()
-    system.put_secret()
     # no other host than this one is asked in a test: this one is called another
     monkeypatch.setattr(check_module, "_unprotected", lambda url, _: url.startswith("http://127."))
     answer = system.collect(CHECK).answer
@@ -277,7 +268,6 @@ def test_a_dry_run_shows_what_a_run_pushes_and_pushes_nothing(system: System) ->
     system.claude()
     system.wyolet()
     there = system.receiver()
-    system.put_secret()
     answer = system.collect(DRY_RUN).answer
     assert there.of() == {}
     assert set(answer) == {"relays", "metrics"}
@@ -300,7 +290,6 @@ def test_a_dry_run_fits_what_lambda_answers_with(
 ) -> None:
     system.claude()
     system.receiver()
-    system.put_secret()
     whole = system.collect(DRY_RUN).answer
     room = len(json.dumps(whole)) // 2
     monkeypatch.setattr(dry_run_module, "MAX_ANSWER_BYTES", room)
@@ -317,6 +306,5 @@ def test_a_short_password_garbles_no_metric(system: System) -> None:
     system.secret["destinations"] = [
         {"name": "other", "url": "http://127.0.0.1:9", "username": "u", "password": "token"}
     ]
-    system.put_secret()
     names = {metric["name"] for metric in system.collect(DRY_RUN).answer["metrics"]}
     assert "relay_tokens_total" in names

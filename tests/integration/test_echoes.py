@@ -95,7 +95,6 @@ def test_a_destination_that_repeats(
     token = system.secrets.new("a-token-in-a-query")
     system.listed("there")["url"] += f"?token={token}"
     there.fault = with_status(echo, status)
-    system.put_secret()
     system.environment["OTEL_TIMEOUT_MS"] = "300"
     assert system.collect().error is None
     system.redrive()
@@ -125,7 +124,6 @@ def test_a_relay_that_repeats(
         }
     )
     system.receiver()
-    system.put_secret()
     ended = system.collect()
     assert ended.error is None
     assert demo.sessions
@@ -141,7 +139,6 @@ def test_a_login_that_repeats_the_password(system: System) -> None:
         {"name": "demo", "base_url": demo.url, "admin_username": "a", "admin_password": password}
     ]
     system.receiver()
-    system.put_secret()
     assert not system.collect().relay("demo")["up"]
 
 
@@ -159,7 +156,6 @@ def test_check_and_dry_run(system: System) -> None:
     system.claude("by-key").fault = with_status(as_short_error, 401)
     system.wyolet("by-token").fault = with_status(as_text, 500)
     system.receiver().fault = with_status(as_error, 401)
-    system.put_secret()
     for action in ("check", "dry-run"):
         assert system.collect({"action": action}).error is None
 
@@ -171,6 +167,5 @@ def test_a_short_password(system: System) -> None:
     there.fault = lambda request: Fault(
         status=404, body=b"user writer, password 'a1', a12", content_type="text/plain"
     )
-    system.put_secret()
     ended = system.collect()
     assert "(user writer, password '***', a12)" in ended.destination("there")["error"]

@@ -191,7 +191,6 @@ def test_401_of_a_relay_and_then_good(system: System, kind: str) -> None:
     relay = system.claude() if kind == "claude" else system.wyolet()
     relay.fault = first(Fault(status=401))()
     there = system.receiver()
-    system.put_secret()
 
     ended = system.collect()
 
@@ -433,7 +432,6 @@ def test_a_fault_of_a_relay_and_one_of_a_destination(
     own = dict(system.listed("there"))
     system.listed("faulty").update(at_relay.listed)
     system.listed("there").update(at_destination.listed)
-    system.put_secret()
     system.environment["RELAY_MAX_RESPONSE_BYTES"] = "200000"
     if at_relay.short:
         system.environment["RELAY_TIMEOUT_MS"] = SHORT_MS

@@ -41,7 +41,6 @@ def test_relays_of_many_keys_that_hang_leave_the_others_their_turn(system: Syste
         relay.fault = lambda request: Fault(delay_s=LONG_S)
     system.claude("healthy")
     there = system.receiver()
-    system.put_secret()
     # fewer than there are relays: whoever has a turn has it at the cost of another one
     system.environment |= {"RELAY_CONCURRENCY": "1", "RELAY_TIMEOUT_MS": "1500"}
 
@@ -67,7 +66,6 @@ def test_a_relay_that_is_done_leaves_its_share_to_the_others(system: System) -> 
     of_many_keys(system, "two-at-once", 2).fault = answered_together
     system.wyolet("soon-done")
     system.receiver()
-    system.put_secret()
     system.environment["RELAY_CONCURRENCY"] = "2"
 
     ended = system.collect()
@@ -90,7 +88,6 @@ def test_a_destination_that_hangs_holds_up_no_push_to_another_one(system: System
             release.set()
 
     hanging.fault, well.fault = hang, last
-    system.put_secret()
 
     ended = system.collect()
 
@@ -121,7 +118,6 @@ def test_a_resolver_that_hangs_for_one_relay_and_one_destination(system: System)
     system.listed("hanging")["base_url"] = "http://hanging.invalid"
     system.listed("lost")["url"] = "http://hanging.invalid/"
     there = system.receiver()
-    system.put_secret()
     system.environment |= {"RELAY_TIMEOUT_MS": "1000", "OTEL_TIMEOUT_MS": "1000"}
 
     ended = system.collect(seconds=20)
@@ -182,7 +178,6 @@ def test_a_fault_while_asking_a_relay_costs_only_itself(
     system.claude("odd")
     system.wyolet("plain")
     there = system.receiver()
-    system.put_secret()
     monkeypatch.setattr("relay_metrics.relays.claude.run.fetch", lambda *_: 1 // 0)
     ended = system.collect()
     assert ended.error is None
@@ -200,7 +195,6 @@ def test_a_snapshot_that_cannot_be_converted_costs_only_itself(
     system.claude("odd")
     system.claude("plain")
     there = system.receiver()
-    system.put_secret()
     with monkeypatch.context() as patch:
         patch.setattr(pieces, "convert", fails_for("odd", convert))
         ended = system.collect()
@@ -221,7 +215,6 @@ def test_a_snapshot_that_cannot_be_converted_costs_only_itself(
 def test_a_fault_while_pushing_spools(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     system.claude()
     there = system.receiver()
-    system.put_secret()
     with monkeypatch.context() as patch:
         patch.setattr(delivery, "push", lambda *_: 1 // 0)
         ended = system.collect()
@@ -238,7 +231,6 @@ def test_a_fault_while_spooling_costs_only_itself(
     system.claude("plain")
     there = system.receiver()
     there.fault = lambda request: Fault(status=404)
-    system.put_secret()
     monkeypatch.setattr(Spool, "put", fails_for("odd", Spool.put))
     ended = system.collect()
     assert "data points of relay odd are lost" in str(ended.error)
@@ -253,7 +245,6 @@ def test_a_fault_while_spooling_costs_only_itself(
 def test_the_same_event_twice_is_two_truthful_samples(system: System) -> None:
     relay = system.claude()
     there = system.receiver()
-    system.put_secret()
     event = {"time": "2026-01-02T03:04:05Z", "detail-type": "Scheduled Event"}
     first = system.collect(event)
     second = system.collect(event)
@@ -268,7 +259,6 @@ def test_two_invocations_at_once(system: System) -> None:
     system.wyolet()
     there = system.receiver()
     system.receiver("second").fault = lambda request: Fault(status=404)
-    system.put_secret()
     apps = [system.fresh("collector") for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
         ended = list(pool.map(lambda app: system.invoke(app, {}, 30), apps))
@@ -282,7 +272,6 @@ def test_two_redrivers_at_once_with_the_same_messages(system: System) -> None:
     system.claude()
     there = system.receiver()
     there.fault = lambda request: Fault(status=404)
-    system.put_secret()
     for _ in range(3):
         system.collect()
     there.fault = None
@@ -299,7 +288,6 @@ def test_threads_end_with_their_run(system: System) -> None:
     relay = system.claude()
     relay.fault = lambda request: Fault(delay_s=2)
     system.receiver()
-    system.put_secret()
     system.environment["RELAY_TIMEOUT_MS"] = "500"
     system.collect()
     deadline = time.monotonic() + 20
@@ -312,7 +300,6 @@ def test_threads_end_with_their_run(system: System) -> None:
 def test_the_handler_as_it_is_deployed(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     system.claude()
     there = system.receiver()
-    system.put_secret()
     app = system.app("collector")
     app._handler._runtime = None
     assert system.collect().error is None
@@ -331,7 +318,6 @@ def test_early_hints_never_give_a_key_the_figures_of_another(system: System) -> 
     listed = {"name": "hinting", "base_url": relay.url, "api_ids": [key.id for key in keys]}
     system.secret["relays"] = [listed]
     there = system.receiver()
-    system.put_secret()
     system.environment["RELAY_CONCURRENCY"] = "1"
 
     ended = system.collect()

@@ -34,15 +34,20 @@ def spooled(system: System, ticks: int, *unavailable: Receiver) -> None:
         receiver.requests.clear()
 
 
+def refusing(system: System, ticks: int = 1) -> Receiver:
+    """A destination that has refused so many minutes of a relay, and still does."""
+    system.claude()
+    there = system.receiver()
+    spooled(system, ticks, there)
+    return there
+
+
 def packed(data: bytes) -> str:
     return b64encode(gzip.compress(data)).decode()
 
 
 def test_each_message_is_delivered_with_its_own_instant(system: System) -> None:
-    system.claude()
-    there = system.receiver()
-    system.put_secret()
-    spooled(system, 3, there)
+    there = refusing(system, 3)
     there.fault = None
     ended = system.redrive()
     assert ended.answer == {"batchItemFailures": []}
@@ -58,7 +63,6 @@ def test_after_the_first_passing_failure_the_rest_for_that_destination_is_not_tr
     system.claude()
     busy = system.receiver("busy")
     well = system.receiver("well")
-    system.put_secret()
     spooled(system, 4, busy, well)
     well.fault = None
 
@@ -77,10 +81,7 @@ def test_after_the_first_passing_failure_the_rest_for_that_destination_is_not_tr
 
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 503])
 def test_what_an_operator_or_time_can_mend_stays_in_the_spool(system: System, status: int) -> None:
-    system.claude()
-    there = system.receiver()
-    system.put_secret()
-    spooled(system, 1, there)
+    there = refusing(system)
     # an hour is more than an invocation has, so that it does not try again by itself
     there.fault = lambda request: Fault(status=status, headers={"Retry-After": "3600"})
     assert len(system.redrive().answer["batchItemFailures"]) == 1
@@ -89,10 +90,7 @@ def test_what_an_operator_or_time_can_mend_stays_in_the_spool(system: System, st
 
 
 def test_a_message_waits_by_its_receive_count(system: System) -> None:
-    system.claude()
-    there = system.receiver()
-    system.put_secret()
-    spooled(system, 1, there)
+    there = refusing(system)
     for rule in (60, 120, 240, 480, 960, 1920, 3600, 3600):
         system.aws.let_time_pass()
         assert system.redrive().answer["batchItemFailures"]
@@ -114,10 +112,7 @@ def test_a_message_waits_by_its_receive_count(system: System) -> None:
 def test_what_can_never_succeed_goes_to_the_dead_letter_queue(
     system: System, fault: Fault, says: str
 ) -> None:
-    system.claude()
-    there = system.receiver()
-    system.put_secret()
-    spooled(system, 2, there)
+    there = refusing(system, 2)
     before = [held.body for held in system.aws.spooled()]
     there.fault = lambda request: fault
     assert system.redrive().answer == {"batchItemFailures": []}
@@ -133,7 +128,6 @@ def test_a_destination_that_no_longer_exists(system: System) -> None:
     system.claude()
     gone = system.receiver("gone")
     there = system.receiver()
-    system.put_secret()
     spooled(system, 1, gone)
     del system.secret["destinations"]
     system.put_secret()
@@ -145,10 +139,7 @@ def test_a_destination_that_no_longer_exists(system: System) -> None:
 
 def test_a_destination_that_was_added_a_moment_ago(system: System) -> None:
     """The redriver's copy of the secret is older than the message."""
-    system.claude()
-    there = system.receiver()
-    system.put_secret()
-    spooled(system, 1, there)
+    there = refusing(system)
     there.fault = None
     system.redrive()
     added = system.receiver("added")
@@ -175,10 +166,7 @@ def test_a_destination_that_was_added_a_moment_ago(system: System) -> None:
     ids=["empty", "text", "no snapshot", "cut", "deep", "large"],
 )
 def test_a_body_that_cannot_be_read(system: System, body: str) -> None:
-    system.claude()
-    there = system.receiver()
-    system.put_secret()
-    spooled(system, 1, there)
+    there = refusing(system)
     there.fault = None
     event = system.aws.event()
     system.aws.sqs.send_message(QueueUrl=system.aws.spool_url, MessageBody=body or " ")
@@ -195,7 +183,6 @@ def test_a_body_that_cannot_be_read(system: System, body: str) -> None:
 def test_a_snapshot_of_a_newer_release(system: System) -> None:
     system.claude()
     system.receiver()
-    system.put_secret()
     message = Message("default", Piece(Snapshot("claude-relay", "r", 0, {})))
     newer = message.snapshot.dump().replace(
         f'"schema":{SCHEMA}'.encode(), f'"schema":{SCHEMA + 1}'.encode()
@@ -209,10 +196,7 @@ def test_a_snapshot_of_a_newer_release(system: System) -> None:
 
 
 def test_the_dead_letter_queue_is_out_of_reach(system: System) -> None:
-    system.claude()
-    there = system.receiver()
-    system.put_secret()
-    spooled(system, 1, there)
+    there = refusing(system)
     there.fault = lambda request: Fault(status=400)
     system.aws.faults["SendMessage"] = Fault(status=500)
     assert len(system.redrive().answer["batchItemFailures"]) == 1
@@ -221,10 +205,7 @@ def test_the_dead_letter_queue_is_out_of_reach(system: System) -> None:
 
 
 def test_a_message_that_cannot_be_postponed_comes_back_all_the_same(system: System) -> None:
-    system.claude()
-    there = system.receiver()
-    system.put_secret()
-    spooled(system, 1, there)
+    refusing(system)
     system.aws.faults["ChangeMessageVisibility"] = Fault(status=500)
     assert len(system.redrive().answer["batchItemFailures"]) == 1
     [held] = system.aws.spooled()
@@ -238,10 +219,7 @@ def test_a_message_that_cannot_be_postponed_comes_back_all_the_same(system: Syst
 )
 def test_no_settings_to_go_by(system: System, secret: str | None, error: type[Exception]) -> None:
     """All messages come back, by the same rule, so that an outage of days loses none."""
-    system.claude()
-    there = system.receiver()
-    system.put_secret()
-    spooled(system, 2, there)
+    refusing(system, 2)
     if secret is None:
         system.aws.faults["GetSecretValue"] = Fault(status=400)
     else:
@@ -253,10 +231,7 @@ def test_no_settings_to_go_by(system: System, secret: str | None, error: type[Ex
 
 
 def test_what_is_wrong_with_relays_does_not_keep_what_they_said(system: System) -> None:
-    system.claude()
-    there = system.receiver()
-    system.put_secret()
-    spooled(system, 1, there)
+    there = refusing(system)
     there.fault = None
     system.aws.put_secret({**system.secret, "relays": [{"name": "no address"}]})
     assert system.redrive().answer == {"batchItemFailures": []}
@@ -265,10 +240,7 @@ def test_what_is_wrong_with_relays_does_not_keep_what_they_said(system: System) 
 
 @pytest.mark.parametrize("lacking", ["attributes", "receiptHandle", "body"])
 def test_a_record_that_lacks_something(system: System, lacking: str) -> None:
-    system.claude()
-    there = system.receiver()
-    system.put_secret()
-    spooled(system, 1, there)
+    refusing(system)
     event = system.aws.event()
     [record] = event["Records"]
     del record[lacking]
@@ -284,7 +256,6 @@ def test_a_record_that_lacks_something(system: System, lacking: str) -> None:
 def test_an_event_of_something_else(system: System, event: Any) -> None:
     system.claude()
     system.receiver()
-    system.put_secret()
     ended = system.redrive({} if event is None else event)
     assert isinstance(ended.error, SettingsError)
     assert "must be one of SQS" in str(ended.error)
@@ -300,7 +271,6 @@ def test_the_time_of_the_redriver_runs_out(system: System) -> None:
     system.claude()
     hanging = system.receiver("hanging")
     well = system.receiver("well")
-    system.put_secret()
     spooled(system, 2, hanging, well)
     hanging.fault = lambda request: Fault(delay_s=30)
     well.fault = None
@@ -315,7 +285,6 @@ def test_a_destination_that_hangs_leaves_the_next_message_its_time(system: Syste
     system.claude()
     hanging = system.receiver("hanging")
     well = system.receiver("well")
-    system.put_secret()
     spooled(system, 1, hanging, well)
     hanging.fault = lambda request: Fault(delay_s=30)
     well.fault = None
@@ -332,7 +301,6 @@ def test_a_database_slower_than_a_push_of_the_collector_is_given_what_there_is(
 ) -> None:
     system.claude()
     slow = system.receiver()
-    system.put_secret()
     spooled(system, 2, slow)
     slow.fault = lambda request: Fault(delay_s=0.6)
     system.environment["OTEL_TIMEOUT_MS"] = "300"
@@ -344,7 +312,6 @@ def test_a_database_slower_than_a_push_of_the_collector_is_given_what_there_is(
 def test_one_foreign_table_costs_a_spooled_snapshot_only_its_own_rows(system: System) -> None:
     system.claude()
     db = system.database()
-    system.put_secret()
     assert system.collect().error is None
     db.sql("DROP TABLE relay_requests_total")
     db.sql(
@@ -370,7 +337,6 @@ def test_a_changed_environment_makes_the_same_series(system: System) -> None:
     relay = system.claude()
     system.wyolet()
     twin, there = system.receiver("twin"), system.receiver("there")
-    system.put_secret()
     spooled(system, 1, there)
     there.fault = None
 
@@ -402,7 +368,6 @@ def test_a_snapshot_of_many_keys_in_several_messages(system: System) -> None:
     system.secret["relays"] = [listed]
     twin, there = system.receiver("twin"), system.receiver("there")
     there.fault = lambda request: Fault(status=404)
-    system.put_secret()
     system.monkeypatch.setattr("relay_metrics.deliver.spool.MAX_MESSAGE_BYTES", 12_000)
     ended = system.collect()
     assert ended.destination("there")["spooled"] == len(twin.points)
@@ -417,7 +382,6 @@ def test_a_snapshot_of_many_keys_in_several_messages(system: System) -> None:
 def test_413_splits_what_was_spooled(system: System) -> None:
     system.claude()
     twin, there = system.receiver("twin"), system.receiver("there")
-    system.put_secret()
     spooled(system, 1, there)
     there.fault = lambda request: Fault(status=413) if len(request.body) > 900 else None
     assert system.redrive().answer == {"batchItemFailures": []}
@@ -430,7 +394,6 @@ def test_incompatible_tables_of_a_real_store(system: System) -> None:
     limits = Limits(rate_limit_window=60)
     system.claude().add(Key(name="second", limits=limits))
     db = system.database()
-    system.put_secret()
     assert system.collect().error is None
     db.sql("DROP TABLE relay_up")
     db.sql(

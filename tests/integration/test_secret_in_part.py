@@ -40,7 +40,6 @@ def test_a_relay_whose_entry_is_wrong_is_down_and_the_others_are_collected(
     system.wyolet("good")
     there = system.receiver()
     change(system.listed("wrong"), changes)
-    system.put_secret()
     ended = system.collect()
     assert ended.error is None
     assert not ended.relay("wrong")["up"]
@@ -66,7 +65,6 @@ def test_a_destination_whose_entry_is_wrong_gets_it_from_the_spool_once_it_is_co
     default, other = system.receiver(), system.receiver("other")
     password = system.listed("other")["password"]
     system.listed("other")["password"] = None
-    system.put_secret()
     ended = system.collect()
     assert ended.error is None
     assert "password is missing in destinations[0]" in ended.destination("other")["error"]
@@ -140,7 +138,6 @@ def test_a_stack_that_is_not_filled_in_does_nothing_and_warns_once(
 def test_what_waits_in_the_spool_waits_until_the_database_is_filled_in(system: System) -> None:
     system.claude()
     there = system.receiver()
-    system.put_secret()
     there.fault = lambda request: Fault(status=503)
     system.environment["OTEL_TIMEOUT_MS"] = "300"
     system.collect()
@@ -162,7 +159,6 @@ def test_what_waits_in_the_spool_waits_until_the_database_is_filled_in(system: S
 def test_a_warm_environment_goes_on_with_the_last_good_secret(system: System) -> None:
     system.claude()
     there = system.receiver()
-    system.put_secret()
     system.environment["SECRET_MAX_AGE_SECONDS"] = "0"
     for number, text in enumerate(["", "{", '{"greptime_pasword": "x"}'], 2):
         system.collect()

@@ -21,7 +21,6 @@ def runs(system: System, name: str) -> dict[str | None, float]:
 def test_each_shard_tells_its_own_run(system: System) -> None:
     system.claude()
     system.receiver()
-    system.put_secret()
     reports = {shard: system.collect({"shard": shard}).relay("claude") for shard in SHARDS}
     assert runs(system, "relay_up") == {"1/2": 1, "2/2": 1}
     # one key: one shard has its figures, the other none, and together they are the relay's
@@ -32,7 +31,6 @@ def test_each_shard_tells_its_own_run(system: System) -> None:
 def test_one_that_is_alone_has_no_shard(system: System) -> None:
     system.claude()
     system.receiver()
-    system.put_secret()
     system.collect({"shard": "1/1"})
     assert runs(system, "relay_up") == {None: 1}
 
@@ -40,7 +38,6 @@ def test_one_that_is_alone_has_no_shard(system: System) -> None:
 def test_a_relay_that_is_down_counts_in_every_shard(system: System) -> None:
     relay = system.claude()
     system.receiver()
-    system.put_secret()
     system.collect({"shard": "1/2"})
     assert "RelaysDown" not in system.printed()
     relay.fault = lambda request: Fault(status=500)

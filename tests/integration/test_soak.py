@@ -64,7 +64,6 @@ def test_many_runs_with_faults_at_random(system: System) -> None:
     rng = random.Random(SEED)
     relays = [system.claude(), system.wyolet()]
     failing, well = system.receiver(), system.receiver("well")
-    system.put_secret()
     system.environment |= {"OTEL_TIMEOUT_MS": "600", "RELAY_TIMEOUT_MS": "600", "LOG_LEVEL": "INFO"}
     ends = time.monotonic() + SECONDS
     before, run = level(), 0
