@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from local.closing import Closing
-from local.http_server import HttpServer, Request, Response
 from local.relay import ClaudeRelay
-from local.relay.demo import ADMIN
 from relay_metrics.entry.actions import act
 from relay_metrics.errors import NotDelivered, SettingsError
 from relay_metrics.runtime import Runtime
-
-LOGIN = {"admin_username": ADMIN[0], "admin_password": ADMIN[1]}
+from tests.collecting import LOGIN, Provider, Taker
 
 
 class Row(NamedTuple):
@@ -69,7 +63,7 @@ def rows_of(pushed: Iterable[ExportMetricsServiceRequest]) -> set[Row]:
     return set(rows.values())
 
 
-class Backfiller(Closing):
+class Backfiller(Taker):
     """Sends events to the collector in one execution environment, by the relay's own clock.
 
     Args:
@@ -77,10 +71,6 @@ class Backfiller(Closing):
         overwrites: whether the destination keeps the last write.
         also: the URL of another destination that does.
         variables: of the collector.
-
-    Attributes:
-        pushed: what the destination took since the last event.
-        refuse_after: how many requests it takes before it answers 503; None for all.
     """
 
     def __init__(
@@ -92,11 +82,8 @@ class Backfiller(Closing):
         also: str | None = None,
         **variables: str,
     ) -> None:
-        self.pushed: list[ExportMetricsServiceRequest] = []
-        self.refuse_after: int | None = None
-        self._taken = 0
-        self._destination = HttpServer(self._take)
-        url = self._destination.url
+        super().__init__()
+        url = self.server.url
         default = {"OTEL_EXPORT_URL": url} if overwrites else {}
         document: dict[str, Any] = {
             "relays": [{"name": "main", "base_url": relay.url, **secret}],
@@ -107,7 +94,7 @@ class Backfiller(Closing):
             document["destinations"] = [{"name": "other", "url": f"{url}/v1/metrics"}]
         self._runtime = Runtime(
             {"SECRET_ID": "relay-metrics", **default, **variables},
-            _Provider(json.dumps(document)),
+            Provider(document),
             clock=lambda: round(relay.clock() * 1e9),
         )
 
@@ -118,7 +105,6 @@ class Backfiller(Closing):
     def act(self, event: Mapping[str, Any], seconds: float = 60) -> dict[str, Any]:
         """The answer to any event."""
         self.pushed = []
-        self._taken = 0
         return act(self._runtime, event, seconds)
 
     def loses(self, event: Mapping[str, Any]) -> None:
@@ -133,22 +119,3 @@ class Backfiller(Closing):
         except SettingsError as error:
             return str(error)
         raise AssertionError("it was not refused")
-
-    def _take(self, request: Request) -> Response:
-        self._taken += 1
-        if self.refuse_after is not None and self._taken > self.refuse_after:
-            return Response(503)
-        body = gzip.decompress(request.body)
-        self.pushed.append(ExportMetricsServiceRequest.FromString(body))
-        return Response(200, b"", "application/x-protobuf")
-
-    def close(self) -> None:
-        """Stop the destination."""
-        self._destination.close()
-
-
-class _Provider(NamedTuple):
-    secret: str
-
-    def get(self, name: str, max_age: int, *, force_fetch: bool) -> str:
-        return self.secret

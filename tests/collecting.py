@@ -11,9 +11,61 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from local.closing import Closing
 from local.http_server import HttpServer, Request, Response
+from local.relay.demo import ADMIN
 from relay_metrics.entry.actions import act
 from relay_metrics.relays.values import instant_ms
 from relay_metrics.runtime import Runtime
+
+NOON = 1_795_262_400.0
+"""2026-11-21T12:00:00Z, a Saturday; 20:00 at a relay of UTC+8."""
+LOGIN = {"admin_username": ADMIN[0], "admin_password": ADMIN[1]}
+
+
+class Clock:
+    """A clock that a test moves, in epoch seconds."""
+
+    def __init__(self, now: float = NOON) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Provider:
+    """A secret in place of Secrets Manager, and what it is when it is read anew."""
+
+    def __init__(self, secret: object, renewed: object = None) -> None:
+        self._text = json.dumps(secret)
+        self._renewed = self._text if renewed is None else json.dumps(renewed)
+
+    def get(self, name: str, max_age: int, *, force_fetch: bool) -> str:
+        return self._renewed if force_fetch else self._text
+
+
+class Taker(Closing):
+    """A destination that takes what it is pushed.
+
+    Attributes:
+        pushed: what it took since a test looked last.
+        refuse_after: how many requests it takes before it answers 503; None for all.
+    """
+
+    def __init__(self) -> None:
+        self.pushed: list[ExportMetricsServiceRequest] = []
+        self.refuse_after: int | None = None
+        self.server = HttpServer(self._take)
+
+    def _take(self, request: Request) -> Response:
+        if self.refuse_after is not None and len(self.pushed) >= self.refuse_after:
+            return Response(503)
+        body = gzip.decompress(request.body)
+        self.pushed.append(ExportMetricsServiceRequest.FromString(body))
+        return Response(200, b"", "application/x-protobuf")
+
+    def close(self) -> None:
+        """Stop it; it must have had no fault of its own."""
+        self.server.close()
+        assert not self.server.errors, self.server.errors
 
 
 class Run(NamedTuple):
@@ -42,8 +94,8 @@ class Collector(Closing):
         renewed_secret: object,
     ) -> None:
         self._now_ms = 0
-        self._pushed: list[ExportMetricsServiceRequest] = []
-        self.destination = HttpServer(self._take)
+        self._taker = Taker()
+        self.destination = self._taker.server
         self._variables = {
             "SECRET_ID": "relay-metrics",
             "OTEL_EXPORT_URL": self.destination.url,
@@ -52,7 +104,7 @@ class Collector(Closing):
             "OTEL_TIMEOUT_MS": "60000",
             **environment,
         }
-        self._provider = _Provider(json.dumps(secret), json.dumps(renewed_secret))
+        self._provider = Provider(secret, renewed_secret)
         self._runtime: Runtime | None = None
 
     def run(self, instant: str, event: Mapping[str, Any] | None = None) -> Run:
@@ -65,23 +117,9 @@ class Collector(Closing):
         assert now_ms is not None
         self._now_ms = now_ms
         report = act(self._runtime, {"time": instant, **(event or {})}, seconds=60)
-        pushed, self._pushed = self._pushed, []
+        pushed, self._taker.pushed = self._taker.pushed, []
         return Run(report, pushed)
 
-    def _take(self, request: Request) -> Response:
-        body = gzip.decompress(request.body)
-        self._pushed.append(ExportMetricsServiceRequest.FromString(body))
-        return Response(200, b"", "application/x-protobuf")
-
     def close(self) -> None:
-        """Stop the destination, which must have had no fault of its own."""
-        self.destination.close()
-        assert not self.destination.errors, self.destination.errors
-
-
-class _Provider(NamedTuple):
-    secret: str
-    renewed: str
-
-    def get(self, name: str, max_age: int, *, force_fetch: bool) -> str:
-        return self.renewed if force_fetch else self.secret
+        """Stop the destination."""
+        self._taker.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 
 from local.greptimedb import GreptimeDB
@@ -11,18 +10,12 @@ from local.relay.demo import ADMIN
 from relay_metrics.collect import collect
 from relay_metrics.entry.event import Event
 from relay_metrics.runtime import Runtime
+from tests.collecting import LOGIN, Provider
 
 KEYS = 10_000
 LATENCY_S = 0.01
 NOON_S = 1_795_752_000
 """An hour of the relay's day at which the day before is told."""
-
-
-class Provider:
-    """What Secrets Manager holds."""
-
-    def get(self, name: str, max_age: int, *, force_fetch: bool) -> str:
-        return json.dumps({"relay_admin_username": ADMIN[0], "relay_admin_password": ADMIN[1]})
 
 
 def test_ten_thousand_keys() -> None:
@@ -40,7 +33,7 @@ def test_ten_thousand_keys() -> None:
                 "OTEL_TIMEOUT_MS": "300000",  # the store shares this process
                 "RELAY_TIMEOUT_MS": "60000",
             },
-            Provider(),
+            Provider({f"relay_{name}": text for name, text in LOGIN.items()}),
             clock=lambda: NOON_S * 10**9,
         )
         report = collect(runtime, Event.of({}), seconds=900)

@@ -11,21 +11,20 @@ out. At its end an upstream key of the Wyolet Relay is down.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from local.closing import Closing
 from local.greptimedb import GreptimeDB
 from local.http_server import Fault, Request
 from local.relay import Key, Usage, WyoletRelay, WyoletUsage, for_demo
-from local.relay.demo import ADMIN
 from relay_metrics.entry.actions import act
 from relay_metrics.runtime import Runtime
+from tests.collecting import LOGIN, Provider
 from tests.e2e.victoriametrics import VictoriaMetrics
 
 BEGIN: Final = datetime(2025, 5, 31, 4, tzinfo=UTC).timestamp()
@@ -121,13 +120,7 @@ class DemoDay(Closing):
     def _collector(self, *, both: bool, **more: str) -> Runtime:
         secret = {
             "relays": [
-                {
-                    "name": "claude",
-                    "kind": "claude-relay",
-                    "base_url": self.claude.url,
-                    "admin_username": ADMIN[0],
-                    "admin_password": ADMIN[1],
-                },
+                {"name": "claude", "kind": "claude-relay", "base_url": self.claude.url, **LOGIN},
                 {
                     "name": "wyolet",
                     "kind": "wyolet-relay",
@@ -155,7 +148,7 @@ class DemoDay(Closing):
         variables |= more
         if both:
             variables["OTEL_EXPORT_URL"] = self.greptimedb.url
-        return Runtime(variables, _Provider(secret), clock=lambda: int(self.now * 1e9))
+        return Runtime(variables, Provider(secret), clock=lambda: int(self.now * 1e9))
 
     def _fault_in(self, minute: int) -> Callable[[Request], Fault | None] | None:
         def of_key(request: Request) -> Fault | None:
@@ -196,13 +189,3 @@ def _copy(key: Key) -> Usage:
     total = Usage()
     total.add(key.usage_in())
     return total
-
-
-class _Provider:
-    """A secret in place of Secrets Manager."""
-
-    def __init__(self, secret: Any) -> None:
-        self._text = json.dumps(secret)
-
-    def get(self, name: str, max_age: int, *, force_fetch: bool) -> str:
-        return self._text

@@ -15,7 +15,8 @@ import pytest
 
 from dashboards.claude_relay import A_DAY_COST
 from local.relay import ClaudeRelay, Key, living_relay
-from tests.backfilling import LOGIN, Backfiller
+from tests.backfilling import Backfiller
+from tests.collecting import LOGIN
 from tests.e2e.victoriametrics import VictoriaMetrics, installed
 from tests.queries import blocks, filled_in, panels
 

@@ -12,6 +12,7 @@ from local.http_server import Fault
 from local.relay import WyoletUsage, for_demo
 from local.relay.demo import ADMIN
 from relay_metrics.errors import NotDelivered, SecretError, SettingsError
+from tests.collecting import LOGIN
 from tests.integration.conftest import System
 
 LONG_S = 30.0
@@ -311,8 +312,7 @@ def test_next_to_no_time(system: System, seconds: float) -> None:
 def test_no_time_of_an_event_breaks_a_run(system: System, time: Any) -> None:
     demo = system.serve(for_demo())
     system.secrets.add(ADMIN[1])
-    login = {"admin_username": ADMIN[0], "admin_password": ADMIN[1]}
-    system.secret["relays"] = [{"name": "login", "base_url": demo.url, **login}]
+    system.secret["relays"] = [{"name": "login", "base_url": demo.url, **LOGIN}]
     token = system.secrets.new("the-administrator-s-token")
     system.wyolet("usage", usage=WyoletUsage(token=token))
     system.listed("usage")["admin_token"] = token

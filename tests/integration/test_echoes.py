@@ -15,7 +15,7 @@ import pytest
 
 from local.http_server import Fault, FaultHook, Request
 from local.relay import for_demo
-from local.relay.demo import ADMIN
+from tests.collecting import LOGIN
 from tests.integration.conftest import System
 from tests.integration.leaks import Secrets
 
@@ -113,16 +113,8 @@ def test_a_relay_that_repeats(
     hook = with_status(echo, status)
     # it lets him in, so that there is a session to repeat
     demo.fault = lambda request: None if request.path == "/web/auth/login" else hook(request)
-    username, password = ADMIN
-    system.secrets.add(password)
-    system.secret["relays"].append(
-        {
-            "name": "by-login",
-            "base_url": demo.url,
-            "admin_username": username,
-            "admin_password": password,
-        }
-    )
+    system.secrets.add(LOGIN["admin_password"])
+    system.secret["relays"].append({"name": "by-login", "base_url": demo.url, **LOGIN})
     system.receiver()
     ended = system.collect()
     assert ended.error is None

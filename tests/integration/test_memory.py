@@ -20,6 +20,7 @@ from local.relay.demo import ADMIN
 from relay_metrics.deadline import Deadline
 from relay_metrics.net.http import Client
 from relay_metrics.relays.memory import Memory, json_size
+from tests.collecting import LOGIN
 from tests.integration.receiver import Receiver
 from tests.template.deployed import ROOT
 
@@ -141,8 +142,7 @@ def test_whatever_one_relay_says_the_others_are_delivered(
                             "name": "hungry",
                             "base_url": relay.url,
                             "api_ids": [key.id for key in keys],
-                            "admin_username": ADMIN[0],
-                            "admin_password": ADMIN[1],
+                            **LOGIN,
                         },
                         {
                             "name": "healthy",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
@@ -17,21 +15,12 @@ from relay_metrics.errors import PushError, Refused
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.scrape import timed_snapshot
 from relay_metrics.snapshot import Reading, Scope, Snapshot
+from tests.collecting import Provider
 from tests.integration.receiver import Receiver
 
 MINUTE_MS = 60_000
 FIRST_MS = 1_780_000_000_000 // MINUTE_MS * MINUTE_MS
 FIELD = "limits.dailyCostLimit"
-
-
-class Provider:
-    """In place of Secrets Manager."""
-
-    def __init__(self, secret: Any) -> None:
-        self.secret = json.dumps(secret)
-
-    def get(self, name: str, max_age: int, *, force_fetch: bool) -> str:
-        return self.secret
 
 
 class Place:

@@ -12,6 +12,7 @@ from local.greptimedb import GreptimeDB
 from local.relay import ClaudeRelay, Key, living_relay
 from local.sql import Database
 from tests.backfilling import Backfiller
+from tests.collecting import Clock
 from tests.queries import blocks
 
 DAY_S = 86_400
@@ -21,17 +22,10 @@ SQL = {where.partition(": ")[2].partition(".")[0]: text for where, text in block
        if where.startswith("docs/queries.md")}  # fmt: skip
 
 
-class Clock:
-    now = NOW - 19 * DAY_S
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture(scope="module")
 def filled() -> Iterator[tuple[ClaudeRelay, Database]]:
     """Told twice by a back-fill, so that both months have every day."""
-    clock = Clock()
+    clock = Clock(NOW - 19 * DAY_S)
     with (
         GreptimeDB() as database,
         living_relay(clock=clock, now=NOW, days=52) as relay,

@@ -14,19 +14,10 @@ from local.http_server import Fault, Response
 from local.relay import Account, ClaudeRelay, Key, Limits, Quota, Usage, for_demo, many_keys
 from local.relay.account_rows import PLATFORMS
 from local.relay.demo import ADMIN
+from tests.collecting import NOON, Clock
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "claude-relay"
 STATS = "/apiStats/api"
-# 2026-11-21 12:00 UTC, a Saturday; 20:00 at the relay.
-NOON = 1_795_262_400.0
-
-
-class Clock:
-    def __init__(self, now: float = NOON) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Client:

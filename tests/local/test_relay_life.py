@@ -16,19 +16,10 @@ from hypothesis import strategies as st
 from local.relay import ClaudeRelay, Key, living_relay
 from local.relay.demo import ADMIN
 from local.relay.traffic import Member, Rhythm, expected, incident_at, incidents, uses
+from tests.collecting import NOON, Clock
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "claude-relay"
-NOW = 1_795_262_400.0
-"""2026-11-21T12:00:00Z, a Saturday; 20:00 at a relay of UTC+8."""
 DAY_S = 86_400
-
-
-class Clock:
-    def __init__(self, now: float = NOW) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Admin:
@@ -232,17 +223,17 @@ def test_what_happened_to_keys_and_accounts(admin: Admin) -> None:
         next(account for account in relay.accounts if account.name == name)
         for name in ("gemini-1", "claude-max-1")
     )
-    assert gemini.rate_limited(NOW)
-    assert not gemini.rate_limited(NOW + 3600)
+    assert gemini.rate_limited(NOON)
+    assert not gemini.rate_limited(NOON + 3600)
     assert max_1.rate_limited_at is not None, "its 5-hour limit was spent once"
-    assert not max_1.rate_limited(NOW)
+    assert not max_1.rate_limited(NOON)
 
 
 def test_today_ends_at_the_relays_midnight() -> None:
     clock = Clock()
     with living_relay(clock=clock, days=3, utc_offset_hours=-3.5) as relay:
         key = relay.key("support-bot")
-        midnight = NOW + 15.5 * 3600
+        midnight = NOON + 15.5 * 3600
         clock.now = midnight - 1
         relay.catch_up()
         assert relay.day() == "2026-11-21"

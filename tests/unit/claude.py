@@ -11,7 +11,6 @@ from typing import Any
 
 from local.closing import Closing
 from local.relay import ClaudeRelay, Key
-from local.relay.demo import ADMIN
 from relay_metrics.deadline import Deadline
 from relay_metrics.net.http import Client
 from relay_metrics.relays import Fetched
@@ -21,24 +20,14 @@ from relay_metrics.relays.limiter import Limiter
 from relay_metrics.relays.memory import Memory
 from relay_metrics.settings import environment, settings
 from relay_metrics.snapshot import Number, Reading, Scope
+from tests.collecting import LOGIN
 
 NOW = 1_795_294_800.0
 """2026-11-21T21:00:00Z, a Saturday; at UTC+8 it is Sunday, five in the morning."""
 
-LOGIN = {"admin_username": ADMIN[0], "admin_password": ADMIN[1]}
 STATS, MODELS, BATCH = (
     f"/apiStats/api/{name}" for name in ("user-stats", "user-model-stats", "batch-stats")
 )
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    def __init__(self, now: float = NOW) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from local.relay.demo import demo_accounts
 from relay_metrics.relays.claude.accounts import PLATFORMS, account
 from relay_metrics.relays.claude.accounts import Account as Row
 from relay_metrics.snapshot import Number
+from tests.collecting import Clock
 from tests.exchanges import RECORDINGS
-from tests.unit.claude import NOW, Clock
+from tests.unit.claude import NOW
 
 MINUTE = 60
 NOW_MS = round(NOW * 1000)
@@ -90,7 +91,7 @@ def test_up_and_limited_on_every_platform(platform: str, active: bool) -> None:
     limited = Account(
         platform, "a", active=active, rate_limited_at=NOW - 60, rate_limited_until=NOW + 1800
     )
-    with ClaudeRelay(accounts=[limited], clock=Clock()) as relay:
+    with ClaudeRelay(accounts=[limited], clock=Clock(NOW)) as relay:
         found = fields(platform, rows(relay, platform)[0])
     assert found["up"] == int(active)
     assert found["schedulable"] == 1
@@ -289,7 +290,7 @@ def test_seconds_that_remain_hold_at_the_runs_instant(
 
 
 def test_the_demo_relays_accounts() -> None:
-    with ClaudeRelay(accounts=demo_accounts(NOW), clock=Clock()) as relay:
+    with ClaudeRelay(accounts=demo_accounts(NOW), clock=Clock(NOW)) as relay:
         found = {
             one["name"]: fields(platform, one)
             for platform in PLATFORMS

@@ -10,7 +10,8 @@ from local.http_server import Fault, Request
 from local.relay import ClaudeRelay
 from local.relay.demo import ADMIN, demo_keys
 from relay_metrics.observability import redact
-from tests.unit.claude import LOGIN, NOW, Asker, Clock
+from tests.collecting import LOGIN, Clock
+from tests.unit.claude import NOW, Asker
 
 ENTER = "/web/auth/login"
 WRONG = {**LOGIN, "admin_password": "was-changed"}
@@ -18,7 +19,7 @@ WRONG = {**LOGIN, "admin_password": "was-changed"}
 
 @pytest.fixture
 def relay() -> ClaudeRelay:
-    relay = ClaudeRelay(demo_keys(NOW), admin=ADMIN, clock=Clock())
+    relay = ClaudeRelay(demo_keys(NOW), admin=ADMIN, clock=Clock(NOW))
     relay.tick()
     return relay
 

@@ -12,7 +12,8 @@ from local.http_server import Fault, Response
 from local.relay import ClaudeRelay, Key, living_relay
 from local.relay.demo import ADMIN
 from tests.backfilling import Backfiller, Row, rows_of
-from tests.unit.test_claude_days import NOW, Clock, assert_same, own_rows
+from tests.collecting import NOON, Clock
+from tests.unit.test_claude_days import assert_same, own_rows
 
 DAY_S = 86_400
 
@@ -35,11 +36,11 @@ def days_in(rows: set[Row]) -> set[Row]:
 @pytest.mark.parametrize("offset", [8.0, -3.5])
 def test_forty_days_told_live_are_the_relays_own_and_the_back_fills(offset: float) -> None:
     """Over a month's end, a renamed, a disabled, a deleted, an expired and a free key."""
-    begins = (NOW + offset * 3600) // DAY_S * DAY_S - offset * 3600 - 40 * DAY_S
+    begins = (NOON + offset * 3600) // DAY_S * DAY_S - offset * 3600 - 40 * DAY_S
     clock = Clock(begins)
     live: set[Row] = set()
     with (
-        living_relay(clock=clock, now=NOW, utc_offset_hours=offset) as relay,
+        living_relay(clock=clock, now=NOON, utc_offset_hours=offset) as relay,
         Backfiller(relay, RELAY_UTC_OFFSET_HOURS=f"{offset}") as collector,
     ):
         for day in range(1, 41):
@@ -71,9 +72,9 @@ def told(collector: Backfiller) -> set[Row]:
 
 
 def test_it_is_told_after_midnight_and_again_before_noon() -> None:
-    midnight = NOW + 4 * 3600
+    midnight = NOON + 4 * 3600
     clock = Clock(midnight - 60)
-    with living_relay(clock=clock, now=NOW, days=4) as relay, Backfiller(relay) as collector:
+    with living_relay(clock=clock, now=NOON, days=4) as relay, Backfiller(relay) as collector:
         own = own_rows(relay, "2026-11-20", "2026-11-20")
         assert_same(told(collector), own)  # this environment has not told it yet
         assert not told(collector)
@@ -96,10 +97,10 @@ def test_it_is_told_after_midnight_and_again_before_noon() -> None:
 
 
 def test_what_was_not_taken_is_told_again() -> None:
-    clock = Clock(NOW)
+    clock = Clock(NOON)
     with living_relay(clock=clock, days=3) as relay, Backfiller(relay) as collector:
         collector.act({})
-        clock.now = NOW + 5 * 3600
+        clock.now = NOON + 5 * 3600
         collector.refuse_after = 0
         collector.loses({})
         collector.refuse_after = None
@@ -120,9 +121,9 @@ def test_a_request_that_fails_is_made_again_by_the_next_run() -> None:
 
 
 def test_a_price_that_the_relay_may_have_made_up_is_left_out_and_counted() -> None:
-    clock = Clock(NOW - 12 * DAY_S)
+    clock = Clock(NOON - 12 * DAY_S)
     counted: set[str] = set()
-    with living_relay(clock=clock, now=NOW, days=30) as relay, Backfiller(relay) as collector:
+    with living_relay(clock=clock, now=NOON, days=30) as relay, Backfiller(relay) as collector:
         relay.fault = lambda request: (
             Fault(rewrite=lambda _: Response(500)) if request.path.endswith("model-stats") else None
         )
@@ -150,7 +151,7 @@ def test_an_older_relay_and_one_without_a_past_are_asked_once() -> None:
 def test_it_keeps_to_the_scans_that_are_left() -> None:
     """Nobody has used the relay today, so that a look walks four times more."""
     with ClaudeRelay([Key("k")], admin=ADMIN, clock=Clock()) as relay:
-        relay.use(relay.keys[0], "gpt-5", output_tokens=5000, at=NOW - DAY_S)
+        relay.use(relay.keys[0], "gpt-5", output_tokens=5000, at=NOON - DAY_S)
         for scans, rows in (("9", 0), ("10", 10)):
             relay.scans = 0
             with Backfiller(relay, RELAY_SCANS_PER_RUN=scans) as collector:

@@ -14,17 +14,7 @@ from local.relay import ClaudeRelay, Key, living_relay, many_keys
 from local.relay.demo import ADMIN
 from relay_metrics.relays import kinds
 from tests.backfilling import Backfiller, Row, rows_of
-
-NOW = 1_795_262_400.0
-"""2026-11-21T12:00:00Z, a Saturday; 20:00 at a relay of UTC+8."""
-
-
-class Clock:
-    def __init__(self, now: float = NOW) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
+from tests.collecting import NOON, Clock
 
 
 def own_rows(relay: ClaudeRelay, first: str, last: str, *, models: bool = False) -> set[Row]:
@@ -173,7 +163,7 @@ def test_a_made_up_price_without_a_stored_one_is_left_out(
 @pytest.mark.parametrize("offset", [-11.0, -3.5, 5.75, 13.0])
 def test_days_of_relays_east_and_west(offset: float) -> None:
     """Over a month's end; a model's day is asked for by noon, which is that day everywhere."""
-    clock = Clock(NOW - 20 * 86_400)
+    clock = Clock(NOON - 20 * 86_400)
     with (
         living_relay(clock=clock, days=4, utc_offset_hours=offset) as relay,
         Backfiller(relay) as filler,
@@ -191,7 +181,7 @@ def test_days_without_use_are_left_out_or_refused() -> None:
     with ClaudeRelay([Key("k")], admin=ADMIN, clock=clock) as relay, Backfiller(relay) as filler:
         (key,) = relay.keys
         for back in (9, 8, 4):
-            relay.use(key, "gpt-5", output_tokens=1000, at=NOW - back * 86_400)
+            relay.use(key, "gpt-5", output_tokens=1000, at=NOON - back * 86_400)
         relay.use(key, "gpt-5", output_tokens=10)
 
         report = filler.run({"from": "2026-11-01"})
@@ -310,7 +300,7 @@ def test_keys_that_make_an_answer_too_large_leave_fewer_days() -> None:
     ):
         for back in range(8, -1, -1):
             for key in relay.keys:
-                relay.use(key, "gpt-5", output_tokens=100, at=NOW - back * 86_400)
+                relay.use(key, "gpt-5", output_tokens=100, at=NOON - back * 86_400)
         report = filler.run({"from": "2026-11-13"})
         (told,) = report["relays"]
         assert (told["from"], told["to"]) == ("2026-11-19", "2026-11-20")

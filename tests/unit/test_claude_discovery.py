@@ -20,7 +20,8 @@ from relay_metrics.relays.claude.record import STATS as STATS_ROWS
 from relay_metrics.relays.claude.stats import WINDOW_LEFT
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.snapshot import Number, Reading, Scope
-from tests.unit.claude import BATCH, LOGIN, MODELS, NOW, STATS, Asker, Clock, Run, used
+from tests.collecting import LOGIN, Clock
+from tests.unit.claude import BATCH, MODELS, NOW, STATS, Asker, Run, used
 
 DAY_S = 86_400
 KEYS = "/admin/api-keys"
@@ -34,7 +35,7 @@ def unused_key() -> Key:
 
 @contextmanager
 def a_relay(*keys: Key, **more: Any) -> Iterator[ClaudeRelay]:
-    more = {"admin": ADMIN, "clock": Clock(), **more}
+    more = {"admin": ADMIN, "clock": Clock(NOW), **more}
     with ClaudeRelay(keys or [*demo_keys(NOW), unused_key()], **more) as relay:
         for _ in range(3):
             relay.tick()

@@ -14,11 +14,12 @@ from local.relay.demo import demo_keys, many_keys
 from relay_metrics.relays.claude import keys as claude_keys
 from relay_metrics.relays.claude.keys import Known, Memory, instance_id
 from relay_metrics.snapshot import Scope
-from tests.unit.claude import BATCH, LOGIN, MODELS, NOW, STATS, Asker, Clock, used
+from tests.collecting import LOGIN, Clock
+from tests.unit.claude import BATCH, MODELS, NOW, STATS, Asker, used
 
 
 def a_relay(*keys: Key, **more: Any) -> ClaudeRelay:
-    relay = ClaudeRelay(keys or demo_keys(NOW), clock=Clock(), **more)
+    relay = ClaudeRelay(keys or demo_keys(NOW), clock=Clock(NOW), **more)
     relay.tick()
     return relay
 

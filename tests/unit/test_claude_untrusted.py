@@ -16,7 +16,8 @@ from local.http_server import Fault, HttpServer, Request, Response
 from local.relay import ClaudeRelay
 from local.relay.demo import ADMIN, demo_keys
 from relay_metrics.relays.claude.accounts import account
-from tests.unit.claude import BATCH, LOGIN, MODELS, NOW, STATS, Asker, Clock
+from tests.collecting import LOGIN, Clock
+from tests.unit.claude import BATCH, MODELS, NOW, STATS, Asker
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -80,7 +81,7 @@ ODD: tuple[Any, ...] = (None, True, 7, -1.5, "x", [], {}, [[]], [{}], {"a": []},
 @pytest.mark.parametrize("by_login", [True, False])
 def test_an_odd_value_in_place_of_any_other(shift: int, by_login: bool) -> None:
     """Each value of each answer in turn, in runs that are answered everything else as ever."""
-    with ClaudeRelay(demo_keys(NOW), admin=ADMIN, clock=Clock()) as relay:
+    with ClaudeRelay(demo_keys(NOW), admin=ADMIN, clock=Clock(NOW)) as relay:
         relay.tick()
         secret = LOGIN if by_login else {"api_ids": [key.id for key in relay.keys]}
         with Odd(relay) as proxy, Asker(relay, {**secret, "base_url": proxy.url}) as asker:
@@ -97,7 +98,7 @@ def test_an_odd_value_in_place_of_any_other(shift: int, by_login: bool) -> None:
 
 def test_ids_that_are_none() -> None:
     answer = b'{"success":true,"data":{"individual":[{"apiId":[]},{"apiId":{}},{"apiId":null},7]}}'
-    with ClaudeRelay(demo_keys(NOW), admin=ADMIN, clock=Clock()) as relay:
+    with ClaudeRelay(demo_keys(NOW), admin=ADMIN, clock=Clock(NOW)) as relay:
         relay.tick()
         relay.fault = lambda request: Fault(body=answer) if request.path == BATCH else None
         with Asker(relay) as asker:

@@ -17,7 +17,7 @@ from local.relay import WyoletRelay, WyoletUsage
 from local.relay.wyolet_usage import HostKey, RelayKey, Usage
 from relay_metrics.relays.wyolet import usage as module
 from relay_metrics.relays.wyolet.usage import SLOW_S
-from tests.collecting import Collector, Run
+from tests.collecting import Clock, Collector, Run
 
 NOW = datetime(2026, 11, 27, 1, 30, 20, tzinfo=UTC).timestamp()
 TOKEN = "adm1n-t0ken"
@@ -31,14 +31,6 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """No relay counts as slow because the machine is busy; undone where slowness is tested."""
     monkeypatch.setattr(module, "SLOW_S", 60.0)
     return monkeypatch
-
-
-@dataclass
-class Clock:
-    now: float = NOW
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass
@@ -91,7 +83,7 @@ def place(
     secret: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Iterator[Place]:
-    clock = Clock()
+    clock = Clock(NOW)
     usage = WyoletUsage(clock, **{"token": TOKEN, "past_minutes": 1600, "per_minute": 0.8, **more})
     with WyoletRelay(clock=clock, usage=usage) as relay:
         variables = {
