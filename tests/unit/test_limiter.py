@@ -49,6 +49,8 @@ def test_one_that_is_done_leaves_its_share() -> None:
         assert begun(limiter, "a", held) == 2
         limiter.leave("b")
         assert begun(limiter, "a", held) == 2
+        limiter.leave("a")
+        assert begun(limiter, "a", held) == 0, "what waits although all are done ends in time"
 
 
 @pytest.mark.parametrize("ends", ["its own request", "the other relay"])

@@ -637,7 +637,9 @@ def test_a_region_that_is_being_moved_is_passing(receiver: Receiver) -> None:
 
 @pytest.mark.parametrize("status", [200, 404, 503])
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_long_answer_is_cut_and_said_to_be(receiver: Receiver, status: int, packed: bool) -> None:
+def test_a_long_answer_is_shown_as_far_as_it_was_read(
+    receiver: Receiver, status: int, packed: bool
+) -> None:
     """What it says is not parsed: a few kB of JSON can be made to take a hundred times as much."""
     body = (
         b'{"error": "busy", "more": [' + b"[]," * (1_000_000 if packed else MOST_READ // 3) + b"0]}"
@@ -647,13 +649,42 @@ def test_a_long_answer_is_cut_and_said_to_be(receiver: Receiver, status: int, pa
     later = {"Retry-After": "3600"}
     receiver.answer = lambda request: Response(status, body, headers={**more, **later})
     outcome = receiver.push()
-    said = {
-        200: f"answered 200 with more than {MOST_READ} bytes: is the address the OTLP endpoint?",
-        404: 'answered 404 ({"error": "busy", "more": [[],[],',
-        503: 'answered 503 ({"error": "busy", "more": [[],[],',
-    }
-    assert str(outcome.error).startswith(f"destination there: {said[status]}")
+    said = f'destination there: answered {status} ({{"error": "busy", "more": [[],[],'
+    assert str(outcome.error).startswith(said)
     assert len(receiver.requests) == 1
+
+
+LONG = b"x" * MOST_READ
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (Response(200, LONG + b"x", "text/plain"), None),
+        (Response(200, LONG + b"x", "application/octet-stream"), None),
+        (Response(200, b"\xff" + LONG, PROTOBUF), None),
+        (Response(200, b"error: none " + LONG, "text/plain"), None),
+        (Response(200, b'["error", "' + LONG + b'"]'), None),
+        (Response.of_json({"log": LONG.decode(), "error": "behind what is read"}), None),
+        (Response.of_json({"status": "success", "error": None, "log": LONG.decode()}), None),
+        (Response.of_json({"errors": [], "error": "", "status": "ok", "log": LONG.decode()}), None),
+        (Response.of_json({"error": {}, "errors": 0, "success": True, "log": LONG.decode()}), None),
+        (Response(200, b"<!doctype html>" + LONG, "text/plain"), Refused),
+        (Response(200, LONG + b"x", HTML), Refused),
+        (Response.of_json({"error": LONG.decode()}), Refused),
+        (Response.of_json({"errors": ["full"], "log": LONG.decode()}), Refused),
+        (Response.of_json({"success": False, "log": LONG.decode()}), Refused),
+        (Response.of_json({"status": "fail", "log": LONG.decode()}), Refused),
+        (Response(200, b' {"status":"error","log":"' + LONG + b'"}', "text/plain"), Refused),
+    ],
+)
+def test_a_long_success_is_judged_by_what_was_read_of_it(
+    receiver: Receiver, answer: Response, error: type[PushError] | None
+) -> None:
+    receiver.answer = lambda request: answer
+    outcome = receiver.push()
+    assert (outcome.pushed, outcome.rejected) == ((0, 0) if error else (3, 0))
+    assert type(outcome.error) is (error or type(None))
 
 
 def test_an_answer_of_just_so_many_bytes_is_read(receiver: Receiver) -> None:

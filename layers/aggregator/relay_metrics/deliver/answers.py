@@ -27,6 +27,12 @@ MOVING_REGION = re.compile(
 """In GreptimeDB's 400 while a region is being moved to another node."""
 
 _COSTS = ("greptime_exec_write_cost", "greptime_cloud_wcu")
+_FAILED = re.compile(
+    rb'"(?:errors?"\s*:\s*(?!null|false|0|""|\[\s*\]|\{\s*\})'
+    rb'|success"\s*:\s*false|status"\s*:\s*"(?:error|fail)")'
+)
+"""In JSON that reports an error and is too long to be parsed."""
+
 MOST_READ = 16384
 """How many bytes of an answer are read. Real answers are shorter, and parsing JSON of this length
 takes 0.6 MB of memory at most, even if it was made to take more."""
@@ -68,10 +74,9 @@ def _taken(name: str, answer: Answer) -> Taken:
     status, says = answer.status, _says(answer)
     message = f"answered {status}{says}"
     if 200 <= status < 300:
-        if answer.web_page or _is_cut(answer):
-            what = "HTML" if answer.web_page else f"more than {MOST_READ} bytes"
+        if answer.web_page:
             question = "is the address the OTLP endpoint?"
-            raise Refused(name, f"answered {status} with {what}: {question}", status)
+            raise Refused(name, f"answered {status} with HTML: {question}", status)
         rejected, remark = _rejected(answer)
         if rejected is None:
             raise Refused(name, message, status)
@@ -111,6 +116,9 @@ def _rejected(answer: Answer) -> tuple[int | None, str]:
         except DecodeError:
             return 0, ""
         return partial.rejected_data_points, partial.error_message
+    if _is_cut(answer):
+        is_object = answer.body.lstrip().startswith(b"{")
+        return (None if is_object and _FAILED.search(answer.body) else 0), ""
     try:
         body = json.loads(answer.body)
         if not isinstance(body, dict):
