@@ -1,1 +1,1 @@
-"""Small programs for whoever works on this repository."""
+"""Small programs for developers of this repository."""

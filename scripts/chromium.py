@@ -1,4 +1,4 @@
-"""A headless Chromium that is told what to do over a pipe, by its DevTools protocol.
+"""A headless Chromium, controlled over a pipe with the DevTools protocol.
 
 with Chromium(path, profile) as browser, browser.page(390, 844, dark=True) as page:
     page.open("http://127.0.0.1:8010/")
@@ -25,7 +25,7 @@ from local.closing import Closing
 
 PATIENCE_S: Final = 60.0
 
-# It is to show one page of this machine, and to ask nobody for anything.
+# It shows one page of this machine and must send no other request.
 _FLAGS: Final = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -35,7 +35,7 @@ _FLAGS: Final = (
 
 
 def installed() -> Path:
-    """The program, installed where that can be done.
+    """The path of the program; `get-chromium` installs it if it can.
 
     Raises:
         RuntimeError: there is none.
@@ -48,10 +48,10 @@ def installed() -> Path:
 
 
 class Chromium(Closing):
-    """The browser, from its making until it is closed.
+    """A running browser, until it is closed.
 
     Args:
-        program: of the browser.
+        program: the path of the browser.
         profile: a new, empty folder.
     """
 
@@ -59,28 +59,28 @@ class Chromium(Closing):
         self._number = 0
         self._unread = b""
         self.events: list[dict[str, Any]] = []
-        told, self._tell = os.pipe()
-        self._hear, said = os.pipe()
-        # fd 3 and 4 are where it looks: numbers that are in use neither here nor there
-        told, said = (_high(fd) for fd in (told, said))
+        their_input, self._output = os.pipe()
+        self._input, their_output = os.pipe()
+        # The browser uses the file descriptors 3 and 4, which may be in use here: move ours up.
+        their_input, their_output = (_high(fd) for fd in (their_input, their_output))
         log = str(profile.with_name("chromium.log"))
         self._pid = os.posix_spawn(
             program,
             [str(program), *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
             os.environ,
             file_actions=[
-                (os.POSIX_SPAWN_DUP2, told, 3),
-                (os.POSIX_SPAWN_DUP2, said, 4),
+                (os.POSIX_SPAWN_DUP2, their_input, 3),
+                (os.POSIX_SPAWN_DUP2, their_output, 4),
                 (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
         )
-        os.close(told)
-        os.close(said)
+        os.close(their_input)
+        os.close(their_output)
 
     @contextmanager
     def page(self, width: int, height: int, *, dark: bool) -> Iterator[Page]:
-        """A page of that size, in pixels, in the dark or the light theme."""
+        """A page of a size in pixels, in the dark or the light theme."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         page = Page(self, session)
@@ -95,45 +95,45 @@ class Chromium(Closing):
             self.call("Target.closeTarget", targetId=target)
 
     def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
-        """Ask for something and wait for the answer.
+        """Call a method of the protocol and wait for its result.
 
         Raises:
-            RuntimeError: it was refused.
-            TimeoutError: there was none.
+            RuntimeError: the browser answered with an error.
+            TimeoutError: it did not answer.
         """
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         if session:
             message["sessionId"] = session
-        os.write(self._tell, json.dumps(message).encode() + b"\0")
+        os.write(self._output, json.dumps(message).encode() + b"\0")
         ends = time.monotonic() + PATIENCE_S
         while True:
-            heard = self._next(ends)
-            if heard.get("id") == self._number:
-                if "error" in heard:
-                    raise RuntimeError(f"{method}: {heard['error']['message']}")
-                result: dict[str, Any] = heard["result"]
+            received = self._next(ends)
+            if received.get("id") == self._number:
+                if "error" in received:
+                    raise RuntimeError(f"{method}: {received['error']['message']}")
+                result: dict[str, Any] = received["result"]
                 return result
-            self.events.append(heard)
+            self.events.append(received)
 
     def _next(self, ends: float) -> dict[str, Any]:
         while b"\0" not in self._unread:
             left = ends - time.monotonic()
-            if left <= 0 or not select.select([self._hear], [], [], left)[0]:
+            if left <= 0 or not select.select([self._input], [], [], left)[0]:
                 raise TimeoutError("Chromium does not answer")
-            read = os.read(self._hear, 1 << 16)
+            read = os.read(self._input, 1 << 16)
             if not read:
                 raise RuntimeError("Chromium has ended")
             self._unread += read
         message, _, self._unread = self._unread.partition(b"\0")
-        heard: dict[str, Any] = json.loads(message)
-        return heard
+        received: dict[str, Any] = json.loads(message)
+        return received
 
     def close(self) -> None:
-        """End it."""
+        """End the browser."""
         with suppress(RuntimeError, TimeoutError, OSError):
             self.call("Browser.close")
-        for fd in (self._tell, self._hear):
+        for fd in (self._output, self._input):
             os.close(fd)
         ends = time.monotonic() + 10
         while os.waitpid(self._pid, os.WNOHANG) == (0, 0):
@@ -152,11 +152,11 @@ class Page:
         self._session = session
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """As `Chromium.call`, of this page."""
+        """As `Chromium.call`, for this page."""
         return self._browser.call(method, self._session, **parameters)
 
     def size(self, width: int, height: int) -> None:
-        """Give it another size, in pixels."""
+        """Change the size, in pixels."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -166,11 +166,11 @@ class Page:
         )
 
     def open(self, url: str) -> None:
-        """Go to an address."""
+        """Open an address."""
         self.call("Page.navigate", url=url)
 
     def value(self, expression: str) -> Any:
-        """What an expression of JavaScript is there.
+        """The value of a JavaScript expression in the page.
 
         Raises:
             RuntimeError: it throws.
@@ -181,7 +181,7 @@ class Page:
         return answer["result"].get("value")
 
     def wait_for(self, expression: str, patience_s: float = PATIENCE_S) -> None:
-        """Wait until an expression of JavaScript is true.
+        """Wait until a JavaScript expression is true.
 
         Raises:
             TimeoutError: it does not become true.
@@ -193,15 +193,15 @@ class Page:
             time.sleep(0.1)
 
     def picture(self) -> bytes:
-        """What is shown, as a PNG."""
+        """A screenshot as a PNG."""
         return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
     def addresses(self) -> Sequence[str]:
-        """All that it has asked for."""
+        """The addresses of all requests of the page."""
         return [event["request"]["url"] for event in self._of("Network.requestWillBeSent")]
 
     def complaints(self) -> Sequence[str]:
-        """What it has thrown, and what was written to its console as an error."""
+        """The exceptions of the page and the entries of its log."""
         thrown = [one["exceptionDetails"]["text"] for one in self._of("Runtime.exceptionThrown")]
         logged = [one["entry"]["text"] for one in self._of("Log.entryAdded")]
         return [*thrown, *logged]
@@ -215,7 +215,7 @@ class Page:
 
 
 def _high(fd: int) -> int:
-    """The same pipe by a number above those that the browser expects; the former is closed."""
+    """A duplicate of a file descriptor, numbered 10 or higher; the original is closed."""
     try:
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10)
     finally:

@@ -1,4 +1,4 @@
-"""Write docs/metrics.md: every metric that we define, out of the catalogue.
+"""Write docs/metrics.md, the list of all metrics, from the catalogue.
 
 python -m scripts.metrics_reference
 """
@@ -28,40 +28,40 @@ one metric are in [queries.md](queries.md).
 
 Every series has `service.name`, `service.namespace`, `service.version`, `service.instance.id`,
 `service.endpoint` (the relay's base URL), `deployment.environment`, `deployment.environment.name`,
-`relay.name` and `relay.kind`, and what `OTEL_RESOURCE_ATTRIBUTES` adds. A key's have besides
-`relay.key.id` and `relay.key.name`. A key that is renamed goes on as a new series, and for as long
-as a query looks back both are seen: so the examples count a key once, by `relay.key.id`.
+`relay.name` and `relay.kind`, and what `OTEL_RESOURCE_ATTRIBUTES` adds. Series of a key also have
+`relay.key.id` and `relay.key.name`. A renamed key continues as a new series, and a query sees both
+within its lookback; the examples therefore count a key once, by `relay.key.id`.
 
-A *running total* is a monotonic cumulative Sum: it only grows, from the key's creation on, unless
-an administrator resets it. All others are Gauges: they start over with their day, month, week or
-window, or are limits.
+A *running total* is a monotonic cumulative Sum: it only grows from the key's creation on, unless
+an administrator resets it. All others are Gauges: limits, and figures that start over with their
+day, month, week or window.
 
 What the relay did not send is left out, never sent as 0. A limit of 0 means that there is none.
 
-Below each table is a query of each form that its metrics are asked in, with one of them as an
-example: put another one's name in its place.
+Below each table are example queries, one for each form that its metrics need. Replace the name of
+the metric to query another one of the table.
 """
 
 _A_DAY: Final = (
-    "With an administrator's login, of days that are over, stamped with noon of the relay's day: "
-    "see [backfill.md](backfill.md). Of resource attributes they have `relay.name`, `relay.kind` "
-    "and, of a key, `relay.key.id` alone."
+    "With an administrator's login, for days that are over. The timestamp is noon of the day in "
+    "the relay's calendar: see [backfill.md](backfill.md). The only resource attributes are "
+    "`relay.name`, `relay.kind` and, for a key, `relay.key.id`."
 )
 
 SECTIONS: Final[Mapping[Scope, tuple[str, str]]] = {
     Scope.RUN: (
         "The run",
         (
-            "Of each relay of each kind, whatever happened. Where shards share the work, each "
-            "tells its own run, with the attribute `shard` as its event has it (`2/4`): the "
-            "smallest `relay_up` is the relay's, and samples and counts are added up."
+            "For each relay of any kind, in every run. With several shards, each shard sends these "
+            "metrics for its own run, with the attribute `shard` of its event (`2/4`): take the "
+            "minimum of `relay_up`, and the sum of samples and counts."
         ),
     ),
-    Scope.FAILURE: ("What failed in the run", "Only where there was something."),
-    Scope.KEY: ("An API key", "Of each key of a Claude Relay Service."),
+    Scope.FAILURE: ("What failed in the run", "Only if there were failures."),
+    Scope.KEY: ("An API key", "For each key of a Claude Relay Service."),
     Scope.MODEL: (
         "A key's use of a model",
-        "In the period of `RELAY_METRICS_PERIOD`, which is the label `period`.",
+        "In the period of `RELAY_METRICS_PERIOD`, which is in the label `period`.",
     ),
     Scope.RELAY: ("A relay at large", "With an administrator's login."),
     Scope.KEY_STATE: ("Keys by state", "With an administrator's login."),
@@ -76,35 +76,39 @@ SECTIONS: Final[Mapping[Scope, tuple[str, str]]] = {
     ),
     Scope.BUILD: ("A relay's release", "With an administrator's login."),
     Scope.ACCOUNT: ("An upstream account", "With an administrator's login."),
-    Scope.DAY_KEY: ("A key's day", f"{_A_DAY} Keys that are not deleted."),
-    Scope.DAY_MODEL: ("A key's day with a model", f"{_A_DAY} By a back-fill with `models` alone."),
-    Scope.DAY_ACCOUNT: ("An account's day", f"{_A_DAY} `platform` is the relay's group of it."),
+    Scope.DAY_KEY: ("A key's day", f"{_A_DAY} Deleted keys are missing."),
+    Scope.DAY_MODEL: ("A key's day with a model", f"{_A_DAY} Only by a back-fill with `models`."),
+    Scope.DAY_ACCOUNT: (
+        "An account's day",
+        f"{_A_DAY} `platform` is the relay's group of accounts.",
+    ),
     Scope.DAY_RELAY: ("A relay's day", _A_DAY),
     Scope.KEY_INFO: (
         "What a key is called",
         (
-            "In every run; besides, the labels that `RELAY_KEY_LABELS` names. Sums of minutes and "
-            "days are joined with it."
+            "In every run, with the labels that `RELAY_KEY_LABELS` names. Queries join it with the "
+            "sums of minutes and days."
         ),
     ),
-    Scope.USAGE: ("Whether usage is told", "Of a Wyolet Relay with an administrator's token."),
+    Scope.USAGE: ("Whether usage came", "For a Wyolet Relay with an administrator's token."),
     Scope.USAGE_MODEL: (
         "A minute's use of a model",
         (
-            "Of a Wyolet Relay with an administrator's token. Its time is the minute's beginning; "
-            "the resource has `relay.name` and `relay.kind` alone."
+            "For a Wyolet Relay with an administrator's token. The timestamp is the start of the "
+            "minute; the only resource attributes are `relay.name` and `relay.kind`."
         ),
     ),
     Scope.USAGE_KEY: (
         "A minute's use by a key",
         (
-            "Of a Wyolet Relay with an administrator's token. Its time is the minute's beginning; "
-            "the resource has `relay.name`, `relay.kind` and `relay.key.id` alone."
+            "For a Wyolet Relay with an administrator's token. The timestamp is the start of the "
+            "minute; the only resource attributes are `relay.name`, `relay.kind` and "
+            "`relay.key.id`."
         ),
     ),
     Scope.HOST_KEY: (
         "An upstream key",
-        "Of a Wyolet Relay with an administrator's token.",
+        "For a Wyolet Relay with an administrator's token.",
     ),
 }
 OF_DAYS: Final = (Scope.DAY_KEY, Scope.DAY_MODEL, Scope.DAY_ACCOUNT, Scope.DAY_RELAY)
@@ -126,13 +130,13 @@ _OF_SHARDS: Final = {
         "sum",
     ),
 }
-"""How the runs of several shards go together, where not as the largest."""
+"""How the runs of several shards are combined; all other metrics by their maximum."""
 _SHARED: Final = {"relay_requests_total": '{relay_kind="claude-relay"}'}
-"""What tells a metric from a Wyolet Relay's of the same name."""
+"""Selects our metric where a Wyolet Relay has one of the same name."""
 
 
 def label(attribute: str) -> str:
-    """An attribute's name as a label and a column.
+    """The label and column of an attribute.
 
     >>> label("error.type")
     'error_type'
@@ -141,14 +145,14 @@ def label(attribute: str) -> str:
 
 
 def identity(metric: Metric) -> tuple[str, ...]:
-    """The labels that tell what a series is of, whatever it is called by now."""
+    """The labels that identify what a series is about, without names, which may change."""
     names = [label(attribute) for attribute in ATTRIBUTES[metric.scope]]
     unnamed = [name for name in names if not name.endswith("_name")]
     return (*(KEY if metric.scope in _OF_KEYS else KEY[:1]), *unnamed)
 
 
 def promql(metric: Metric) -> str:
-    """An example query, within what GreptimeDB's PromQL can."""
+    """An example query in PromQL, as far as GreptimeDB supports it."""
     selector = metric.name + _SHARED.get(metric.name, "")
     by = ", ".join(identity(metric))
     if metric.scope is Scope.FAILURE:
@@ -172,7 +176,7 @@ def promql(metric: Metric) -> str:
 
 
 def sql(metric: Metric) -> str:
-    """An example query in what GreptimeDB's and the local stand-in's SQL have in common."""
+    """An example query in SQL that GreptimeDB and its local stand-in both support."""
     by = ", ".join(identity(metric))
     where = f"FROM {metric.name}\nWHERE "
     if metric.name in _SHARED:
@@ -251,7 +255,7 @@ def _row(metric: Metric) -> str:
 
 
 def _examples(metrics: Iterable[Metric]) -> Iterator[str]:
-    """A query of each form that the metrics of a section are asked in, with one of them."""
+    """An example query for each form that the metrics of a section need."""
     forms: dict[tuple[str, ...], Metric] = {}
     for metric in metrics:
         form = (text.replace(metric.name, "METRIC") for text in (promql(metric), sql(metric)))

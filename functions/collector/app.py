@@ -1,4 +1,4 @@
-"""The collector: an event in, a report out. What it does is in the layer's `relay_metrics`."""
+"""The collector function. Its code is in the layer's package `relay_metrics`."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ _handler = Handler(act, unset)
 
 
 def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
-    """Collect, check or dry-run, as the event says; see `events/`."""
+    """Run the action that the event asks for; `events/` has an event for each action."""
     return _handler(event, context)

@@ -1,4 +1,4 @@
-"""The redriver: messages of the spool in, those that come back out."""
+"""The redriver function. Its code is in the layer's module `relay_metrics.redrive`."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ _handler = Handler(redrive)
 
 
 def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
-    """Deliver what the spool holds."""
+    """Deliver the messages of the spool; the answer has those that failed."""
     return _handler(event, context)

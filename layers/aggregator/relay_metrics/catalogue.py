@@ -1,8 +1,7 @@
-"""Every metric that we define: a metric exists because it has a row here.
+"""The catalogue: one row for every metric that this project defines.
 
-The conversion, the documentation, the naming test and the dashboards come from these rows. The
-names and meanings of the former Compose stack are kept; for every row GreptimeDB's table has
-exactly the row's name.
+Conversion, documentation, tests of the names, and dashboards use these rows. The names and meanings
+of the Compose stack are kept. The table in GreptimeDB has exactly the name of the row.
 
 Metrics of a Prometheus endpoint keep the endpoint's own names and have no rows.
 """
@@ -30,20 +29,21 @@ EVERY_RUN = "every run"
 
 
 class Metric(NamedTuple):
-    """A metric that we define.
+    """A metric.
 
     Attributes:
-        name: of the metric, and of its table in GreptimeDB.
-        scope: what it is told of; with it come the attributes of its points.
-        unit: UCUM, an annotation in braces for what is counted.
+        name: the name of the metric and of its table in GreptimeDB.
+        scope: the kind of thing that it describes, which also sets the attributes of its points.
+        unit: UCUM; what is counted is an annotation in braces.
         description: one sentence.
-        field: the path of the relay's field, or the name of what a run knows of itself.
-        source: the endpoint whose answer has that field.
-        null: what null means there; None where null is no value and is left out.
-        running: a total that only grows: a monotonic cumulative Sum. All others are Gauges.
-        fresh: how old its value can be.
-        also: other endpoints that tell the same figure.
-        spent_of: the field of the limit that it is spent of.
+        field: the path of the field in the relay's answer, or a name for values of the run itself.
+        source: the endpoint whose answer has the field.
+        null: the value that a null in the answer stands for; None if null is left out.
+        running: whether it is a total that only grows and becomes a monotonic cumulative Sum; all
+            other metrics are Gauges.
+        fresh: how often the value is updated.
+        also: other endpoints that have the same figure.
+        spent_of: for usage of a limit, the field of that limit.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Metric(NamedTuple):
 
 
 SHARD = "shard"
-"""The attribute of a run's points, and of its failures', where shards share the work."""
+"""The attribute of the points of a run and its failures, if there are several shards."""
 
 ATTRIBUTES: Mapping[Scope, tuple[str, ...]] = MappingProxyType(
     {
@@ -89,13 +89,13 @@ ATTRIBUTES: Mapping[Scope, tuple[str, ...]] = MappingProxyType(
         Scope.HOST_KEY: ("relay.host_key.id", "relay.host_key.name"),
     }
 )
-"""The attributes that a scope's points have beside those of their resource."""
+"""The attributes of the data points of each scope, in addition to those of the resource."""
 
 TIMED = frozenset({Scope.USAGE_MODEL, Scope.USAGE_KEY})
-"""The scopes whose points have a time of their own: sums, to be added up over time."""
+"""The scopes whose points have timestamps of their own: sums of minutes, to be added up."""
 
 KEY_STATES = ("active", "waiting", "disabled", "expired")
-"""Of a key: `waiting` for its first use, which starts its time."""
+"""The states of a key. `waiting` is for its first use, at which its validity starts."""
 
 ACCOUNT_STATES: Mapping[str, str] = MappingProxyType(
     {
@@ -106,7 +106,7 @@ ACCOUNT_STATES: Mapping[str, str] = MappingProxyType(
         "unavailable": "unavailable",
     }
 )
-"""Of an account, by the name that the relay's dashboard has for it: it never says `unavailable`."""
+"""The states of an account, by their names in the relay's dashboard, which lacks `unavailable`."""
 
 _RUN = "the run itself"
 _STATS = "user-stats"
@@ -132,10 +132,10 @@ _DAYS: Mapping[Scope, str] = MappingProxyType(
 )
 
 _WHEN_OVER = "when the relay's day is over, and once more before its next noon; or by a back-fill"
-_OF_USED = "every run; without a login in turn while the key was never used"
-_IN_TURN = "in turn, key after key, as far as RELAY_SCANS_PER_RUN goes"
-_SCANS = "every run, where RELAY_SCANS_PER_RUN leaves room for it"
-_OF_PROVIDER = "as of the relay's latest look at the provider; left out when that is 30 minutes old"
+_OF_USED = "every run; without a login, for keys that were never used, in turn"
+_IN_TURN = "in turn, key after key, as many as RELAY_SCANS_PER_RUN allows in a run"
+_SCANS = "every run, if RELAY_SCANS_PER_RUN leaves room for it"
+_OF_PROVIDER = "when the relay asks the provider; left out once that is 30 minutes old"
 
 
 _TIMESERIES = "api/usage/timeseries"
@@ -146,7 +146,7 @@ _OF_A_MINUTE = "once the minute is over, and again: see relays.md"
 
 def _total(name: str, unit: str, description: str, field: str, running: bool = True) -> Metric:
     path = f"usage.total.{field}"
-    # what is in individual of a batch has no cost
+    # the rows of batch-stats have no cost
     also = (_USAGE,) if field == "cost" else (_USAGE, _BATCH)
     return Metric(name, Scope.KEY, unit, description, path, _STATS, running=running, also=also)
 
@@ -162,7 +162,7 @@ def _limit(
     spent_of: str = "",
 ) -> Metric:
     path, spent_of = f"limits.{field}", spent_of and f"limits.{spent_of}"
-    # the list has the limits, and not what is spent of them
+    # the list of keys has the limits, but not their usage
     also = () if spent_of else (_KEYS,)
     return Metric(
         name,
@@ -226,8 +226,8 @@ def _all_keys_model(name: str, unit: str, description: str, field: str) -> Metri
 
 
 def _minutes(of: str, scope: Scope) -> Iterator[Metric]:
-    """What a Wyolet Relay's usage says of a minute: of all its models, or keys."""
-    said = {
+    """The metrics of a Wyolet Relay's usage in a minute, by model or by key."""
+    suffix = {
         Scope.USAGE_MODEL: "in a minute with a model",
         Scope.USAGE_KEY: "in a minute by a key",
     }[scope]
@@ -246,7 +246,7 @@ def _minutes(of: str, scope: Scope) -> Iterator[Metric]:
             f"relay_usage_by_{of}_{figure}",
             scope,
             unit,
-            f"{what} {said}",
+            f"{what} {suffix}",
             field,
             _TIMESERIES,
             null,
@@ -255,7 +255,7 @@ def _minutes(of: str, scope: Scope) -> Iterator[Metric]:
 
 
 METRICS: tuple[Metric, ...] = (
-    # every relay, whatever happened
+    # every relay, in every run
     Metric(
         "relay_up",
         Scope.RUN,
@@ -268,7 +268,7 @@ METRICS: tuple[Metric, ...] = (
         "relay_scrape_duration_seconds",
         Scope.RUN,
         SECONDS,
-        "How long it took to ask the relay everything",
+        "How long all requests to the relay took together",
         "duration_s",
         _RUN,
     ),
@@ -276,7 +276,7 @@ METRICS: tuple[Metric, ...] = (
         "relay_scrape_samples",
         Scope.RUN,
         "{sample}",
-        "Data points made of what the relay answered",
+        "Data points made of the relay's answers",
         "samples",
         _RUN,
     ),
@@ -284,7 +284,7 @@ METRICS: tuple[Metric, ...] = (
         "relay_last_success_timestamp_seconds",
         Scope.RUN,
         SECONDS,
-        "The instant of the run, seconds since 1970; only where the relay was up",
+        "The time of the run, seconds since 1970; only if the relay was up",
         "last_success_s",
         _RUN,
     ),
@@ -292,7 +292,7 @@ METRICS: tuple[Metric, ...] = (
         "relay_stats_staleness_seconds",
         Scope.RUN,
         SECONDS,
-        "How old the relay's figures are at the run's instant; only where the relay was up",
+        "How old the relay's figures are at the time of the run; only if the relay was up",
         "staleness_s",
         _RUN,
     ),
@@ -308,7 +308,7 @@ METRICS: tuple[Metric, ...] = (
         "relay_keys_failed",
         Scope.RUN,
         KEYS,
-        "Keys that were asked for and gave no stats in this run",
+        "Keys whose stats were requested in this run without success",
         "keys_failed",
         _RUN,
     ),
@@ -341,7 +341,7 @@ METRICS: tuple[Metric, ...] = (
         "Total tokens consumed by the relay API key",
         "allTokens",
     ),
-    # as a Sum it would be stored as relay_cost_usd_total
+    # a Gauge: as a Sum, GreptimeDB would store it as relay_cost_usd_total
     _total(
         "relay_cost_total_usd",
         USD,
@@ -447,7 +447,7 @@ METRICS: tuple[Metric, ...] = (
         "weeklyOpusCost",
         spent_of="weeklyOpusCostLimit",
         null=None,
-        fresh=_OF_USED + "; with one, of used keys only where they have a weekly limit",
+        fresh=_OF_USED + "; with a login, for used keys only if they have a weekly limit",
     ),
     _limit(
         "relay_weekly_opus_cost_limit_usd",
@@ -501,7 +501,7 @@ METRICS: tuple[Metric, ...] = (
         "relay_key_last_used_timestamp_seconds",
         Scope.KEY,
         SECONDS,
-        "When the relay API key was used last, seconds since 1970; left out where it never was",
+        "When the relay API key was last used, seconds since 1970; left out if it never was",
         "last_used_s",
         _KEYS,
     ),
@@ -509,14 +509,14 @@ METRICS: tuple[Metric, ...] = (
         "relay_key_active_requests",
         Scope.KEY,
         REQUESTS,
-        "Requests under way of the relay API key, where it has a concurrency limit",
+        "Running requests of the relay API key, if it has a concurrency limit",
         "active",
         _CONCURRENCY,
         fresh=_SCANS,
     ),
     _instant(
         "relay_key_expiry_timestamp_seconds",
-        "When the relay API key expires, seconds since 1970; left out where it does not",
+        "When the relay API key expires, seconds since 1970; left out if it does not",
         "expires_s",
     ),
     _instant(
@@ -529,7 +529,7 @@ METRICS: tuple[Metric, ...] = (
         "When the relay API key's next week begins, seconds since 1970",
         "week_resets_s",
     ),
-    # a key's use of a model in the configured period
+    # a key's usage of a model in the configured period
     _model(
         "relay_model_requests",
         REQUESTS,
@@ -578,7 +578,7 @@ METRICS: tuple[Metric, ...] = (
         "USD cost for a specific model at the relay's and the key's rates",
         "costs.rated",
     ),
-    # a relay at large
+    # a relay as a whole
     Metric(
         "relay_api_keys",
         Scope.KEY_STATE,
@@ -599,7 +599,7 @@ METRICS: tuple[Metric, ...] = (
         "relay_active_requests",
         Scope.RELAY,
         REQUESTS,
-        "Requests under way of keys that have a concurrency limit",
+        "Running requests of keys that have a concurrency limit",
         "active",
         _CONCURRENCY,
         fresh=_SCANS,
@@ -608,7 +608,7 @@ METRICS: tuple[Metric, ...] = (
         "relay_queued_requests",
         Scope.RELAY,
         REQUESTS,
-        "Requests that wait at the relay for their key's concurrency limit",
+        "Requests that wait at the relay because of their key's concurrency limit",
         "summary.totalQueuedRequests",
         _CONCURRENCY,
         fresh=_SCANS,
@@ -617,7 +617,7 @@ METRICS: tuple[Metric, ...] = (
         "relay_uptime_seconds",
         Scope.RELAY,
         SECONDS,
-        "Time since the relay's process began",
+        "Time since the relay's process started",
         "uptime",
         _HEALTH,
     ),
@@ -661,7 +661,7 @@ METRICS: tuple[Metric, ...] = (
         "relay_build_info",
         Scope.BUILD,
         FLAG,
-        "Always 1: the release that the relay is of",
+        "Always 1; the label has the release of the relay",
         "info",
         _HEALTH,
     ),
@@ -681,7 +681,7 @@ METRICS: tuple[Metric, ...] = (
         "redis_latency_s",
         _HEALTH,
     ),
-    # the use that all keys made of a model
+    # the usage of a model by all keys
     _all_keys_model(
         "requests", REQUESTS, "Requests for a specific model by all API keys", "requests"
     ),
@@ -712,7 +712,7 @@ METRICS: tuple[Metric, ...] = (
     _all_keys_model(
         "cost_usd",
         USD,
-        "USD cost for a specific model by all API keys, by the price list",
+        "USD cost for a specific model by all API keys, at list price",
         "costs.total",
     ),
     # an upstream account
@@ -731,27 +731,27 @@ METRICS: tuple[Metric, ...] = (
     _account(
         "relay_account_rate_limited",
         FLAG,
-        "Whether the provider limits the account's rate at present",
+        "Whether the provider rate-limits the account now",
         "rate_limited",
     ),
     _account(
         "relay_account_rate_limit_seconds_remaining",
         SECONDS,
-        "Seconds until the account's rate limit ends, 0 where there is none",
+        "Seconds until the account's rate limit ends, 0 if there is none",
         "rate_limit_s",
     ),
     Metric(
         "relay_account_unavailable_seconds_remaining",
         Scope.ACCOUNT,
         SECONDS,
-        "Seconds until an account that failed is used again, 0 where it is in service",
+        "Seconds until an account that failed is used again, 0 if it is in service",
         "unavailable_s",
         _UNAVAILABLE,
     ),
     _account(
         "relay_account_overloaded",
         FLAG,
-        "Whether the relay takes the account for overloaded",
+        "Whether the relay considers the account overloaded",
         "overloaded",
     ),
     _account_total("requests", REQUESTS, "Total requests that the account served", "requests"),
@@ -775,25 +775,25 @@ METRICS: tuple[Metric, ...] = (
     _account(
         "relay_account_active_tasks",
         "{task}",
-        "Tasks under way over the account, where it has a limit of them",
+        "Running tasks of the account, if it has a limit on them",
         "active_tasks",
     ),
     _account(
         "relay_account_task_limit",
         "{task}",
-        "How many tasks may be under way over the account at once, 0 for no limit",
+        "How many tasks of the account may run at once, 0 for no limit",
         "maxConcurrentTasks",
     ),
     _account(
         "relay_account_subscription_expiry_timestamp_seconds",
         SECONDS,
-        "When the account's subscription ends, seconds since 1970; left out where it is not known",
+        "When the account's subscription ends, seconds since 1970; left out if it is not known",
         "subscription_expires_s",
     ),
     _account(
         "relay_account_token_expiry_timestamp_seconds",
         SECONDS,
-        "When the account's token ends, seconds since 1970; the relay renews it before",
+        "When the account's token expires, seconds since 1970; the relay renews it before",
         "token_expires_s",
     ),
     _account(
@@ -811,19 +811,19 @@ METRICS: tuple[Metric, ...] = (
     _account(
         "relay_account_daily_cost_usd",
         USD,
-        "USD cost that the account incurred during the current day, by the price list",
+        "USD cost that the account incurred during the current day, at list price",
         "usage.daily.cost",
     ),
     _account(
         "relay_account_daily_quota_usd",
         USD,
-        "USD that the account may cost a day, 0 for no quota",
+        "USD that the account may cost per day, 0 for no quota",
         "dailyQuota",
     ),
     _account(
         "relay_account_daily_quota_used_usd",
         USD,
-        "USD of the account's daily quota that are used",
+        "Used part of the account's daily quota in USD",
         "quota_used",
     ),
     _account(
@@ -855,21 +855,21 @@ METRICS: tuple[Metric, ...] = (
     _account(
         "relay_account_seven_day_opus_utilization_percent",
         PERCENT,
-        "How much of the account's 7-day limit of one family of models is used, 0 to 100",
+        "How much of the account's 7-day limit for one family of models is used, 0 to 100",
         "seven_day_opus_percent",
         fresh=_OF_PROVIDER,
     ),
     _account(
         "relay_account_seven_day_opus_reset_seconds_remaining",
         SECONDS,
-        "Seconds until the account's 7-day limit of one family of models resets",
+        "Seconds until the account's 7-day limit for one family of models resets",
         "seven_day_opus_reset_s",
     ),
     Metric(
         "relay_account_model_rate_limited",
         Scope.ACCOUNT_FAMILY,
         FLAG,
-        "Whether the provider limits the account's rate for a family of models",
+        "Whether the provider rate-limits the account for a family of models",
         "rate_limited",
         _ACCOUNTS,
     ),
@@ -877,7 +877,7 @@ METRICS: tuple[Metric, ...] = (
         "relay_account_model_rate_limit_seconds_remaining",
         Scope.ACCOUNT_FAMILY,
         SECONDS,
-        "Seconds until that limit ends, 0 where there is none",
+        "Seconds until that rate limit ends, 0 if there is none",
         "rate_limit_s",
         _ACCOUNTS,
     ),
@@ -1014,12 +1014,12 @@ METRICS: tuple[Metric, ...] = (
         "USD cost of all API keys at list price on a day that is over",
         "cost",
     ),
-    # names, by which sums of minutes and days are told apart
+    # names of keys, for the sums of minutes and days, which only have the ids
     Metric(
         "relay_key_info",
         Scope.KEY_INFO,
         FLAG,
-        "Always 1: what a key is called, whose it is, its state and chosen labels",
+        "Always 1; the labels have the key's name, owner and state, and chosen labels of its own",
         "info",
         "admin/api-keys",
         also=("api/relay-keys",),
@@ -1029,7 +1029,7 @@ METRICS: tuple[Metric, ...] = (
         "relay_usage_up",
         Scope.USAGE,
         FLAG,
-        "Whether the relay told its usage by model and by key",
+        "Whether the relay answered with its usage by model and by key",
         "up",
         _TIMESERIES,
     ),
@@ -1048,7 +1048,7 @@ METRICS: tuple[Metric, ...] = (
         "relay_host_key_cooldown_seconds_remaining",
         Scope.HOST_KEY,
         SECONDS,
-        "Seconds until the upstream key is tried again, 0 where it is in use",
+        "Seconds until the upstream key is tried again, 0 if it is in use",
         "cooldown_s",
         _HOST_KEY_HEALTH,
     ),
@@ -1057,10 +1057,10 @@ METRICS: tuple[Metric, ...] = (
 
 @cache
 def rows(scope: Scope, source: str | None = None) -> tuple[Metric, ...]:
-    """The metrics that are told of one kind of thing, in the order of the catalogue.
+    """The metrics of one scope, in the order of the catalogue.
 
     Args:
-        source: only those whose field is in that endpoint's answer.
+        source: an endpoint; if given, only metrics whose field is in its answer.
     """
     return tuple(
         metric for metric in METRICS if metric.scope is scope and source in (None, metric.source)
@@ -1069,5 +1069,5 @@ def rows(scope: Scope, source: str | None = None) -> tuple[Metric, ...]:
 
 @cache
 def told_by(scope: Scope, endpoint: str) -> tuple[Metric, ...]:
-    """The metrics of one kind of thing whose figure an endpoint tells, as its own or as well."""
+    """The metrics of one scope whose figures an endpoint has, as their `source` or in `also`."""
     return tuple(metric for metric in rows(scope) if endpoint in (metric.source, *metric.also))

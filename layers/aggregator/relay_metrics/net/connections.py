@@ -1,17 +1,17 @@
-"""Connections that keep to the time of their exchange, and are used again only while all is well.
+"""HTTP connections with a time-out for the whole exchange, and strict rules for their reuse.
 
-`requests` and urllib3 bound the wait between two bytes, not the whole: a server that drips a byte a
-second would hold a run for hours, and a resolver that hangs would hold it for ever. Here what is
-left of the total is laid on every step: the resolver, each address, the handshake, each write and
-each read of the socket, headers included.
+`requests` and urllib3 limit the wait between two bytes, not the total time: a server that sends a
+byte a second could block a run for hours, and a resolver that hangs could block it for ever. Here
+the time that is left limits every step: the resolver, the connection to each address, the TLS
+handshake, and each read and write of the socket, including those of the headers.
 
-In HTTP/1.1 only its place on the connection tells which request an answer belongs to. A connection
-on which anything was not as it should be is therefore closed, never used again.
+In HTTP/1.1 only the order on the connection tells which request an answer belongs to. Therefore a
+connection is closed, and never reused, after anything unexpected on it.
 
-What this takes from inside: of urllib3's connection the method `_new_conn`, and that it reads the
-property `timeout` before it connects, sends and reads, and `is_connected` before it uses a
-connection again; of http.client the method `_read_status`, and that it closes the file of an answer
-at the answer's end. `requirements.in` pins urllib3 to a minor version for that.
+This depends on internals of urllib3: its connection has the method `_new_conn`, reads the property
+`timeout` before it connects, sends and reads, and reads `is_connected` before it reuses a
+connection. It also depends on internals of http.client: the method `_read_status`, and that the
+file of an answer is closed at its end. `requirements.in` therefore pins urllib3 to a minor version.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from relay_metrics.deadline import Deadline
 
 _CHUNK = 65536
 _HOSTS = 4096
-"""More than a secret has room for: the pool of a host must not be closed while it is in use."""
+"""How many pools are kept: more than a secret can have hosts, as a pool in use must not close."""
 MAX_IDLE_S = 30
-"""Firewalls and NATs forget a connection that is silent, and drop its packets without a word."""
+"""How long an idle connection is reused. Firewalls and NATs silently drop those idle for longer."""
 
 
 class _Socket(socket.socket):
-    """A socket whose time-out is the total of all that follows, not of each wait.
+    """A socket whose time-out limits all following operations together, not each one.
 
     Attributes:
-        spoilt: whether more came than the answer that was read.
-        used_at: when the last answer ended, epoch seconds. Not of the monotonic clock, which may
-            stand still while an execution environment is frozen between two runs.
+        spoilt: whether bytes came after the end of the answer.
+        used_at: when the last answer ended, epoch seconds. The monotonic clock is not used, as it
+            may stop while Lambda freezes the execution environment.
     """
 
     spoilt = False
@@ -55,7 +55,7 @@ class _Socket(socket.socket):
         self._deadline = Deadline.after(value) if value else None
         super().settimeout(value)
 
-    # Python's own `sendall`, of TLS too, takes its time-out for the total of all that it writes
+    # `sendall` needs no override: Python applies its time-out to the whole call, also with TLS.
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         if self._deadline is not None:
             left = self._deadline.left
@@ -65,17 +65,17 @@ class _Socket(socket.socket):
         return super().recv_into(*args, **kwargs)
 
     def makefile(self, *_: Any, **__: Any) -> Any:
-        """The file that http.client reads one answer from."""
+        """The file from which http.client reads one answer."""
         return _AnswerFile(self, super().makefile("rb", 0))
 
     def answer_ended(self, file: io.BufferedReader) -> None:
-        """Look, without waiting, whether anything stands behind the answer that was read."""
+        """Check, without waiting, whether more bytes came after the answer."""
         deadline = self._deadline
         self.settimeout(0)
         try:
             self.spoilt = self.spoilt or bool(file.peek(1))
         except ssl.SSLWantReadError:
-            pass  # nothing is there
+            pass  # no more bytes
         except OSError:
             self.spoilt = True
         self.used_at = time.time()
@@ -83,7 +83,7 @@ class _Socket(socket.socket):
 
     @property
     def fit(self) -> bool:
-        """Whether it may carry another exchange. A clock that was put back proves nothing."""
+        """Whether it may be reused. If the clock was set back, its idle time is unknown: no."""
         return not self.spoilt and 0 <= time.time() - self.used_at <= MAX_IDLE_S
 
 
@@ -103,11 +103,11 @@ class _AnswerFile(io.BufferedReader):
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer behind any number of interim ones, framed in one way."""
+    """An answer that skips interim answers (1xx) and checks how the body is framed."""
 
     def _read_status(self) -> tuple[str, int, str]:
-        # http.client takes each interim answer but 100 for the answer, and leaves the real one to
-        # the next request of the connection
+        # http.client skips only 100. It would return any other interim answer, and the next request
+        # on the connection would read the real one.
         while True:
             version, status, reason = super()._read_status()  # type: ignore[misc]  # private
             if not 100 <= status < 200:
@@ -126,18 +126,18 @@ class _Response(http.client.HTTPResponse):
             raise http.client.HTTPException("a Content-Length that is not one number")
         has_no_body = self.status in (http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED)
         if (codings and lengths) or (has_no_body and (codings or lengths - {"0"})):
-            self.will_close = True  # where it ends is not certain
+            self.will_close = True  # the end of the body is ambiguous
 
 
 def _listed(values: list[str] | None) -> set[str]:
-    """The different elements of a header that is a list, in lower case."""
+    """The distinct elements of a header that is a list, in lower case."""
     return {one.strip().lower() for value in values or () for one in value.split(",")}
 
 
 class _TimedHTTPConnection(urllib3.connection.HTTPConnection):
     response_class = _Response
 
-    # urllib3 sets the total at the start of an exchange, and what is left of it before it reads
+    # urllib3 sets it to the total time at the start of an exchange, and to the rest before it reads
     @property
     def timeout(self) -> float | None:
         return _waiting(self._deadline.left)
@@ -148,7 +148,7 @@ class _TimedHTTPConnection(urllib3.connection.HTTPConnection):
 
     @property
     def is_connected(self) -> bool:
-        # whatever else is a socket, TLS within TLS say, is used once
+        # other sockets, for example TLS within TLS, are not reused
         return isinstance(self.sock, _Socket) and self.sock.fit and super().is_connected
 
     def _new_conn(self) -> socket.socket:
@@ -157,7 +157,8 @@ class _TimedHTTPConnection(urllib3.connection.HTTPConnection):
         for tried, (family, kind, protocol, _, address) in enumerate(addresses):
             sock = _Socket(family, kind, protocol)
             try:
-                # a share each: an address that does not answer must not cost those behind it
+                # Each address gets an equal part of the time left, so that one that does not
+                # answer leaves time for the others.
                 sock.settimeout(_waiting(self._deadline.left / (len(addresses) - tried)))
                 sock.connect(address)
                 for option in self.socket_options or ():
@@ -176,15 +177,15 @@ class _TimedHTTPSConnection(_TimedHTTPConnection, urllib3.connection.HTTPSConnec
 
 
 def _waiting(seconds: float) -> float:
-    """As a socket's time-out, where 0 would mean not to wait but to fail in another way."""
+    """Seconds as a socket's time-out. It is never 0, which would mean non-blocking."""
     return max(seconds, 0.001)
 
 
 def _resolved(host: str, port: int, deadline: Deadline) -> list[Any]:
     """The addresses of a host, as `socket.getaddrinfo` gives them.
 
-    The resolver knows no time-out: it is asked in a thread of its own, for which nobody waits, not
-    even the end of the process.
+    `getaddrinfo` has no time-out, so it runs in a thread of its own. If it hangs, nothing waits for
+    the thread, not even the end of the process.
     """
     found: SimpleQueue[list[Any] | Exception] = SimpleQueue()
 
@@ -194,7 +195,7 @@ def _resolved(host: str, port: int, deadline: Deadline) -> list[Any]:
             found.put(list(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)))
         except OSError as error:
             found.put(error)
-        except UnicodeError:  # a label that is too long, say
+        except UnicodeError:  # for example a label that is too long
             found.put(socket.gaierror(socket.EAI_NONAME, "no name that a host can have"))
 
     threading.Thread(target=resolve, name="resolver", daemon=True).start()
@@ -216,17 +217,17 @@ class _HTTPSPool(urllib3.HTTPSConnectionPool):
 
 
 class Adapter(HTTPAdapter):
-    """Pools of such connections that share one TLS context: reading the CAs costs 20 ms.
+    """Pools of such connections. They share one TLS context, as loading the CAs takes 20 ms.
 
     Args:
-        connections: how many to one host are kept open.
-        ca_pem: certificates to trust beside the public ones.
+        connections: how many connections to one host are kept open.
+        ca_pem: certificates to trust in addition to the public ones.
     """
 
     def __init__(self, connections: int, ca_pem: str | None) -> None:
         self._context = ssl.create_default_context(cafile=certifi.where())
-        # From 3.13 on Python's default also refuses what OpenSSL's own recipe for a private CA
-        # makes. The same everywhere: what `curl --cacert` trusts.
+        # From Python 3.13 on, the default flags refuse certificates of a private CA that follow
+        # OpenSSL's own instructions. These flags trust what `curl --cacert` trusts.
         self._context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
         self._context.sslsocket_class = _TLSSocket
         if ca_pem:
@@ -234,12 +235,12 @@ class Adapter(HTTPAdapter):
         super().__init__(pool_connections=_HOSTS, pool_maxsize=connections)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """The pools of those who are reached directly."""
+        """Create the pools for hosts that are reached directly."""
         super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
         self._use_timed_pools(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        """The pools of those behind a proxy."""
+        """The pools for hosts behind a proxy."""
         manager = super().proxy_manager_for(proxy, ssl_context=self._context, **kwargs)
         self._use_timed_pools(manager)
         return manager
@@ -249,4 +250,4 @@ class Adapter(HTTPAdapter):
         manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """The context has the CAs and demands verification; there is nothing to add to it."""
+        """Do nothing: the TLS context already has the CAs and requires verification."""
