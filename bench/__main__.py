@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 from bench.deployed import layer, peak_bytes
-from bench.exposition import HOSTILE, scrape, scrape_by_vmagent, sdk_encoder_s, vmagent
+from bench.exposition import HOSTILE, in_turns, scrape, sdk_encoder_s, vmagent
 from bench.former import MEMORY_MB, Former, former
 from bench.imports import deployed, imports, installed
 from bench.runs import LATENCY_S, Measured, measure
@@ -73,14 +73,13 @@ def exposition_rows() -> Iterator[Row]:
     if program is None:
         print("vmagent cannot be had here: its rows are skipped", file=sys.stderr)
     for kind in ("text", "openmetrics", "escapes"):
-        ours = scrape(kind, SAMPLES, 6)
+        ours, theirs = in_turns(program, kind, SAMPLES)
         encoder_s = sdk_encoder_s(ours.points)
         against = f"{ms(encoder_s)}: the SDK's encoder alone"
         what = f"{SAMPLES:,} samples, {kind}"
         yield Row(what, ms(ours.cpu_s), against, ours.cpu_s / encoder_s, 0.6)
         yield Row("  peak memory", mb(ours.peak_bytes), "110 MB", ours.peak_bytes / 110e6, 1)
-        if program is not None:
-            theirs = scrape_by_vmagent(program, kind, SAMPLES)
+        if theirs is not None:
             ratio = ours.cpu_s / theirs.cpu_s
             yield Row("  against vmagent", ms(ours.cpu_s), ms(theirs.cpu_s), ratio, 1.25)
             memory = (mb(ours.peak_bytes), mb(theirs.peak_bytes))

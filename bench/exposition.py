@@ -9,9 +9,10 @@ collector's handler runs in another, whole, as in a function with the default me
 
 from __future__ import annotations
 
+import ctypes
 import json
-import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.collector import Process, clean_environment, collect
+from bench.collector import clean_environment, collect
 from local.http_server import HttpServer, Response
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +33,7 @@ SERIES = 250
 """Of a family: a service's routes, methods and statuses."""
 LARGEST = 8 << 20
 """The default of RELAY_MAX_RESPONSE_BYTES."""
-SCRAPES = 6
+SCRAPES, TURNS = 5, 3
 SPOOL, DOWN = "/spool", "/down"
 """Paths of the endpoint's server: of a queue, and of a destination that takes nothing."""
 
@@ -206,14 +207,41 @@ class Taken:
     Attributes:
         points: data points that were pushed: a histogram's lines are one.
         size: bytes of the body.
-        cpu_s: of the best warm run, the whole process's processor time.
+        each_s: of each warm run, the whole process's processor time.
         peak_bytes: the most memory that the whole process had.
     """
 
     points: int
     size: int
-    cpu_s: float
+    each_s: tuple[float, ...]
     peak_bytes: int
+
+    @property
+    def cpu_s(self) -> float:
+        """The median of the warm runs."""
+        return statistics.median(self.each_s)
+
+    def joined(self, later: Taken) -> Taken:
+        """This and what the same took in another process."""
+        peak_bytes = max(self.peak_bytes, later.peak_bytes)
+        return Taken(self.points, self.size, self.each_s + later.each_s, peak_bytes)
+
+
+def in_turns(program: Path | None, kind: str, samples: int) -> tuple[Taken, Taken | None]:
+    """Have the collector and vmagent scrape an exposition in turns, a few times each.
+
+    What else this machine does is then shared between them.
+
+    Args:
+        program: vmagent; None where it cannot be had.
+    """
+    ours, theirs = scrape(kind, samples), None
+    if program is not None:
+        theirs = scrape_by_vmagent(program, kind, samples)
+        for _ in range(TURNS - 1):
+            ours = ours.joined(scrape(kind, samples))
+            theirs = theirs.joined(scrape_by_vmagent(program, kind, samples))
+    return ours, theirs
 
 
 def scrape(kind: str, samples: int, runs: int = 4, *, spooling: bool = False) -> Taken:
@@ -242,17 +270,12 @@ def scrape(kind: str, samples: int, runs: int = 4, *, spooling: bool = False) ->
                 "AWS_SECRET_ACCESS_KEY": "local",
             }
         process = collect(environment, runs, spooling=spooling)
-        return Taken(
-            process.runs[-1].samples, serving.size, _best_cpu_s(process), process.peak_bytes
-        )
-
-
-def _best_cpu_s(process: Process) -> float:
-    return min(run.cpu_s for run in process.warm or process.runs)
+        each_s = tuple(run.cpu_s for run in process.warm)
+        return Taken(process.runs[-1].samples, serving.size, each_s, process.peak_bytes)
 
 
 def sdk_encoder_s(points: int) -> float:
-    """The processor time of the SDK's encoder alone over so many points, the best of three."""
+    """The processor time of the SDK's encoder alone over so many points, the median of three."""
     told = subprocess.run(
         [sys.executable, "-m", "bench.exposition", "encode", "", str(points)],
         cwd=ROOT,
@@ -266,7 +289,7 @@ def sdk_encoder_s(points: int) -> float:
 
 
 def encode(points: int) -> None:
-    """Encode so many points three times, and print the least of the processor times."""
+    """Encode so many points three times, and print the median of the processor times."""
     sys.path.insert(0, str(ROOT / "layers" / "aggregator"))
     from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 
@@ -282,7 +305,7 @@ def encode(points: int) -> None:
         began = time.process_time()
         encode_metrics(data).SerializeToString()
         taken.append(time.process_time() - began)
-    print(min(taken))
+    print(statistics.median(taken))
 
 
 def vmagent() -> Path | None:
@@ -297,7 +320,8 @@ def vmagent() -> Path | None:
 def scrape_by_vmagent(program: Path, kind: str, samples: int) -> Taken:
     """Have vmagent scrape an exposition every two seconds and forward it.
 
-    Its processor time is that between one scrape and the next, the best of some; only on Linux.
+    Its processor time is that between one scrape and the next, what it does beside included; only
+    on Linux.
     """
     with endpoint(kind, samples) as serving, tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "scrape.yml"
@@ -316,6 +340,7 @@ def scrape_by_vmagent(program: Path, kind: str, samples: int) -> Taken:
             stderr=subprocess.DEVNULL,
         )
         try:
+            clock = _cpu_clock(process.pid)
             taken = []
             for number in range(1, SCRAPES + 1):
                 ends = time.monotonic() + 30
@@ -323,7 +348,7 @@ def scrape_by_vmagent(program: Path, kind: str, samples: int) -> Taken:
                     if time.monotonic() > ends:
                         raise RuntimeError("vmagent does not scrape")
                     time.sleep(0.02)
-                taken.append(_cpu_of(process.pid))
+                taken.append(time.clock_gettime(clock))
             status = Path(f"/proc/{process.pid}/status").read_text()
             found = re.search(r"VmHWM:\s+(\d+) kB", status)
             peak = int(found[1]) * 1024 if found else 0
@@ -331,13 +356,16 @@ def scrape_by_vmagent(program: Path, kind: str, samples: int) -> Taken:
             process.terminate()
             process.wait(30)
         # the first scrape makes what later ones find
-        each = [later - before for before, later in pairwise(taken[1:])]
-        return Taken(0, serving.size, min(each), peak)
+        each_s = tuple(later - before for before, later in pairwise(taken[1:]))
+        return Taken(0, serving.size, each_s, peak)
 
 
-def _cpu_of(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _cpu_clock(pid: int) -> int:
+    """The clock of another process's processor time: to the nanosecond, ended threads included."""
+    clock = ctypes.c_int()
+    if ctypes.CDLL(None).clock_getcpuclockid(pid, ctypes.byref(clock)):
+        raise ProcessLookupError(pid)
+    return clock.value
 
 
 if __name__ == "__main__":
