@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gzip
 import json
 import subprocess
@@ -198,3 +199,41 @@ def test_a_relay_s_large_answers_follow_each_other_as_they_are_forgotten() -> No
     del first
     second.take(memory.share, Deadline.after(0))
     assert second.size == memory.share
+
+
+ARENAS = """
+import ctypes, os, threading
+from relay_metrics.relays.memory import Memory
+
+Memory(256, 1)
+alive = threading.Barrier(5)
+
+def allocate():
+    block = bytearray(100_000)
+    alive.wait()
+    alive.wait()
+
+for _ in range(4):
+    threading.Thread(target=allocate).start()
+alive.wait()
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+out = ctypes.c_void_p(libc.fdopen(os.dup(1), b"w"))
+libc.malloc_info(0, out)
+libc.fflush(out)
+alive.wait()
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "malloc_info"), reason="of glibc, which Lambda has"
+)
+def test_threads_share_what_is_freed() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", ARENAS],
+        env={"PYTHONPATH": str(ROOT / "layers/aggregator"), "PATH": ""},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+    assert told.count("<heap ") == 1, "an arena a thread would keep what each has freed"

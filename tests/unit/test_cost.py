@@ -53,6 +53,7 @@ def test_a_claude_relays_run_imports_what_it_needs_and_no_more(one: tuple[Proces
         "relay_metrics.check",
         "relay_metrics.convert.exposition",
         "relay_metrics.dry_run",
+        "relay_metrics.families",
         "relay_metrics.redrive",
         "relay_metrics.relays.claude.accounts",
         "relay_metrics.relays.claude.at_large",

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from relay_metrics.deadline import Deadline
 from relay_metrics.entry.event import Event
 from relay_metrics.errors import RelayError, SettingsError
-from relay_metrics.families import Family
 from relay_metrics.observability import logger, redact
 from relay_metrics.relays import Fetched, Remark, kinds
 from relay_metrics.relays.client import RelayClient
@@ -22,6 +21,9 @@ from relay_metrics.relays.rotation import shuffled
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.settings import Environment, Relay, Settings, usable
 from relay_metrics.snapshot import Reading, Scrape, Snapshot
+
+if TYPE_CHECKING:
+    from relay_metrics.families import Family
 
 T = TypeVar("T")
 

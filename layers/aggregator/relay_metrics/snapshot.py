@@ -13,10 +13,12 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from relay_metrics.errors import SnapshotError
-from relay_metrics.families import Columns, Family, FamilyType, Series
+
+if TYPE_CHECKING:
+    from relay_metrics.families import Family, Series
 
 SCHEMA = 2
 """Written into every snapshot. A reader reads this schema and older ones.
@@ -362,6 +364,9 @@ def _reading(
 
 
 def _family(schema: int, written: Any) -> Family:
+    # a run that asks claude-relays alone need not import it
+    from relay_metrics.families import Columns, Family, FamilyType
+
     kind = FamilyType(written["type"])
     if schema == 1:
         series = Columns.of(kind, map(_series, written["series"]))
@@ -372,6 +377,8 @@ def _family(schema: int, written: Any) -> Family:
 
 def _series(written: Any) -> Series:
     """A series as schema 1 writes it."""
+    from relay_metrics.families import Series
+
     return Series(
         labels=_texts(written.get("labels", {})),
         value=_maybe(written.get("value")),

@@ -21,9 +21,7 @@ from relay_metrics.observability import redact
 INCOMPATIBLE = b"incompatible existing tables"
 """In GreptimeDB's 500 for a request that names tables made by OTLP and tables made otherwise."""
 
-MOVING_REGION = re.compile(
-    rb"(?<![\w.])(?:physical |logical )?region(?:id)?\b[^\"]{0,200}?\bnot found", re.IGNORECASE
-)
+MOVING_REGION = rb"(?i)(?<![\w.])(?:physical |logical )?region(?:id)?\b[^\"]{0,200}?\bnot found"
 """In GreptimeDB's 400 while a region is being moved to another node."""
 
 _COSTS = ("greptime_exec_write_cost", "greptime_cloud_wcu")
@@ -87,7 +85,7 @@ def _taken(name: str, answer: Answer) -> Taken:
         message = f"answered {status}, to {answer.redirects_to}"
     if status == 413:
         raise TooLarge(name, message, status)
-    if status == 400 and MOVING_REGION.search(answer.body):
+    if status == 400 and re.search(MOVING_REGION, answer.body):
         raise Unavailable(name, message, status)
     if status == 400 or INCOMPATIBLE in answer.body:
         raise Impossible(name, message, status)

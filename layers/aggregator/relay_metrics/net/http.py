@@ -31,7 +31,7 @@ _ONCE = urllib3.Retry(0, read=False)
 _GZIP = frozenset({"gzip", "x-gzip"})
 _OTHER_CODINGS = frozenset({"br", "compress", "dcb", "dcz", "deflate", "x-compress", "zstd"})
 """Codings that the request did not allow. Other words, like `UTF-8`, are no codings and ignored."""
-_TUNNEL_STATUS = re.compile(r"Tunnel connection failed: ([0-9]{3})")
+_TUNNEL_STATUS = r"Tunnel connection failed: ([0-9]{3})"
 USER_AGENT = "relay-metrics"
 CLIENT_CERTIFICATE = "TLS: the server asks for a client certificate"
 CLOSED_TLS = "TLS: the server closed the connection"
@@ -378,7 +378,7 @@ def _of_proxy(error: BaseException) -> str:
     pool = getattr(error, "pool", None)
     proxy = getattr(pool, "proxy", None)
     name = f"the proxy {proxy.host}:{proxy.port}" if proxy else "the proxy"
-    if refused := _TUNNEL_STATUS.search(str(error)):
+    if refused := re.search(_TUNNEL_STATUS, str(error)):
         return f"{name} answered {refused[1]}"
     if _first_cause(error, (ConnectionRefusedError,)):
         return f"{name} refused the connection"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from relay_metrics.families import Family
 from relay_metrics.snapshot import Reading
+
+if TYPE_CHECKING:
+    from relay_metrics.families import Family
 
 
 class Remark(NamedTuple):
