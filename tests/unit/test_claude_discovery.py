@@ -428,6 +428,7 @@ def test_what_is_handed_over_early_is_what_would_be_given_in_the_end(
         relay.keys[100].active = False
         with Asker(relay, secret) as asker:
             asker.run()
+            handed_over.clear()
             relay.fault = in_the_end
             monkeypatch.setattr(claude_whole, "KEYS_AT_ONCE", 7)
             early = asker.run()
