@@ -10,7 +10,7 @@ from relay_metrics import catalogue
 from relay_metrics.errors import RelayError
 from relay_metrics.relays.claude.accounts import Account, account, idle
 from relay_metrics.relays.claude.admin import Administrator
-from relay_metrics.relays.claude.stats import counter
+from relay_metrics.relays.claude.stats import counter, part
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.values import dig, figures, flag, number, text
 from relay_metrics.snapshot import Number, Reading, Scope
@@ -54,9 +54,7 @@ def dashboard(client: RelayClient, administrator: Administrator) -> Dashboard | 
     answer = administrator.ask_if_there(f"/{DASHBOARD}")
     if answer is None:
         return None
-    data = answer.get("data")
-    if not isinstance(data, dict):
-        raise client.invalid(DASHBOARD, "incomplete", "answered without data")
+    data = part(client, DASHBOARD, answer, "data", dict, "data")
     offset = number(data.get("systemTimezone"))
     platforms = dig(data, "overview.accountsByPlatform")
     return Dashboard(
@@ -142,9 +140,7 @@ def unavailable(client: RelayClient, administrator: Administrator) -> Mapping[st
     answer = administrator.ask_if_there(f"/{UNAVAILABLE}")
     if answer is None:
         return None
-    data = answer.get("data")
-    if not isinstance(data, dict):
-        raise client.invalid(UNAVAILABLE, "incomplete", "answered without data")
+    data = part(client, UNAVAILABLE, answer, "data", dict, "data")
     found: dict[str, Number] = {}
     for name, one in data.items():
         seconds = number(dig(one, "remainingSeconds"))
@@ -164,9 +160,7 @@ def model_costs(client: RelayClient, administrator: Administrator) -> list[Readi
     answer = administrator.ask_if_there(path, endpoint=COSTS)
     if answer is None:
         return None
-    rows = dig(answer, "data.modelCosts")
-    if not isinstance(rows, list):
-        raise client.invalid(COSTS, "incomplete", "answered without modelCosts")
+    rows = part(client, COSTS, answer, "data.modelCosts", list, "modelCosts")
     left_out = counter(client, COSTS)
     readings = []
     for row in rows:
@@ -201,9 +195,7 @@ def accounts(client: RelayClient, administrator: Administrator, platform: str) -
     answer = administrator.ask_if_there(f"/{endpoint}")
     if answer is None:
         return None
-    rows = answer.get("data")
-    if not isinstance(rows, list):
-        raise client.invalid(endpoint, "incomplete", "answered without a list of accounts")
+    rows = part(client, endpoint, answer, "data", list, "a list of accounts")
     left_out, elapsed_s = counter(client, endpoint), client.elapsed_s
     made = [account(platform, row, client.time_ms, left_out, elapsed_s) for row in rows]
     return Accounts(

@@ -18,7 +18,7 @@ from relay_metrics.errors import RelayError
 from relay_metrics.relays.claude.admin import Administrator
 from relay_metrics.relays.claude.at_large import DASHBOARD
 from relay_metrics.relays.claude.keys import in_shard
-from relay_metrics.relays.claude.stats import counter
+from relay_metrics.relays.claude.stats import counter, part
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.phases import Request
 from relay_metrics.relays.values import dig, figures, number, text
@@ -285,11 +285,8 @@ class Days:
         query = f"period=custom&startDate={noon}&endDate={noon}"
 
         def ask() -> list[Any]:
-            rows = self._administrator.ask(f"{path}?{query}", endpoint=MODELS).get("data")
-            if not isinstance(rows, list):
-                message = "answered without a list of models"
-                raise self._client.invalid(MODELS, "incomplete", message)
-            return rows
+            answer = self._administrator.ask(f"{path}?{query}", endpoint=MODELS)
+            return part(self._client, MODELS, answer, "data", list, "a list of models")
 
         def take(rows: list[Any]) -> None:
             named = [row for row in rows if isinstance(row, dict) and text(row.get("model"))]
@@ -310,11 +307,8 @@ class Days:
         Raises:
             InvalidAnswer: the answer has no list of rows.
         """
-        rows = answer.get("data")
-        if not isinstance(rows, list):
-            raise self._client.invalid(endpoint, "incomplete", "answered without a list of days")
         found = {}
-        for row in rows:
+        for row in part(self._client, endpoint, answer, "data", list, "a list of days"):
             try:
                 found[date.fromisoformat(row["date"])] = row
             except (KeyError, TypeError, ValueError):

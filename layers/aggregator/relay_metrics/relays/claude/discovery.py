@@ -11,7 +11,7 @@ from relay_metrics import catalogue
 from relay_metrics.relays.claude.admin import Administrator
 from relay_metrics.relays.claude.keys import Identity
 from relay_metrics.relays.claude.record import TOTALS, Described, Listed, Models, Usage
-from relay_metrics.relays.claude.stats import counter, described, models
+from relay_metrics.relays.claude.stats import counter, described, models, part
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.values import dig, figures, flag, instant_ms, number, text
 from relay_metrics.snapshot import NO_ATTRIBUTES, Scope
@@ -55,9 +55,7 @@ def usage_stats(client: RelayClient, administrator: Administrator) -> Mapping[st
     answer = administrator.ask_if_there(f"/{USAGE}")
     if answer is None:
         return None
-    stats = dig(answer, "data.stats")
-    if not isinstance(stats, list):
-        raise client.invalid(USAGE, "incomplete", "answered without stats")
+    stats = part(client, USAGE, answer, "data.stats", list, "stats")
     left_out = counter(client, USAGE)
     usage = {}
     for row in stats:
@@ -153,9 +151,7 @@ def models_of_today(
     answer = administrator.ask_if_there(path, endpoint=MODELS)
     if answer is None:
         return None
-    rows = answer.get("data")
-    if not isinstance(rows, list):
-        raise client.invalid(MODELS, "incomplete", "answered without a list of models")
+    rows = part(client, MODELS, answer, "data", list, "a list of models")
     return models(client, MODELS, key, [_with_real_total(row) for row in rows], "daily")
 
 

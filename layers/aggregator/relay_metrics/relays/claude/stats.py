@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from relay_metrics import catalogue
 from relay_metrics.errors import RelayError, Unauthorised
@@ -16,6 +16,8 @@ from relay_metrics.relays.claude.settings import access
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.values import dig, figures, instant_ms, number, text
 from relay_metrics.snapshot import Number, Scope
+
+T = TypeVar("T")
 
 USER_STATS, USER_MODELS, BATCH = "user-stats", "user-model-stats", "batch-stats"
 
@@ -41,12 +43,9 @@ def user_stats(client: RelayClient, key_ids: KeyIds, key: Identity) -> Stats:
         RelayError: the request failed, or the relay refused the key.
     """
     key, answer = _ask_by_id(client, key_ids, key, USER_STATS, {})
-    data = answer.get("data")
-    if not isinstance(data, dict):
-        raise client.invalid(USER_STATS, "incomplete", "answered without data")
+    data = part(client, USER_STATS, answer, "data", dict, "data")
     for path in ("usage.total", "limits"):
-        if not isinstance(dig(data, path), dict):
-            raise client.invalid(USER_STATS, "incomplete", f"answered without {path}")
+        part(client, USER_STATS, data, path, dict, path)
     fields = figures(STATS, data, counter(client, USER_STATS))
     if fields.get(WINDOW_LEFT, 0) > 0:
         fields[WINDOW_LEFT] += client.elapsed_s
@@ -77,9 +76,7 @@ def user_models(client: RelayClient, key_ids: KeyIds, key: Identity) -> Models:
     """
     period = client.environment.period
     key, answer = _ask_by_id(client, key_ids, key, USER_MODELS, {"period": period})
-    rows = answer.get("data")
-    if not isinstance(rows, list):
-        raise client.invalid(USER_MODELS, "incomplete", "answered without a list of models")
+    rows = part(client, USER_MODELS, answer, "data", list, "a list of models")
     # A relay before 1.1.263 answers alltime with the rows of the month. Its rows lack isLegacy.
     old = any(isinstance(row, dict) and "isLegacy" not in row for row in rows)
     answered = "monthly" if period == "alltime" and old else period
@@ -150,9 +147,7 @@ def batch_stats(client: RelayClient, ids: Sequence[str]) -> Batch | None:
         if error.status == 404:
             return None
         raise
-    individual = dig(answer, "data.individual")
-    if not isinstance(individual, list):
-        raise client.invalid(BATCH, "incomplete", "answered without individual")
+    individual = part(client, BATCH, answer, "data.individual", list, "individual")
     by_id = {text(one.get("apiId")): one for one in individual if isinstance(one, dict)}
     left_out = counter(client, BATCH)
     keys = {key_id: _batched(by_id[key_id], left_out) for key_id in ids if key_id in by_id}
@@ -167,6 +162,20 @@ def _batched(one: Mapping[str, Any], left_out: Callable[[str], None]) -> Batched
         day_cost=number(dig(one, "dailyUsage.cost")),
         month_cost=number(dig(one, "monthlyUsage.cost")),
     )
+
+
+def part(
+    client: RelayClient, endpoint: str, answer: object, path: str, kind: type[T], what: str
+) -> T:
+    """The part of an answer at a path, which is of one type of JSON, a list or an object.
+
+    Raises:
+        InvalidAnswer: it is not there ("answered without WHAT").
+    """
+    found = dig(answer, path)
+    if not isinstance(found, kind):
+        raise client.invalid(endpoint, "incomplete", f"answered without {what}")
+    return found
 
 
 def counter(client: RelayClient, endpoint: str) -> Callable[[str], None]:
