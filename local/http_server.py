@@ -122,11 +122,6 @@ def redirect(location: str, status: int = 302) -> Fault:
     return Fault(status=status, headers={"Location": location})
 
 
-def wrong_json() -> Fault:
-    """JSON that ends too early, with 200."""
-    return Fault(status=200, body=b'{"success":true,"data":{')
-
-
 def oversized(size: int) -> Fault:
     """`size` bytes of valid JSON with 200."""
     return Fault(status=200, body=b'"' + b"x" * (size - 2) + b'"')

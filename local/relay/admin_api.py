@@ -25,17 +25,13 @@ from local.relay.history_api import cost_between
 from local.relay.model import TOTAL, Account, Key, Usage
 from local.relay.public_api import (
     LIMITS_SINCE,
-    body_of,
     priced,
     rates_of,
-    weekly_micro,
-    window_figures,
 )
 from local.relay.state import RelayState
-from local.relay.wire import error, formatted, iso, number, tokens, usd
+from local.relay.wire import formatted, iso, number, tokens, usd
 
 PAGE_SIZES = (10, 20, 50, 100)
-BATCH = 100
 COST_SORT_STATUS = {"status": "ready", "isRealTimeCalculation": True}
 ZERO_USAGE = {"total": {"requests": 0, "tokens": 0, "cost": 0, "formattedCost": "$0.00"}}
 
@@ -85,23 +81,6 @@ def usage_stats(relay: RelayState, request: Request) -> Response:
         for key in relay.keys
     ]
     return _success({"period": request.query.get("period", "daily"), "stats": stats})
-
-
-def batch_stats(relay: RelayState, request: Request) -> Response:
-    """Figures of up to 100 keys: a scan each. `timeRange` monthly is zeros, the relay's fault."""
-    body = body_of(request)
-    ids, time_range = body.get("keyIds"), body.get("timeRange", "all")
-    if not isinstance(ids, list) or not ids:
-        return error(400, "keyIds is required and must be a non-empty array", "keyIds")
-    if len(ids) > BATCH:
-        return error(400, f"Max {BATCH} keys per request", "keyIds")
-    relay.scans += len(ids)
-    period = {"today": relay.day(), "monthly": None}.get(time_range, TOTAL)
-    data = {}
-    for key_id in ids:
-        key = relay.by_id.get(key_id)
-        data[key_id] = {"error": "Key not found"} if key is None else _figures(relay, key, period)
-    return _success(data)
 
 
 def usage_costs(relay: RelayState, request: Request) -> Response:
@@ -365,32 +344,6 @@ def _key_usage(relay: RelayState, key: Key) -> dict[str, Any]:
 def _core(usage: Usage) -> dict[str, int]:
     # Without cache tokens, unlike the total beside it.
     return {"requests": usage.requests, "tokens": usage.input_tokens + usage.output_tokens}
-
-
-def _figures(relay: RelayState, key: Key, period: str | None) -> dict[str, Any]:
-    limits = key.limits
-    usage = key.usage_in(period) if period else Usage()
-    cost, real = usd(usage.rated_micro), usd(usage.real_micro)
-    daily = usd(key.usage_in(relay.day()).rated_micro) if limits.daily_cost_limit else 0
-    weekly = usd(weekly_micro(relay, key)) if limits.weekly_opus_cost_limit else 0
-    window = window_figures(relay, key)
-    shape = tokens(usage, ("allTokens",))
-    return {
-        "requests": shape.pop("requests"),
-        **shape,
-        "cost": cost,
-        "realCost": real,
-        "formattedCost": formatted(cost) if cost else "$0.00",
-        "dailyCost": daily,
-        "weeklyOpusCost": weekly,
-        "currentWindowCost": window["currentWindowCost"],
-        "currentWindowRequests": window["currentWindowRequests"],
-        "currentWindowTokens": window["currentWindowTokens"],
-        "windowRemainingSeconds": window["windowRemainingSeconds"],
-        "windowStartTime": window["windowStartTime"],
-        "windowEndTime": window["windowEndTime"],
-        "allTimeCost": usd(key.usage_in(TOTAL).rated_micro),
-    }
 
 
 def _int(text: str | None) -> int:

@@ -21,16 +21,13 @@ PUBLIC: Mapping[tuple[str, str], Answer] = {
     ("POST", "/apiStats/api/user-stats"): public_api.user_stats,
     ("POST", "/apiStats/api/user-model-stats"): public_api.user_model_stats,
     ("POST", "/apiStats/api/batch-stats"): public_api.batch_stats,
-    ("POST", "/apiStats/api/batch-model-stats"): public_api.batch_model_stats,
     ("GET", "/health"): public_api.health,
-    ("GET", "/metrics"): public_api.metrics,
 }
 SESSION_MS = 86_400_000
 LOGIN = "/web/auth/login"
 ADMIN: Mapping[tuple[str, str], Answer] = {
     ("GET", "/admin/api-keys"): admin_api.api_keys,
     ("GET", "/admin/usage-stats"): admin_api.usage_stats,
-    ("POST", "/admin/api-keys/batch-stats"): admin_api.batch_stats,
     ("GET", "/admin/usage-costs"): admin_api.usage_costs,
     ("GET", "/admin/dashboard"): admin_api.dashboard,
     ("GET", "/admin/concurrency"): admin_api.concurrency,
@@ -40,10 +37,7 @@ ADMIN: Mapping[tuple[str, str], Answer] = {
     ("GET", "/admin/usage-trend"): history_api.usage_trend,
     ("GET", "/admin/account-usage-trend"): history_api.account_usage_trend,
 }
-ENDPOINTS_SINCE = {
-    "/apiStats/api/batch-stats": "1.1.126",
-    "/apiStats/api/batch-model-stats": "1.1.126",
-}
+ENDPOINTS_SINCE = {"/apiStats/api/batch-stats": "1.1.126"}
 
 
 class ClaudeRelay(Served, RelayState):

@@ -120,22 +120,6 @@ def batch_stats(relay: RelayState, request: Request) -> Response:
     return _success({"aggregated": aggregated, "individual": individual})
 
 
-def batch_model_stats(relay: RelayState, request: Request) -> Response:
-    """Usage by model, summed over up to 30 keys of any state."""
-    ids = _batch_ids(request)
-    relay.scans += len(ids)
-    asked = body_of(request).get("period", "daily")
-    period = relay.day() if asked == "daily" else relay.month()
-    by_model: dict[str, Usage] = {}
-    for key_id in ids:
-        if key_id in relay.by_id:
-            for model, usage in relay.by_id[key_id].models_in(period).items():
-                by_model.setdefault(model, Usage()).add(usage)
-    rows = [model_row(relay, model, usage) for model, usage in by_model.items()]
-    rows.sort(key=lambda row: -row["allTokens"])
-    return Response.of_json({"success": True, "data": rows, "period": asked})
-
-
 def health(relay: RelayState, _request: Request) -> Response:
     """Version, uptime in seconds and component states."""
     now = relay.clock()
@@ -151,31 +135,6 @@ def health(relay: RelayState, _request: Request) -> Response:
             "logger": {"status": "healthy", "healthy": True, "timestamp": iso(now)},
         },
         "stats": {"requests": 0, "errors": 0, "warnings": 74},
-    }
-    return Response.of_json(body)
-
-
-def metrics(relay: RelayState, _request: Request) -> Response:
-    """The relay's own /metrics: JSON, and three scans."""
-    relay.scans += 3
-    now = relay.clock()
-    body = {
-        "totalApiKeys": len(relay.keys),
-        "totalClaudeAccounts": sum(
-            account.platform.startswith("claude") for account in relay.accounts
-        ),
-        "totalUsageRecords": sum(
-            len(models) for key in relay.keys for models in key.usage.values()
-        ),
-        "uptime": number(now - relay.started_at),
-        "memory": {
-            "rss": 114728960,
-            "heapTotal": 38768640,
-            "heapUsed": 35598728,
-            "external": 3870360,
-            "arrayBuffers": 297902,
-        },
-        "timestamp": iso(now),
     }
     return Response.of_json(body)
 

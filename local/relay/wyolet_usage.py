@@ -32,17 +32,8 @@ PRICES = {
     "claude-haiku-4-5": (1000, 5000, 1250, 100),
     "gpt-5": (1250, 10000, 0, 125),
 }
-PROVIDERS = {"claude-sonnet-4-5": "anthropic", "claude-haiku-4-5": "anthropic", "gpt-5": "openai"}
-LISTED = (
-    *("model", "model_id", "requested_model", "provider", "host", "host_id", "host_key_id"),
-    *("policy", "policy_id", "relay_key_hash", "source", "status", "finish_reason", "error_kind"),
-)
-"""Filters whose values are a list, each the name of an event's field."""
-GROUPS = (
-    *("source", "model", "host", "policy", "provider", "model_id", "host_id", "policy_id"),
-    *("relay_key_hash", "host_key_id", "finish_reason", "error_kind"),
-)
-SINCE_0_3 = ("model", "host", "policy", "provider")
+GROUPS = ("model", "model_id", "relay_key_hash")
+"""The dimensions that can be grouped by, of those that are asked for; the first came with 0.3."""
 
 
 @dataclass
@@ -115,9 +106,7 @@ class Usage:
     cost_nanos: int | None = None
     duration_ms: int = 1000
     ttft_ms: int | None = None
-    source: str = "pipeline"
     error_kind: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
@@ -125,37 +114,10 @@ class Usage:
         return self.status >= 400 or bool(self.error_kind)
 
     def get(self, name: str) -> str:
-        """A field by its name in the API, as text; empty where it has none."""
-        if name.startswith("tags."):
-            return self.tags.get(name.removeprefix("tags."), "")
-        derived = {
-            "model_id": self.model and f"mod-{self.model}",
-            "requested_model": self.model,
-            "provider": PROVIDERS.get(self.model, ""),
-            "host": PROVIDERS.get(self.model, ""),
-            "host_id": f"host-{PROVIDERS.get(self.model, '')}",
-            "host_key_id": f"hk-{PROVIDERS.get(self.model, '')}",
-            "policy": "default",
-            "policy_id": "pol-default",
-            "finish_reason": "" if self.failed else "stop",
-        }
-        return str(derived.get(name, getattr(self, name, "")))
-
-    def event(self, number: int) -> dict[str, Any]:
-        """As `/api/usage/events` has it: what is empty is left out."""
-        names = (*GROUPS, "requested_model")
-        told = {
-            "request_id": f"req-{number:08d}",
-            "ts": _iso(self.ts),
-            "status": self.status,
-            "duration_ms": self.duration_ms,
-            "attempts": 1 if self.status else 0,
-            **{name: self.get(name) for name in names},
-            "tokens": dict(self.tokens),
-            "tags": dict(self.tags),
-            "cost_nanos": self.cost_nanos,
-        }
-        return {name: value for name, value in told.items() if value not in ("", None, {})}
+        """A dimension by its name in the API; empty where the request has none."""
+        if name == "model_id":
+            return self.model and f"mod-{self.model}"
+        return str(getattr(self, name))
 
 
 class WyoletUsage:
@@ -300,8 +262,6 @@ class WyoletUsage:
                 for one in self.host_keys
             ]
             return self._listed(rows, request.query)
-        if path == "version":
-            return Response.of_json({"version": "0.1.0"})
         if match := re.fullmatch("host-keys/by-id/([^/]+)/health", path):
             return self._health(unquote(match[1]))
         return _problem(404, "not found")
@@ -332,18 +292,17 @@ class WyoletUsage:
             page = b"<!doctype html><html><head><title>Relay</title></head></html>"
             return Response(200, page, "text/html; charset=utf-8")
         if self.backend_down:
-            return _problem(500 if name == "events" else 400, "usage: query failed")
+            return _problem(400, "usage: query failed")
         try:
             window = self._window(query)
-            events = [one for one in self._of_pod() if _chosen(one, query)]
-            events = [one for one in events if window[0] <= one.ts <= window[1]]
+            events = [one for one in self._of_pod() if window[0] <= one.ts <= window[1]]
             if name == "timeseries":
                 return self._timeseries(events, query, window)
             if name == "summary":
                 return self._summary(events, query)
         except ValueError as error:
             return _problem(400, str(error))
-        return self._raw(events, query) if name == "events" else _problem(404, "not found")
+        return _problem(404, "not found")
 
     def _of_pod(self) -> list[Usage]:
         self._turn += 1
@@ -363,8 +322,7 @@ class WyoletUsage:
 
     def _group(self, query: Mapping[str, str]) -> str:
         group = query.get("group_by", "")
-        known = [one for one in GROUPS if not (self.before_0_3 and one in SINCE_0_3)]
-        if group and group not in known and not re.fullmatch(r"tags\.\w+", group):
+        if group and group not in GROUPS[self.before_0_3 :]:
             raise ValueError("group_by is none of the dimensions")
         return group
 
@@ -420,14 +378,6 @@ class WyoletUsage:
         last = _iso(max(starts)) if starts else nothing
         return Response.of_json({"rows": told, "from": first, "to": last})
 
-    def _raw(self, events: list[Usage], query: Mapping[str, str]) -> Response:
-        limit, start = int(query.get("limit", 100)), int(query.get("cursor") or 0)
-        newest = list(enumerate(events))[::-1][start : start + limit]
-        told: dict[str, Any] = {"events": [one.event(number) for number, one in newest]}
-        if len(newest) == limit:
-            told["next_cursor"] = str(start + limit)
-        return Response.of_json(told)
-
     def _sums(self, events: list[Usage], *, codes: bool = False) -> dict[str, Any]:
         tokens: dict[str, int] = defaultdict(int)
         for one in events:
@@ -463,20 +413,6 @@ def cost(model: str, tokens: Mapping[str, int]) -> int:
     return sum(
         tokens.get(kind, 0) * price for kind, price in zip(kinds, PRICES[model], strict=True)
     )
-
-
-def _chosen(event: Usage, query: Mapping[str, str]) -> bool:
-    """Whether the filters let it through; one that is not known is ignored."""
-    for name in LISTED:
-        if query.get(name) and event.get(name) not in query[name].split(","):
-            return False
-    wanted = query.get("error")
-    if wanted in ("true", "false") and event.failed != (wanted == "true"):
-        return False
-    if query.get("tag"):
-        key, _, value = query["tag"].partition(":")
-        return event.tags.get(key) == value
-    return True
 
 
 def _problem(status: int, detail: str) -> Response:
