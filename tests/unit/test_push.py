@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
-from local.http_server import HttpServer, Request, Response
+from local.http_server import Fault, HttpServer, Request, Response
 from relay_metrics import observability
 from relay_metrics.deadline import Deadline
 from relay_metrics.deliver import pieces
@@ -337,6 +337,7 @@ def test_a_try_that_would_only_time_out_is_not_made(receiver: Receiver) -> None:
 def test_there_is_no_time_at_all(receiver: Receiver) -> None:
     outcome = receiver.push(seconds=0)
     assert isinstance(outcome.error, Unavailable)
+    assert str(outcome.error) == "destination there: there was no time left to send anything"
     assert receiver.requests == []
 
 
@@ -547,6 +548,10 @@ def test_what_takes_too_long_is_split_where_it_is_large(
     receiver.answer = answering(Response(status), Response())
     assert receiver.push(piece(8)) == Outcome(8)
     assert [sent(one.body).total() for one in receiver.requests] == [8, 4, 4]
+    receiver.requests.clear()
+    receiver.answer = answering(Response(503), Response())
+    assert receiver.push(piece(8)) == Outcome(8)
+    assert [sent(one.body).total() for one in receiver.requests] == [8, 8]
 
 
 def test_a_large_push_whose_time_is_over_is_left_in_halves(
@@ -685,6 +690,12 @@ def test_a_long_success_is_judged_by_what_was_read_of_it(
     outcome = receiver.push()
     assert (outcome.pushed, outcome.rejected) == ((0, 0) if error else (3, 0))
     assert type(outcome.error) is (error or type(None))
+
+
+def test_an_answer_that_comes_bit_by_bit_is_read_to_its_end(receiver: Receiver) -> None:
+    receiver.answer = lambda request: partly(1, "too old")
+    receiver.server.fault = lambda request: Fault(chunked=True, drip_bytes_per_s=100)
+    assert receiver.push() == Outcome(2, 1, remark="too old")
 
 
 def test_an_answer_of_just_so_many_bytes_is_read(receiver: Receiver) -> None:

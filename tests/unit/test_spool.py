@@ -75,11 +75,17 @@ class Queues:
     """SQS as far as a spool knows it.
 
     Attributes:
+        asked: the operations, in order.
         sent: (queue, body, reason), in order.
+        delays: of what was sent.
+        receipt: the answer to what is sent.
     """
 
     def __init__(self, refuse: Callable[[str], Exception | None] = lambda operation: None) -> None:
+        self.asked: list[str] = []
         self.sent: list[tuple[str, str, str | None]] = []
+        self.delays: list[int] = []
+        self.receipt = {"MessageId": "1"}
         self.refuse = refuse
 
     def get_queue_attributes(self, **asked: Any) -> dict[str, Any]:
@@ -104,12 +110,15 @@ class Queues:
             size += len(name) + len("String") + len(reason.encode())
         assert size <= MAX_MESSAGE_BYTES
         self.sent.append((sent["QueueUrl"], body, reason))
-        return {"MessageId": str(len(self.sent))}
+        self.delays.append(sent["DelaySeconds"])
+        return self.receipt
 
     def change_message_visibility(self, **asked: Any) -> None:
         self._maybe("ChangeMessageVisibility")
+        assert asked == {"QueueUrl": "spool", "ReceiptHandle": "handle", "VisibilityTimeout": 60}
 
     def _maybe(self, operation: str) -> None:
+        self.asked.append(operation)
         if error := self.refuse(operation):
             raise error
 
@@ -262,6 +271,17 @@ def test_what_unfolds_to_more_than_a_reader_takes_is_split(
     )
 
 
+@pytest.mark.parametrize(("room", "messages"), [(4096, 1), (4095, 2)])
+def test_a_message_leaves_room_for_a_reason(
+    monkeypatch: pytest.MonkeyPatch, room: int, messages: int
+) -> None:
+    message = Message("d", Piece(Snapshot("claude-relay", "r", 0, {}, None, readings(2, str))))
+    monkeypatch.setattr(spool, "MAX_MESSAGE_BYTES", len(str(message.dump())) + room)
+    queues = Queues()
+    spool_of(queues).put(message)
+    assert len(queues.sent) == messages
+
+
 def test_a_reading_that_is_larger_than_a_message() -> None:
     huge = "".join(noise(at) for at in range(8000))
     snapshot = Snapshot("claude-relay", "r", 0, {}, None, readings(1, lambda _: huge))
@@ -274,10 +294,81 @@ def test_a_reading_that_is_larger_than_a_message() -> None:
 ANY = Message("d", Piece(Snapshot("claude-relay", "r", 0, {})))
 
 
+def test_what_is_put_is_there_at_once_or_after_a_while() -> None:
+    queues = Queues()
+    spool_of(queues).put(ANY)
+    spool_of(queues).put(ANY, 60)
+    assert queues.sent == [("spool", ANY.dump(), None)] * 2
+    assert queues.delays == [0, 60]
+
+
 def test_what_is_buried_has_its_reason() -> None:
     queues = Queues()
-    spool_of(queues).bury(ANY, "answered 400\n(no\x00 database)")
-    assert queues.sent == [("dead", ANY.dump(), "answered 400 (no  database)")]
+    one = spool_of(queues)
+    one.bury(ANY, "answered 400\n(no\x00 database)")
+    one.bury_body("no message", "no message")
+    assert queues.sent == [
+        ("dead", ANY.dump(), "answered 400 (no  database)"),
+        ("dead", "no message", "no message"),
+    ]
+    assert queues.delays == [0, 0]
+    assert queues.asked.count("GetQueueUrl") == 1, "the queue is found once"
+
+
+def test_a_queue_that_gives_no_receipt() -> None:
+    queues = Queues()
+    queues.receipt = {}
+    with pytest.raises(SpoolError, match=r"^SQS did not take a message \(no receipt\)$"):
+        spool_of(queues).put(ANY)
+
+
+COUNTS = {
+    "ApproximateNumberOfMessages": "1",
+    "ApproximateNumberOfMessagesNotVisible": "20",
+    "ApproximateNumberOfMessagesDelayed": "300",
+}
+
+
+def counting(monkeypatch: pytest.MonkeyPatch, answer: Any) -> Spool:
+    """A spool whose queues answer so where they are asked how many messages they hold."""
+    queues = Queues()
+    redrive_policy = queues.get_queue_attributes
+
+    def attributes(**asked: Any) -> Any:
+        if asked["AttributeNames"] == ["RedrivePolicy"]:
+            return redrive_policy(**asked)
+        assert asked["AttributeNames"] == [*COUNTS]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer[asked["QueueUrl"]]
+
+    monkeypatch.setattr(queues, "get_queue_attributes", attributes)
+    return spool_of(queues)
+
+
+def test_how_many_messages_the_queues_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = {**COUNTS, "ApproximateNumberOfMessages": "5"}
+    both = counting(monkeypatch, {"spool": {"Attributes": COUNTS}, "dead": {"Attributes": dead}})
+    assert (both.waiting(), both.buried()) == (321, 325)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ({"spool": {}}, "no counts"),
+        ({"spool": {"Attributes": {}}}, "no counts"),
+        ({"spool": {"Attributes": dict.fromkeys(COUNTS, "many")}}, "no counts"),
+        (ClientError({"Error": {"Code": "AccessDenied"}}, ""), "AccessDenied"),
+        (EndpointConnectionError(endpoint_url="https://secret"), "EndpointConnectionError"),
+    ],
+)
+def test_a_queue_that_does_not_tell_how_many(
+    monkeypatch: pytest.MonkeyPatch, answer: Any, says: str
+) -> None:
+    with pytest.raises(SpoolError) as caught:
+        counting(monkeypatch, answer).waiting()
+    assert str(caught.value) == f"SQS did not tell of the queue ({says})"
+    assert caught.value.__suppress_context__
 
 
 def test_a_reason_is_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,20 +380,23 @@ def test_a_reason_is_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "reason"),
+    ("size", "character", "reason"),
     [
-        (MAX_MESSAGE_BYTES, None),
-        (MAX_MESSAGE_BYTES - 12, None),
-        (MAX_MESSAGE_BYTES - 15, "\xfc"),
-        (MAX_MESSAGE_BYTES - 5000, "\xfc" * 1000),
+        (MAX_MESSAGE_BYTES, "y", None),
+        (MAX_MESSAGE_BYTES - 12, "y", None),
+        (MAX_MESSAGE_BYTES - 12, "\xfc", None),
+        (MAX_MESSAGE_BYTES - 15, "\xfc", "\xfc"),
+        (MAX_MESSAGE_BYTES - 5000, "\xfc", "\xfc" * 1000),
     ],
 )
+@pytest.mark.parametrize("letter", ["x", "\xe4"])
 def test_a_body_as_large_as_a_message_leaves_less_for_the_reason(
-    size: int, reason: str | None
+    size: int, character: str, reason: str | None, letter: str
 ) -> None:
     queues = Queues()
-    spool_of(queues).bury_body("x" * size, "\xfc" * 2000)
-    assert queues.sent == [("dead", "x" * size, reason)]
+    body = "x" * (size % 2) + letter * (size // 2) + ("x" * (size // 2) if letter == "x" else "")
+    spool_of(queues).bury_body(body, character * 2000)
+    assert queues.sent == [("dead", body, reason)]
 
 
 def client_error(code: str) -> ClientError:
@@ -325,7 +419,7 @@ def test_a_queue_that_refuses(operation: str, error: Exception, says: str) -> No
     with pytest.raises(SpoolError) as caught:
         spool_of(queues).bury(ANY, "a reason")
     assert str(caught.value) == says
-    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
 
 
 def test_a_spool_without_a_dead_letter_queue(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,10 +429,21 @@ def test_a_spool_without_a_dead_letter_queue(monkeypatch: pytest.MonkeyPatch) ->
         spool_of(queues).bury(ANY, "a reason")
 
 
-def test_a_message_that_cannot_be_postponed() -> None:
-    refusing = Queues(lambda asked: client_error("ReceiptHandleIsInvalid"))
-    with pytest.raises(SpoolError, match=r"did not postpone a message \(ReceiptHandleIsInvalid\)"):
-        spool_of(refusing).postpone("handle", 60)
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (client_error("ReceiptHandleIsInvalid"), "ReceiptHandleIsInvalid"),
+        (EndpointConnectionError(endpoint_url="https://secret"), "EndpointConnectionError"),
+    ],
+)
+def test_a_message_that_cannot_be_postponed(error: Exception, says: str) -> None:
+    queues = Queues()
+    spool_of(queues).postpone("handle", 60)
+    queues.refuse = lambda asked: error
+    with pytest.raises(SpoolError) as caught:
+        spool_of(queues).postpone("handle", 60)
+    assert str(caught.value) == f"SQS did not postpone a message ({says})"
+    assert caught.value.__suppress_context__
 
 
 def test_many_threads_make_one_client(monkeypatch: pytest.MonkeyPatch) -> None:

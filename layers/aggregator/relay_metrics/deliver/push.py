@@ -99,18 +99,15 @@ class Sender:
 
     def _once(self, request: Request) -> Taken:
         destination = self._destination
-        # Configured headers do not replace those that describe the body: OTEL_EXPORT_HEADERS of
-        # the Compose stack set JSON's.
-        ours = {name.lower() for name in _OURS}
-        given = {name.lower(): text for name, text in destination.headers.items()}
-        headers = {name: text for name, text in given.items() if name not in ours}
         try:
             with self._client.open(
                 "POST",
                 destination.url,
                 seconds=self.deadline.left,
                 max_bytes=MAX_ANSWER_BYTES,
-                headers={PROMOTE_ALL: "true", **headers, **_OURS},
+                # Names in any case. Configured headers do not replace those that describe the body:
+                # OTEL_EXPORT_HEADERS of the Compose stack set JSON's.
+                headers={PROMOTE_ALL: "true", **destination.headers, **_OURS},
                 body=request.body,
             ) as opened:
                 answer = Answer(opened.status, opened.headers, _beginning(opened.blocks()))

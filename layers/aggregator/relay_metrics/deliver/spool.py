@@ -78,9 +78,9 @@ class Message(NamedTuple):
             written = json.loads(body)
             destination = written["destination"]
             inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
-            packed = b64decode(written["snapshot"], validate=True)
+            packed = b64decode(written["snapshot"])
             unfolded = inflate.decompress(packed, MAX_SNAPSHOT_BYTES)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, zlib.error):
+        except (ValueError, KeyError, TypeError, RecursionError, zlib.error):
             raise SnapshotError("the message is none of ours, or damaged") from None
         if not isinstance(destination, str) or not inflate.eof:
             raise SnapshotError("the message is none of ours, or damaged")
