@@ -1,7 +1,7 @@
-"""The families of a Prometheus endpoint, in columns, where an object a sample would be too much.
+"""The families of a Prometheus endpoint, in columns. An object for each sample would be too large.
 
-The label sets of a family are kept as the text that they are in an exposition, a line each: they
-cost no more than that, and one that is seen again is known without being parsed.
+Label sets are kept as text, in the form of an exposition, one on each line. This takes little
+memory, and a label set that was seen before need not be parsed again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ONE = (1,)
 
 
 class FamilyType(StrEnum):
-    """The types of a Prometheus family, as far as they are told apart here."""
+    """The types of families that are treated differently. Others become one of these."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -43,22 +43,23 @@ class FamilyType(StrEnum):
 
 Labels = tuple[tuple[str, str], ...]
 Layout = tuple[float, ...] | tuple[str, ...] | None
-"""What the figures of a series are of. Of a histogram its finite bounds, ascending, or None where
-only its count and sum are known; of a summary its quantiles as scraped; None of all others."""
+"""What the figures of a series stand for. For a histogram, its finite bounds, ascending, or None if
+only count and sum are known; for a summary, its quantiles as scraped; for other types None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One series of a family: its labels as scraped, and what it says.
+    """One series of a family.
 
     Attributes:
-        value: of a counter, a gauge, an unknown or an info.
-        buckets: of a histogram: (upper bound, cumulative count), ascending, `inf` last; none where
-            only its count and sum are known.
-        quantiles: of a summary: (quantile, value), the quantile as scraped.
-        sum, count: of a histogram or a summary; None where it has none.
-        time_ms: its own instant, where the exposition gives one, epoch milliseconds.
-        start_ms: since when it counts; None where unknown.
+        labels: as scraped.
+        value: for a counter, a gauge, an unknown or an info.
+        buckets: for a histogram: (upper bound, cumulative count), ascending, `inf` last; empty if
+            only count and sum are known.
+        quantiles: for a summary: (quantile, value), the quantile as scraped.
+        sum, count: for a histogram or a summary; None if it has none.
+        time_ms: the timestamp in the exposition, epoch milliseconds; None if there is none.
+        start_ms: when it started to count, epoch milliseconds; None if unknown.
     """
 
     labels: Mapping[str, str]
@@ -75,10 +76,10 @@ class Batch(NamedTuple):
     """Some series of a family, in columns.
 
     Attributes:
-        text: their label sets, a line each; where families share it, the very same object.
+        text: their label sets, one on each line; families with equal label sets share the object.
         values: the figures of all of them, one after the other.
-        layouts: what the figures of each are of, and `widths` how many they are.
-        times, starts: as `Columns` has them.
+        layouts, widths: for each series, what its figures stand for, and how many they are.
+        times, starts: as in `Columns`.
     """
 
     text: str
@@ -90,7 +91,7 @@ class Batch(NamedTuple):
 
     @property
     def series(self) -> int:
-        """How many they are."""
+        """The number of series."""
         return len(self.widths)
 
     @property
@@ -100,7 +101,7 @@ class Batch(NamedTuple):
 
     @property
     def figures(self) -> Iterator[array[float]]:
-        """Those of each series."""
+        """The figures of each series."""
         at = 0
         for wide in self.widths:
             yield self.values[at : at + wide]
@@ -109,20 +110,20 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Columns(Sequence[Series]):
-    """The series of a family. Reads as a sequence of them; the converter reads the columns.
+    """The series of a family: a sequence of `Series`; the converter reads the columns directly.
 
     Attributes:
         type: of the family.
         text: the label sets, in chunks of lines; see `text_of`.
-        values: the figures of all series, one after the other, NaN where there is none. A counter
-            or a gauge has one; a histogram its cumulative counts, the last one that of all, and its
-            sum; a summary the values of its quantiles, its sum and its count.
-        layouts: what they are of, and `layout` which of these each series has; none where each
-            series has one figure.
-        times: of each series its own instant, epoch milliseconds, 0 where it has none; None where
-            none has.
-        starts: likewise, since when each counts.
-        counted: how many series there are.
+        values: the figures of all series, one after the other, NaN for missing ones. A counter or
+            a gauge has one figure; a histogram has its cumulative counts, the total last, and its
+            sum; a summary has the values of its quantiles, its sum and its count.
+        layouts: the distinct layouts, empty if each series has one figure.
+        layout: for each series, the index of its layout.
+        times: the timestamp of each series, epoch milliseconds, 0 if it has none; None if no series
+            has one.
+        starts: when each series started to count, in the same form.
+        counted: the number of series.
     """
 
     type: FamilyType
@@ -159,13 +160,13 @@ class Columns(Sequence[Series]):
 
     @property
     def points(self) -> int:
-        """How many data points they give: a summary's quantiles, sum and count are one each."""
+        """The number of data points; each quantile of a summary, its sum and its count are one."""
         if self.type is not FamilyType.SUMMARY:
             return len(self)
         return sum(not math.isnan(value) for value in self.values)
 
     def batches(self, most: int = _CHUNK) -> Iterator[Batch]:
-        """The series, at most so many at a time."""
+        """The series, at most `most` in a batch."""
         of_layout = [_width(self.type, layout) for layout in self.layouts]
         first = at = 0
         for text, count in self._texts(most):
@@ -189,7 +190,7 @@ class Columns(Sequence[Series]):
             first, at = stop, end
 
     def _texts(self, most: int) -> Iterator[tuple[str, int]]:
-        """The label sets, whole chunks where so many of them fit, each time with their number."""
+        """The label sets of each batch and their number. Whole chunks are joined while they fit."""
         some: list[str] = []
         count = 0
         for chunk in self.text:
@@ -213,8 +214,8 @@ class Columns(Sequence[Series]):
             of_each = (batch.labels, batch.figures, batch.layouts)
             rows = zip(*of_each, batch.times or nothing, batch.starts or nothing, strict=True)
             for labels, figures, layout, time_ms, start_ms in rows:
-                told = _told(self.type, dict(pairs(labels)), figures, layout)
-                yield replace(told, time_ms=time_ms or None, start_ms=start_ms or None)
+                series = _series(self.type, dict(pairs(labels)), figures, layout)
+                yield replace(series, time_ms=time_ms or None, start_ms=start_ms or None)
 
     @overload
     def __getitem__(self, at: int) -> Series: ...
@@ -243,7 +244,7 @@ class Columns(Sequence[Series]):
         )
 
     def dump(self) -> dict[str, Any]:
-        """The columns as JSON's values; what is not set is left out, NaN stands for no figure."""
+        """The columns as JSON values; unset columns are left out, and NaN is a missing figure."""
         written: dict[str, Any] = {"labels": list(self.text), "values": self.values.tolist()}
         if self.layout is not None:
             written["layouts"] = list(self.layouts)
@@ -256,7 +257,7 @@ class Columns(Sequence[Series]):
 
     @classmethod
     def load(cls, type: FamilyType, written: Mapping[str, Any]) -> Columns:
-        """The columns that `dump` wrote.
+        """Read columns that `dump` wrote.
 
         Raises:
             ValueError, KeyError, TypeError, OverflowError: they are damaged.
@@ -292,9 +293,9 @@ class Columns(Sequence[Series]):
 
 
 class Family(NamedTuple):
-    """A metric of an exposition. `name` is that of its samples, as scraped.
+    """A metric of an exposition. `name` is the name of its samples, as scraped.
 
-    An untyped, an info and a state-set family are gauges.
+    Untyped, info and state-set families are gauges.
     """
 
     name: str
@@ -309,7 +310,7 @@ class Family(NamedTuple):
 
 
 class Writing:
-    """Columns while they are written, a series at a time."""
+    """Builds columns, one series at a time."""
 
     def __init__(self, type: FamilyType) -> None:
         self._type = type
@@ -323,7 +324,7 @@ class Writing:
     def add(
         self, labels: str, values: Iterable[float], layout: Layout, time_ms: int, start_ms: int
     ) -> None:
-        """A series: its labels as text, and the rest as `Columns` has it."""
+        """Add a series, with its labels as text and the rest in the form of `Columns`."""
         self._labels.append(labels)
         self._values.extend(values)
         self._layout.append(self._layouts.setdefault(layout, len(self._layouts)))
@@ -331,7 +332,7 @@ class Writing:
         self._starts.append(start_ms)
 
     def columns(self) -> Columns:
-        """All that was added."""
+        """The columns of all series that were added."""
         single = self._type in (FamilyType.COUNTER, FamilyType.GAUGE)
         return Columns(
             self._type,
@@ -345,7 +346,7 @@ class Writing:
 
 
 def _sliced(text: Sequence[str], start: int, stop: int) -> Iterator[str]:
-    """The lines from one number to before another, in chunks whole but for the outer ones."""
+    """The lines from `start` to before `stop`. Chunks stay whole, except at the two ends."""
     first = 0
     for chunk in text:
         last = first + chunk.count("\n") + 1
@@ -357,19 +358,19 @@ def _sliced(text: Sequence[str], start: int, stop: int) -> Iterator[str]:
 
 
 def chunks(labels: Sequence[str]) -> tuple[str, ...]:
-    """Label sets, as the column of them has them."""
+    """Label sets in the chunks of a column."""
     return tuple("\n".join(labels[at : at + _CHUNK]) for at in range(0, len(labels), _CHUNK))
 
 
 def _width(type: FamilyType, layout: Layout) -> int:
-    """How many figures a series of that layout has."""
+    """The number of figures of a series with this layout."""
     if type is FamilyType.HISTOGRAM:
         return 2 if layout is None else len(layout) + 2
     return 1 if type is not FamilyType.SUMMARY else len(layout or ()) + 2
 
 
 def text_of(labels: Iterable[tuple[str, str]]) -> str:
-    r"""A label set as text: as in an exposition, without spaces or empty values.
+    r"""A label set as text, as in an exposition, without spaces and without empty values.
 
     >>> text_of([("path", "C:\\dir"), ("http.method", "GET"), ("empty", "")])
     'path="C:\\\\dir","http.method"="GET"'
@@ -388,7 +389,7 @@ def _quoted(text: str) -> str:
 
 
 def pairs(text: str) -> Labels:
-    """The label set that `text_of` wrote."""
+    """Parse a label set that `text_of` wrote."""
     return tuple(
         (name or unescaped(quoted), unescaped(value))
         for name, quoted, value in _LABEL.findall(text)
@@ -396,7 +397,7 @@ def pairs(text: str) -> Labels:
 
 
 def unescaped(text: str) -> str:
-    r"""What stands between the quotes of an exposition; `\"`, `\\` and `\n` are its escapes."""
+    r"""Unescape a quoted text of an exposition; its escapes are `\"`, `\\` and `\n`."""
     if "\\" not in text:
         return text
     return _ESCAPE.sub(lambda found: "\n" if found[1] == "n" else found[1], text)
@@ -428,7 +429,7 @@ def _figures(type: FamilyType, series: Series) -> tuple[list[float], Layout]:
     return [math.nan if series.value is None else series.value], None
 
 
-def _told(
+def _series(
     type: FamilyType, labels: Mapping[str, str], figures: Sequence[float], layout: Layout
 ) -> Series:
     if type is FamilyType.HISTOGRAM:

@@ -1,4 +1,4 @@
-"""From a snapshot to OTLP: pure, without clock, network or environment."""
+"""Converts a snapshot to OTLP. Pure: it uses no clock, network or environment."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from relay_metrics.snapshot import Snapshot
 __all__ = ["Part", "convert", "record_points"]
 
 READINGS_AT_ONCE = 200
-"""So that a part is some hundred kB, and no more than that stands as the SDK's objects at a time.
-A reading is 1 to 40 data points."""
+"""How many readings make a part. A reading has 1 to 40 data points, so a part is some hundred kB,
+and only so many objects of the SDK exist at a time."""
 
 
 def convert(snapshot: Snapshot) -> Iterator[Part]:
     """All series of a snapshot, in the order of its things: readings, then series of families.
 
-    The same snapshot gives the same bytes, whenever and wherever it is read. Points of one resource
-    are in one `ResourceMetrics` within a part. What is carried of a scrape record is in the first
-    part and not counted in its points.
+    The same snapshot always gives the same bytes. Within a part, the points of one resource are in
+    one `ResourceMetrics`. The repeated `relay_up` of a copied scrape record is in the first part
+    and is not counted in its points.
 
     Raises:
-        EncodingError: a figure has no place in OTLP.
+        EncodingError: a figure cannot be encoded in OTLP.
     """
     for start in range(0, len(snapshot.readings) or 1, READINGS_AT_ONCE):
         some = snapshot.readings[start : start + READINGS_AT_ONCE]
@@ -37,14 +37,14 @@ def convert(snapshot: Snapshot) -> Iterator[Part]:
         if part := encoded(points.data(), things=len(some), carried=carried):
             yield part
     if snapshot.families:
-        # a run that asks claude-relays alone need not import it
+        # not imported in runs with claude-relays only
         from relay_metrics.convert import exposition
 
         yield from exposition.convert(snapshot)
 
 
 def record_points(snapshot: Snapshot) -> int:
-    """How many data points of a snapshot are of its scrape record; what is carried is not."""
+    """How many data points a snapshot's scrape record gives; 0 for a copy that repeats `up`."""
     if snapshot.scrape is None or snapshot.scrape.carried:
         return 0
     return sum(1 for _ in scrape.points_of(snapshot.scrape, snapshot.time_ms))

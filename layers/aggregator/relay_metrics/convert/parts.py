@@ -1,4 +1,4 @@
-"""Parts of a request: bytes that are one `ExportMetricsServiceRequest` when put together."""
+"""Parts of a request: put together, their bytes are one `ExportMetricsServiceRequest`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Part(NamedTuple):
 
     Attributes:
         data: an `ExportMetricsServiceRequest`, serialised, not compressed. Protobuf reads several
-            of them, one after the other, as one.
-        points: how many data points it has, without those that are only carried along.
+            concatenated ones as one.
+        points: how many data points it has, without a repeated `relay_up`.
         things: how many of the snapshot's things (`len`) it is made of.
-        histograms: the tables that its histograms come to in GreptimeDB, which keeps only the last
-            histogram of a table in a request: two parts that share one go into two requests.
+        histograms: the tables of its histograms in GreptimeDB. GreptimeDB keeps only the last
+            histogram of a table in a request, so two parts that share a table go into two requests.
     """
 
     data: bytes
@@ -31,13 +31,14 @@ class Part(NamedTuple):
 
 
 def encoded(metrics: MetricsData, *, things: int, carried: int = 0) -> Part | None:
-    """Metrics as the SDK's encoder writes them; None where there are none, and no things.
+    """Encode metrics with the SDK's encoder; None if there are no points and no things.
 
     Args:
-        carried: how many of the points are not to be counted.
+        things: how many of the snapshot's things they are made of.
+        carried: how many of the points are not counted.
 
     Raises:
-        EncodingError: the encoder refused them, or encoded other than all of their points.
+        EncodingError: the encoder refused them, or did not encode exactly their points.
     """
     given = sum(
         len(metric.data.data_points)
@@ -50,7 +51,7 @@ def encoded(metrics: MetricsData, *, things: int, carried: int = 0) -> Part | No
     try:
         request = encode_metrics(metrics)
         data = request.SerializeToString()
-    # the encoder wraps whatever went wrong into a bare Exception
+    # the encoder wraps any error into a bare Exception
     except Exception as error:  # noqa: BLE001
         raise EncodingError(f"cannot be encoded ({type(error).__name__})") from None
     kinds = ((metric, metric.WhichOneof("data")) for metric in _metrics(request))

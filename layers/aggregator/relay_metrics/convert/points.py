@@ -1,4 +1,4 @@
-"""Data points, gathered by resource and metric."""
+"""Groups data points by resource and metric."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GAUGE, RUNNING = "gauge", "running sum"
 SCOPE = "relay_metrics"
 """The name of the instrumentation scope."""
 _NANOS = 1_000_000
-"""Nanoseconds of a millisecond."""
+"""Nanoseconds in a millisecond."""
 
 _CUMULATIVE = AggregationTemporality.CUMULATIVE
 
@@ -35,7 +35,7 @@ class ResourcePoints:
     """The data points of one resource.
 
     Attributes:
-        metrics: the metrics that they are of, in the order of their first points.
+        metrics: their metrics, in the order of the first points.
     """
 
     def __init__(self, time_ms: int) -> None:
@@ -58,7 +58,7 @@ class ResourcePoints:
         start_ms: int | None = None,
         time_ms: int | None = None,
     ) -> None:
-        """A point of a metric of the catalogue, at the snapshot's time where it has no other."""
+        """Add a point of a metric of the catalogue, by default with the snapshot's time."""
         if metric.running and start_ms is not None and start_ms > self._time_ms:
             start_ms = None
         self.number(
@@ -84,7 +84,7 @@ class ResourcePoints:
         time_ms: int | None = None,
         start_ms: int | None = None,
     ) -> None:
-        """A point of any metric. `kind` is `GAUGE` or `RUNNING`, a monotonic Sum."""
+        """Add a point of any metric. `kind` is `GAUGE`, or `RUNNING` for a monotonic Sum."""
         self._of(kind, name, unit, description).append(
             NumberDataPoint(
                 attributes,
@@ -96,14 +96,14 @@ class ResourcePoints:
 
 
 class Points:
-    """Gathers the data points of one snapshot.
+    """The data points of one snapshot.
 
-    Points of equal resources come together whatever order they are added in: the encoder of the
-    SDK keeps only the last of two equal `ResourceMetrics`.
+    Points of equal resources are grouped in any order of `add`, because the SDK's encoder keeps
+    only the last of two equal `ResourceMetrics`.
 
     Args:
         resource: the attributes that every series has.
-        time_ms: the instant of every point that has none of its own, epoch milliseconds.
+        time_ms: the timestamp of points that have none of their own, epoch milliseconds.
     """
 
     def __init__(self, resource: Mapping[str, str], time_ms: int) -> None:
@@ -112,7 +112,7 @@ class Points:
         self._resources: dict[tuple[tuple[str, str], ...], ResourcePoints] = {}
 
     def of(self, resource: Mapping[str, str] = NO_ATTRIBUTES) -> ResourcePoints:
-        """Where the points go whose resource has these attributes beside the snapshot's."""
+        """The points of the resource that has these attributes in addition to the snapshot's."""
         attributes = {**self._resource, **resource}
         key = tuple(sorted(item for item in attributes.items() if item[1]))
         points = self._resources.get(key)
@@ -121,7 +121,7 @@ class Points:
         return points
 
     def data(self) -> MetricsData:
-        """Everything that was added; a resource without a point is not told of."""
+        """All points that were added, without resources that have none."""
         scope = InstrumentationScope(SCOPE)
         return MetricsData(
             [

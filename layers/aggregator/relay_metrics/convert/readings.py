@@ -1,4 +1,4 @@
-"""Readings, filled into the rows of the catalogue."""
+"""Converts readings to the metrics of the catalogue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the run went for a relay, as the metrics that every relay has."""
+"""Converts a scrape record to the metrics that every relay has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relay_metrics.snapshot import Number, Scope, Scrape
 
 
 def convert(scrape: Scrape, time_ms: int, points: Points) -> None:
-    """Those of the relay at large."""
+    """Add the points of a scrape record."""
     of_relay = points.of()
     for metric, value, attributes in points_of(scrape, time_ms):
         of_relay.add(metric, value, attributes)
@@ -19,7 +19,7 @@ def convert(scrape: Scrape, time_ms: int, points: Points) -> None:
 def points_of(
     scrape: Scrape, time_ms: int
 ) -> Iterator[tuple[catalogue.Metric, Number, Mapping[str, str]]]:
-    """Each metric, value and attributes; what is not known, and a count of nothing, is left out."""
+    """Each metric with its value and attributes; unknown values and counts of 0 are left out."""
     shard = {catalogue.SHARD: scrape.shard} if scrape.shard else {}
     known: dict[str, Number] = {"up": int(scrape.up)}
     if scrape.duration_s is not None:

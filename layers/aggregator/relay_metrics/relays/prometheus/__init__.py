@@ -1,1 +1,1 @@
-"""A Prometheus endpoint: its exposition, read into families."""
+"""Reads the exposition of a Prometheus endpoint into families."""

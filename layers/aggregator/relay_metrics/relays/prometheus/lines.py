@@ -1,12 +1,11 @@
-"""The lines of an exposition, text 0.0.4 and OpenMetrics 1.0, names in quotes included.
+"""Parses the lines of an exposition: text 0.0.4 and OpenMetrics 1.0, including names in quotes.
 
-A block of lines is read by one expression, which has a place for each part of a plain sample and
-one for every other line. What is not plain (spaces between labels, their names in quotes, escapes
-that are none) is read by itself, and its labels are written as those of a plain one.
+One regular expression parses a block of lines. It has a group for each part of a plain sample, and
+one for any other line. A line that is not plain (spaces between labels, label names in quotes,
+invalid escapes) is parsed separately, and its labels are rewritten in the plain form.
 
-Of text 0.0.4 this takes what prometheus_client takes, and of OpenMetrics what Prometheus takes and
-more: it is for an exporter to be right about exemplars, units and white space, and for a reader to
-read what it says.
+For text 0.0.4 this accepts what prometheus_client accepts; for OpenMetrics it accepts what
+Prometheus accepts and more, because a reader need not check exemplars, units and white space.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import NamedTuple
 
 from relay_metrics.families import text_of, unescaped
 
-# Python 3.11 loses count of groups within what is possessive, which these therefore never are.
+# No group is inside a possessive quantifier: Python 3.11 numbers such groups wrongly.
 _BLANK = r"[^\S\n]*+"
 _END = rf"\n(?:{_BLANK}(?:\#(?!\s*+(?:HELP|TYPE|UNIT|EOF))[^\n]*+)?\n)*+"
 _NUMBER = r"[ \t]++([0-9+.eE-]++|[+-]?Inf|NaN)"
@@ -43,29 +42,29 @@ TEXT_UNPARSED = _pattern(rf"([a-zA-Z_:][a-zA-Z0-9_:]*+){_ANY_LABELS}", _TIME)
 OPENMETRICS_UNPARSED = _pattern(
     rf"([a-zA-Z_:][a-zA-Z0-9_:]*+){_ANY_LABELS}", r"(?:[ \t]++([0-9+.eE-]++))?"
 )
-"""As the next two, but that nobody has looked yet at what stands between the braces.
+"""As the next two, but without checking the text between the braces.
 
-A label set that was seen before need not be looked at again."""
+It is faster: a label set that was seen before is not checked again."""
 
 _PLAIN_LABEL_SET = re.compile(rf"{_PLAIN_LABELS}\}}")
 
 
 def is_plain(labels: str) -> bool:
-    """Whether a label set is as the expressions below take it."""
+    """Whether a label set has the plain form that the expressions below accept."""
     return _PLAIN_LABEL_SET.fullmatch(f"{labels}}}") is not None
 
 
 TEXT, OPENMETRICS = _pattern(_PLAIN, _TIME), _pattern(_PLAIN, _OPENMETRICS_TIME)
-"""A line with the blank ones and remarks behind it: name, labels, value, timestamp, any other."""
+"""A line and the blank lines and comments after it. Groups: name, labels, value, time, other."""
 
 TEXT_QUOTED, OPENMETRICS_QUOTED = _pattern(_QUOTED, _TIME), _pattern(_QUOTED, _OPENMETRICS_TIME)
-"""Likewise where names are in quotes: name, labels, quoted name, its labels, and the others."""
+"""The same with names in quotes. Groups: name, labels, quoted name, its labels, and the others."""
 
 _NUMBERS = re.compile(r"[0-9+.eE\n-]*+")
 
 
 def numbers(texts: Sequence[str]) -> array[float] | None:
-    """Finite numbers of the format; None where one is none, or their sum is not finite."""
+    """The texts as finite numbers; None if one is not, or if their sum is not finite."""
     if _NUMBERS.fullmatch("\n".join(texts)) is None:
         return None
     try:
@@ -79,7 +78,7 @@ _ONE_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*+")
 
 
 def is_name(text: str) -> bool:
-    """Whether a name needs no quotes."""
+    """Whether a metric's name needs no quotes."""
     return _ONE_NAME.fullmatch(text) is not None
 
 
@@ -88,7 +87,7 @@ _EVEN_VALUE = r'"(?!")[^"\\\n]*+(?:\\["\\n][^"\\\n]*+)*+"'
 
 @lru_cache(maxsize=512)
 def even(names: tuple[str, ...]) -> re.Pattern[str]:
-    """What label sets match, a line each, whose labels have these names, in this order."""
+    """An expression for label sets, one on each line, that have these names in this order."""
     one = ",".join(f"{name}={_EVEN_VALUE}" for name in names)
     return re.compile(rf"(?:{one}(?:\n|\Z))*+")
 
@@ -105,7 +104,7 @@ def without_empty(labels: str) -> str:
     return _EMPTY.sub("", labels).removesuffix(",")
 
 
-# What stands before a value, whatever is in it.
+# A series, the part of a line before the value, with any labels.
 _LABELS = r"""\{(?:[^"{}\\]|"(?:[^"\\]|\\.)*+")*+\}"""
 _SERIES = (
     rf"""(?:([a-zA-Z_:][a-zA-Z0-9_:]*+)(?:(?=\s)|\s*+({_LABELS}))|(?P<quoted>{_LABELS}))\s*+"""
@@ -129,7 +128,7 @@ _HELP_ESCAPE = re.compile(r"\\[\\n]")
 
 
 class Metadata(NamedTuple):
-    """A line that says something of a family: `word` is HELP, TYPE, UNIT or EOF."""
+    """A line with metadata; `word` is HELP, TYPE, UNIT or EOF."""
 
     word: str
     name: str
@@ -137,7 +136,7 @@ class Metadata(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A line of figures. `labels` is the text of the label set, `time` that of the timestamp."""
+    """A sample. `labels` is the text of the label set, `time` the text of the timestamp."""
 
     name: str
     labels: str
@@ -146,10 +145,10 @@ class Sample(NamedTuple):
 
 
 def metadata(line: str) -> Metadata | None:
-    """What a line says that begins with `#`; None of a remark.
+    """Parse a line that begins with `#`; None for a comment.
 
     Raises:
-        ValueError: it names no family, or no type.
+        ValueError: it has no name of a family, or no type.
     """
     found = _METADATA.fullmatch(line.strip())
     if found is None:
@@ -165,15 +164,15 @@ def metadata(line: str) -> Metadata | None:
 
 
 def help_of(text: str) -> str:
-    """The text of a HELP line without its escapes."""
+    """The text of a HELP line, unescaped."""
     return _HELP_ESCAPE.sub(lambda found: "\n" if found[0] == r"\n" else "\\", text)
 
 
 def sample(line: str, *, openmetrics: bool) -> Sample | None:
-    """A sample's line, whatever spaces it has; None of a native histogram.
+    """Parse the line of a sample, with any white space; None for a native histogram.
 
     Raises:
-        ValueError: it has not the shape of a sample.
+        ValueError: it is not a sample.
     """
     found = (_OPENMETRICS_SAMPLE if openmetrics else _TEXT_SAMPLE).fullmatch(line)
     if found is None:
@@ -190,10 +189,10 @@ def sample(line: str, *, openmetrics: bool) -> Sample | None:
 
 
 def _terms(labels: str) -> dict[str, str]:
-    """The labels between braces; the name of the metric, where it is among them, as `__name__`.
+    """The labels between braces; a metric's name among them is `__name__`.
 
     Raises:
-        ValueError: one is not what the format has, or is there twice.
+        ValueError: a label is malformed, or is there twice.
     """
     text = labels[1:-1].strip().removeprefix(",")
     found: dict[str, str] = {}
@@ -213,7 +212,7 @@ def _terms(labels: str) -> dict[str, str]:
 
 
 def number(text: str) -> float:
-    """A number of the format. One too large for a float is not the infinity that Python makes.
+    """Parse a number. Unlike in Python, a number that is too large for a float is an error.
 
     Raises:
         ValueError: it is not valid.
@@ -225,7 +224,7 @@ def number(text: str) -> float:
 
 
 def name(line: str) -> str:
-    """The name that a line begins with, `{"quoted"}` or not; empty where there is none."""
+    """The metric's name at the start of a line, `{"quoted"}` or not; empty if there is none."""
     found = _NAME.match(line.lstrip())
     if found is None:
         return ""
@@ -237,7 +236,7 @@ def milliseconds(seconds: str) -> int:
     """OpenMetrics' seconds as whole milliseconds.
 
     Raises:
-        ValueError, OverflowError: they are no number.
+        ValueError, OverflowError: it is not a number.
     """
-    # by way of microseconds: 1700000000.123 × 1000 is a little less than a whole number
+    # Round to microseconds first: as a float, 1700000000.123 × 1000 is just below a whole number.
     return math.floor(round(number(seconds) * 1e6) / 1000)

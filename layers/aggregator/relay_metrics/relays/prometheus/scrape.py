@@ -1,4 +1,4 @@
-"""Scraping a Prometheus endpoint: from the socket, block by block, into columns."""
+"""Scrapes a Prometheus endpoint; the answer is parsed block by block as it arrives."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.prometheus.exposition import Bounds, Exposition, NoExposition, Reader
 from relay_metrics.relays.prometheus.families import assemble
 
-# The text format first: with OpenMetrics a Go client would rename counters without _total.
+# The text format is preferred: with OpenMetrics, a Go client renames counters without _total.
 ACCEPT = "text/plain;version=0.0.4,application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1"
 
 
 def scrape(client: RelayClient, path: str, exclude: Sequence[str]) -> tuple[Family, ...]:
-    """The families of an endpoint. What is left out of them is counted in the conversation.
+    """The families of an endpoint. The client counts samples that are left out.
 
     Args:
-        path: with its leading slash and its query.
-        exclude: patterns of the families that are not wanted.
+        path: the path with its leading slash and its query.
+        exclude: patterns of the names of families that are left out.
 
     Raises:
-        RelayError: it was not answered, or with something else than an exposition.
+        RelayError: the request failed, or the answer is not an exposition.
     """
     endpoint = path.partition("?")[0].strip("/") or "/"
 
