@@ -16,7 +16,7 @@ from local.relay import ClaudeRelay, WyoletRelay, WyoletUsage
 from local.relay.exposition import Histogram
 from local.relay.model import TOTAL
 from local.relay.wyolet_usage import Usage
-from local.sql import TABLE_NOT_FOUND, Database, Row, SqlError, literal
+from local.sql import Database, Row, literal
 
 KEYS: Final = """
 SELECT r.greptime_timestamp, r.relay_name, r.relay_key_id, r.relay_key_name,
@@ -105,16 +105,10 @@ class Stored:
         before = self._buckets(run - 1) if run else {}
         histograms = {}
         for source, buckets in self._buckets(run).items():
-            bounds = sorted(buckets)
             earlier = before.get(source, {})
-            grown = [buckets[bound] - earlier.get(bound, 0) for bound in bounds]
-            if min(grown) < 0:  # the relay has started anew
-                grown = [buckets[bound] for bound in bounds]
-            histogram = Histogram([bound for bound in bounds if math.isfinite(bound)])
-            histogram.counts = [
-                round(count - below) for count, below in zip(grown, [0, *grown], strict=False)
-            ]
-            histograms[source] = histogram
+            grown = {bound: count - earlier.get(bound, 0) for bound, count in buckets.items()}
+            anew = min(grown.values()) < 0  # the relay has started anew
+            histograms[source] = Histogram.of_cumulative(buckets if anew else grown)
         return histograms
 
     def _buckets(self, run: int) -> dict[str, dict[float, float]]:
@@ -137,13 +131,8 @@ def stored(database: Database, since_ms: int, environment: str) -> Stored:
     )
 
     def rows(sql: str) -> tuple[Row, ...]:
-        try:
-            return tuple(database.query(sql.format(these_runs=these_runs)))
-        except SqlError as error:
-            # a table is there from its first sample on: a relay without models has none
-            if error.code == TABLE_NOT_FOUND:
-                return ()
-            raise
+        # a relay without models has no table of them
+        return tuple(database.query_if_there(sql.format(these_runs=these_runs)))
 
     health = rows(HEALTH)
     instants = tuple(sorted({row["greptime_timestamp"] for row in health}))

@@ -12,7 +12,7 @@ from typing import Any, Final
 from local.page import outlook, usage
 from local.page.series import Identity, Series, rates
 from local.relay.exposition import Histogram
-from local.sql import TABLE_NOT_FOUND, Database, Row, SqlError, literal
+from local.sql import Database, Row, literal
 
 RUNS: Final = 300
 """As many are shown at most, spread over the time."""
@@ -80,7 +80,7 @@ class History:
         self._series = {metric: Series() for metric in _READ}
         self._errors: dict[str, float] = {}
         self._days: Sequence[Row] = ()
-        self._usage: Figures = usage.told(self._asked, (), 0)
+        self._usage: Figures = usage.told(self._database.query_if_there, (), 0)
 
     def read(self) -> None:
         """Read what has come since the last time.
@@ -94,7 +94,9 @@ class History:
         times = sorted({row["greptime_timestamp"] for row in read[_OF_RUNS["up"]]})
         if not times:
             return
-        told = usage.told(self._asked, _wyolet(read[_OF_RUNS["up"]]), times[-1] / 1000)
+        told = usage.told(
+            self._database.query_if_there, _wyolet(read[_OF_RUNS["up"]]), times[-1] / 1000
+        )
         with self._lock:
             self._usage = told
             for metric, rows in read.items():
@@ -128,26 +130,17 @@ class History:
 
     def _rows(self, metric: str) -> Sequence[Row]:
         since = datetime.fromtimestamp(self._read_until_ms / 1000, UTC)
-        return self._asked(
+        return self._database.query_if_there(
             f"SELECT * FROM {metric}"  # noqa: S608 - a metric's name, and literals
             f" WHERE deployment_environment = {literal(self._environment)}"
             f" AND greptime_timestamp > {_literal(since)}"
         )
 
     def _told_days(self) -> Sequence[Row]:
-        return self._asked(
+        return self._database.query_if_there(
             "SELECT relay_name, relay_key_id, greptime_timestamp, greptime_value"  # noqa: S608 - an instant
             f" FROM relay_day_cost_usd WHERE greptime_timestamp > {_literal(_told_since())}"
         )
-
-    def _asked(self, sql: str) -> Sequence[Row]:
-        try:
-            return self._database.query(sql)
-        except SqlError as error:
-            # a table is there from its first sample on
-            if error.code == TABLE_NOT_FOUND:
-                return []
-            raise
 
     def _forget(self) -> None:
         """Keep the runs of the span, those aside that have the nearest neighbours."""
@@ -308,10 +301,5 @@ def _quantile(growth: Mapping[float, float], share: float) -> float | None:
     Args:
         growth: of the cumulative counts, by upper bound.
     """
-    bounds = sorted(growth)
-    counts = [growth[bound] for bound in bounds]
-    histogram = Histogram([bound for bound in bounds if math.isfinite(bound)])
-    histogram.counts = [
-        round(count - below) for count, below in zip(counts, [0, *counts], strict=False)
-    ]
+    histogram = Histogram.of_cumulative(growth)
     return histogram.quantile(share) if histogram.count else None

@@ -16,6 +16,17 @@ class Histogram:
         self.counts = [0] * (len(self.bounds) + 1)
         self.sum = 0.0
 
+    @classmethod
+    def of_cumulative(cls, buckets: Mapping[float, float]) -> Histogram:
+        """A histogram of the cumulative counts by upper bound, infinity among them."""
+        bounds = sorted(buckets)
+        counts = [buckets[bound] for bound in bounds]
+        histogram = cls([bound for bound in bounds if math.isfinite(bound)])
+        histogram.counts = [
+            round(count - below) for count, below in zip(counts, [0, *counts], strict=False)
+        ]
+        return histogram
+
     @property
     def count(self) -> int:
         """Observations in all."""
