@@ -163,11 +163,7 @@ class _Points:
         if batch.times is None and batch.starts is None:
             before = attributes.before(batch.text, self._head())
         else:
-            heads = self._heads(batch)
-            before = [
-                _point(head, attributes.of(labels))
-                for head, labels in zip(heads, batch.labels, strict=True)
-            ]
+            before = list(map(_point, self._heads(batch), attributes.of_each(batch.text)))
         return b"".join(chain.from_iterable(zip(before, _eights(batch.values), strict=True)))
 
     def _summaries(self, family: Family, batch: Batch) -> Iterator[tuple[bytes, int]]:
@@ -200,7 +196,7 @@ class _Points:
 
     def _histograms(self, batch: Batch) -> bytes:
         heads = list(self._heads(batch))
-        attributes = list(map(self._of_histogram.of, batch.labels))
+        attributes = self._of_histogram.of_each(batch.text)
         sums = (batch.values[end - 1] for end in accumulate(batch.widths))
         written = []
         first = at = 0
@@ -278,43 +274,73 @@ class _Attributes:
         self._known: dict[str, bytes] = {}
         self._head = b""
         self._size = 0
-        self._before: dict[str, bytes] = {}
-        self._texts: dict[str, list[bytes | None]] = {}
+        self._points: dict[str, list[bytes]] = {}
 
     def before(self, text: str, head: bytes) -> list[bytes]:
         """Of the data point of each label set, all that stands before its value."""
-        if head != self._head or len(self._before) > _MOST_KNOWN:
-            self._before = {}
         if head != self._head or self._size > _MOST_TEXT:
-            self._texts = {}
+            self._head = head
             self._size = 0
-        self._head = head
+            self._points = {}
         # families that are alike have the same text
-        found = self._texts.get(text)
-        if found is None:
-            known = self._before
-            labels = text.split("\n")
-            found = list(map(known.get, labels))
-            if None in found:
-                for at, one in enumerate(labels):
-                    if found[at] is None:
-                        found[at] = written = known.get(one) or _point(head, self._written(one))
-                        if len(one) < _LONG:
-                            known[one] = written
-            self._texts[text] = found
+        points = self._points.get(text)
+        if points is None:
+            points = self._points[text] = _points(head, self.of_each(text))
             self._size += len(text)
-        return found  # type: ignore[return-value]  # there is no None any more
+        return points
+
+    def of_each(self, text: str) -> list[bytes]:
+        """Label sets, a line each, as attributes."""
+        labels = text.split("\n")
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
+        found = list(map(self._known.get, labels))
+        if None in found:
+            written = self._alike(text) or list(map(self.of, labels))
+            self._known.update(
+                (one, of_one)
+                for one, of_one in zip(labels, written, strict=True)
+                if len(one) < _LONG
+            )
+            return written
+        return found  # type: ignore[return-value]  # there is no None in it
 
     def of(self, text: str) -> bytes:
         """A label set as attributes."""
-        found = self._known.get(text)
-        if found is None:
-            if len(self._known) > _MOST_KNOWN:
-                self._known.clear()
-            found = self._written(text)
-            if len(text) < _LONG:
-                self._known[text] = found
-        return found
+        return self._known.get(text) or self._written(text)
+
+    def _alike(self, text: str) -> list[bytes]:
+        """Label sets as attributes at once; none where they have not the same labels, in order."""
+        width = text.partition("\n")[0].count('"') // 2
+        if not width or "\\" in text:
+            return []
+        parts = text.split('"')
+        count = len(parts) // 2 // width
+        first, *others = parts[: 2 * width : 2]
+        between = [first, *others] + [f"\n{first}", *others] * (count - 1) + [""]
+        layout = self._layout((first, *others, "")) if parts[::2] == between else None
+        if layout is None:
+            return []
+        values = parts[1::2]
+        columns = [map(of.__getitem__, values[at::width]) for at, of in enumerate(layout)]
+        return list(map(b"".join, zip(*columns, strict=True)))
+
+    def _layout(self, between: tuple[str, ...]) -> list[_Values] | None:
+        """What writes the attributes of label sets with this between their values.
+
+        None where names in quotes are among it.
+        """
+        layout = self._layouts.get(between)
+        if layout is None:
+            # a name in quotes is not between them
+            if any(one in ("", "=", ",=", ",") for one in between[:-1]):
+                return None
+            if len(self._layouts) > _MOST_KNOWN:
+                self._layouts.clear()
+            names = renamed([one.removeprefix(",")[:-1] for one in between[:-1]], self._reserved)
+            most = _MOST_KNOWN // (len(names) or 1)
+            layout = self._layouts[between] = [_Values(self._field, name, most) for name in names]
+        return layout
 
     def _written(self, text: str) -> bytes:
         escaped = "\\" in text
@@ -324,17 +350,9 @@ class _Attributes:
                 return self._one_by_one(text)
             plain = text.replace("\\\\", "\0").replace('\\"', "\1").replace("\\n", "\n")
         parts = plain.split('"')
-        between = tuple(parts[::2])
-        layout = self._layouts.get(between)
+        layout = self._layout(tuple(parts[::2]))
         if layout is None:
-            # a name in quotes is not between them
-            if any(one in ("", "=", ",=", ",") for one in between[:-1]):
-                return self._one_by_one(text)
-            if len(self._layouts) > _MOST_KNOWN:
-                self._layouts.clear()
-            names = renamed([one.removeprefix(",")[:-1] for one in between[:-1]], self._reserved)
-            most = _MOST_KNOWN // (len(names) or 1)
-            layout = self._layouts[between] = [_Values(self._field, name, most) for name in names]
+            return self._one_by_one(text)
         values = parts[1::2]
         if escaped:
             values = [value.replace("\0", "\\").replace("\1", '"') for value in values]
@@ -408,6 +426,14 @@ def _point(head: bytes, attributes: bytes) -> bytes:
     size = len(head) + len(attributes) + 9
     length = _LENGTHS[size] if size < len(_LENGTHS) else _length(size)
     return b"".join((_POINT, length, head, attributes, _VALUE))
+
+
+def _points(head: bytes, attributes: Sequence[bytes]) -> list[bytes]:
+    """As `_point`, of each."""
+    before = {
+        size: _POINT + _length(len(head) + size + 9) + head for size in set(map(len, attributes))
+    }
+    return [before[len(of_one)] + of_one + _VALUE for of_one in attributes]
 
 
 def _eights(values: array[Any], count: int = 1) -> list[bytes]:

@@ -359,7 +359,8 @@ class Reader:
             How many; 0 where they are not like that. Then nothing of it was taken.
         """
         # where it mostly fails it is not worth trying
-        if self._misses > _MOST_MISSES or "}" not in text[: text.index("\n")]:
+        labels = text[: text.index("\n")].partition("{")[2].rpartition("}")[0]
+        if self._misses > _MOST_MISSES or not lines.is_plain(labels):
             return 0
         # of a line, what is before its value and that, which alone ends with it
         parts = text.replace("\n", "\n ").split(" ")
@@ -429,7 +430,7 @@ class Reader:
         groups: list[_Group] = []
         texts: dict[str, str] = {}
         places = _places([one.partition("{")[0] for one in series])
-        if not all(name.startswith(beginning) for name in places):
+        if len(places) == 1 or not all(name.startswith(beginning) for name in places):
             return ()
         for name, at in places.items():
             pick = itemgetter(*at) if len(at) > 1 else itemgetter(slice(at[0], at[0] + 1))
@@ -483,7 +484,7 @@ class Reader:
                 not math.isnan(number) and (not instants or not time or instants[at] in TIMES_MS)
                 for at, (number, time) in enumerate(zip(numbers, times, strict=True))
             ]
-        if not any(others) and len(set(names)) * 8 < len(names):
+        if not any(others) and 1 < len(set(names)) < len(names) / 8:
             # of few names that may take turns, the samples of each together
             order = sorted(range(len(names)), key=names.__getitem__)
             names, labels, times = (
@@ -574,11 +575,15 @@ class Reader:
         between = tuple(plain.split('"')[::2])
         names = self._layouts.get(between)
         if names is None:
-            names = tuple(name for name, _ in pairs(text))
+            # a name in quotes is not between them
+            plain_names = all(one[-2:] not in ("=", ",=", "") for one in between[:-1])
+            if plain_names:
+                names = tuple([one.removeprefix(",")[:-1] for one in between[:-1]])
+            else:
+                names = tuple(name for name, _ in pairs(text))
             if len(set(names)) != len(names):
                 raise ValueError("a label twice")
-            # a name in quotes is not between them
-            if all(one[-2:] not in ("=", ",=", "") for one in between[:-1]):
+            if plain_names:
                 if len(self._layouts) > _MOST_KNOWN:
                     self._layouts.clear()
                 self._layouts[between] = names

@@ -202,13 +202,9 @@ class _Assembly:
                 return set()
         key = str if plain else _ordered
         times = column.times or bytes(len(column))
-        latest: dict[_Key, int] = {}
-        dropped = set()
-        for at, identity in enumerate(zip(map(key, column.label_sets), times, strict=True)):
-            if identity in latest:
-                dropped.add(latest[identity])
-            latest[identity] = at
-        return dropped
+        identities = zip(map(key, column.label_sets), times, strict=True)
+        latest = {identity: at for at, identity in enumerate(identities)}
+        return set(range(len(column))).difference(latest.values())
 
     def _has_table(self, name: str, series: Columns) -> bool:
         """Whether a family has tables of its own in GreptimeDB. One that has not is counted."""
