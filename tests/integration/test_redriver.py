@@ -42,6 +42,12 @@ def refusing(system: System, ticks: int = 1) -> Receiver:
     return there
 
 
+def rejected(system: System) -> list[float]:
+    """How many data points the last invocation counted as rejected."""
+    lines = [json.loads(line) for line in system.printed().splitlines()]
+    return [count for line in lines for count in line.get("PointsRejected", [])]
+
+
 def packed(data: bytes) -> str:
     return b64encode(gzip.compress(data)).decode()
 
@@ -115,13 +121,25 @@ def test_what_can_never_succeed_goes_to_the_dead_letter_queue(
     there = refusing(system, 2)
     before = [held.body for held in system.aws.spooled()]
     there.fault = lambda request: fault
+    system.printed()
     assert system.redrive().answer == {"batchItemFailures": []}
     assert system.aws.spooled() == []
     assert [held.body for held in system.aws.dead()] == before, "as it was"
+    assert rejected(system) == [sum(held.message.piece.points for held in system.aws.dead())]
     for held in system.aws.dead():
         assert str(held.reason).startswith("destination default: ")
         assert says in str(held.reason)
-    assert "PointsRejected" in system.printed()
+
+
+def test_points_that_are_rejected_are_counted_and_not_sent_again(system: System) -> None:
+    there = refusing(system, 2)
+    partly = b'{"partialSuccess":{"rejectedDataPoints":"2","errorMessage":"too old"}}'
+    there.fault = lambda request: Fault(body=partly)
+    system.printed()
+    assert system.redrive().answer == {"batchItemFailures": []}
+    assert rejected(system) == [4]
+    assert len(there.requests) == 2
+    assert system.aws.spooled() == system.aws.dead() == []
 
 
 def test_a_destination_that_no_longer_exists(system: System) -> None:
@@ -321,7 +339,9 @@ def test_one_foreign_table_costs_a_spooled_snapshot_only_its_own_rows(system: Sy
     db.fault = lambda request: REFUSED
     assert system.collect().destination("default")["spooled"] > 0
     db.fault = None
+    system.printed()
     assert system.redrive().answer == {"batchItemFailures": []}
+    assert rejected(system) == [1]
     assert system.aws.spooled() == []
     [held] = system.aws.dead()
     assert held.message.snapshot.metrics == (("key", "usage.total.requests"),)
