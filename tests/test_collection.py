@@ -3,26 +3,34 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
 
-def collected(hash_seed: str) -> list[str]:
-    run = subprocess.run(
+def collecting(hash_seed: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"],
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
-        check=True,
     )
-    return [line for line in run.stdout.splitlines() if "::" in line]
+
+
+def collected(run: subprocess.Popen[str]) -> list[str]:
+    with run:
+        out, _ = run.communicate()
+    assert run.returncode == 0
+    return [line for line in out.splitlines() if "::" in line]
 
 
 def test_two_processes_collect_the_same_tests_in_the_same_order() -> None:
     """Otherwise a run with several workers ends with an error, now and then."""
-    first = collected("1")
-    # the second one begins in another second and with another order of sets
-    assert first
-    assert collected("2") == first
+    first = collecting("1")
+    time.sleep(1.1)  # the second one begins in another second and with another order of sets
+    second = collecting("2")
+    tests = collected(first)
+    assert tests
+    assert collected(second) == tests

@@ -185,10 +185,6 @@ def grown(day: DemoDay, minutes: int, figure: Callable[[Usage], float]) -> float
     return sum(figure(now[key]) - figure(before[key]) for key in now)
 
 
-def ids_and_names(day: DemoDay, *, of: Callable[[Any], bool] = lambda _: True) -> set[Any]:
-    return {(key.id, key.name, "claude") for key in day.claude.keys if of(key)}
-
-
 def approx(expected: Any) -> Any:
     return pytest.approx(expected, rel=1e-9)
 

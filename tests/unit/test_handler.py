@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from relay_metrics import observability
 from relay_metrics.entry import handler as module
 from relay_metrics.entry.actions import act, unset
 from relay_metrics.entry.handler import Handler
@@ -42,10 +41,9 @@ def without_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+def log() -> Iterator[io.StringIO]:
     stream = io.StringIO()
     before = logger.logger_handler.setStream(stream)  # type: ignore[attr-defined]
-    monkeypatch.setattr(observability, "_hidden", set())
     yield stream
     logger.logger_handler.setStream(before)  # type: ignore[attr-defined]
     logger.remove_keys(["cold_start", "function_request_id"])

@@ -17,21 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay_metrics import observability
 from relay_metrics.observability import HIDDEN, count, hide, logger, redact, redacted
 from tests.template.deployed import ROOT
 
 SECRET = 'p"ä/s <s>\\wörd+%'
 
 
-@pytest.fixture(autouse=True)
-def nothing_hidden_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observability, "_hidden", set())
-    monkeypatch.setattr(observability, "_short", set())
-
-
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+def log() -> Iterator[io.StringIO]:
     stream = io.StringIO()
     level = logger.log_level
     logger.setLevel("INFO")
