@@ -7,14 +7,12 @@ import json
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from local.closing import Closing
 from local.http_server import HttpServer, Request, Response
-
-RECORDINGS = Path(__file__).parent / "recordings"
+from tests import RECORDINGS
 
 
 @dataclass

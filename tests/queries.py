@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-ROOT: Final = Path(__file__).parents[1]
+from tests import ROOT
+
 ALERTS: Final = ROOT / "alerts" / "relay-metrics.yaml"
 RUNBOOKS: Final = ROOT / "docs" / "runbooks.md"
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from relay_metrics.errors import RelayMetricsError
+from tests import RECORDINGS
 from tests.collecting import Collector
-from tests.exchanges import RECORDINGS, ExchangeServer
+from tests.exchanges import ExchangeServer
 from tests.otlp import told
 
 CASES = Path(__file__).parent / "cases"

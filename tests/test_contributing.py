@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from local.http_server import HttpServer, Request, Response
+from tests import ROOT
 from tests.exchanges import ExchangeServer
 
-ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 EXAMPLES = dict(re.findall(r"<!-- (\S+) -->\n```\w+\n(.*?)\n```", TEXT, re.DOTALL))
 CASE = ROOT / "tests/cases/claude-one-key"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.e2e.victoriametrics import installed
-from tests.template.deployed import ROOT
 
 LAYERS = {"arm64": "AggregatorLayerArm64", "x86_64": "AggregatorLayerX8664"}
 HERE = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"

@@ -30,8 +30,8 @@ from local.aws import REGION, Aws
 from local.greptimedb import GreptimeDB
 from local.relay import for_demo
 from local.relay.demo import ADMIN
+from tests import ROOT
 from tests.e2e.conftest import HERE
-from tests.template.deployed import ROOT
 
 HOST: Final = "172.17.0.1"
 """What the containers of a Docker engine call the machine that it runs on."""

@@ -17,8 +17,9 @@ from samtranslator.yaml_helper import yaml_parse
 
 from scripts.notice import licence, shipped
 from scripts.package import package
+from tests import ROOT
 from tests.e2e.conftest import LAYERS
-from tests.template.deployed import ROOT, source
+from tests.template.deployed import source
 
 # ELF's e_machine.
 MACHINES = {"arm64": 183, "x86_64": 62}

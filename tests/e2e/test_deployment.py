@@ -28,8 +28,9 @@ from local.http_server import HttpServer, Request, Response
 from local.relay import ClaudeRelay, for_demo, living_relay
 from local.relay.demo import ADMIN
 from local.runtime_api import Function, Result
+from tests import ROOT
 from tests.e2e.conftest import HERE, LAYERS
-from tests.template.deployed import ROOT, transformed
+from tests.template.deployed import transformed
 
 pytestmark = [
     pytest.mark.e2e,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.template.deployed import ROOT
+from tests import ROOT
 from tests.unit.test_docs import commands, of_the_workflow
 
 

@@ -14,10 +14,10 @@ import requests
 
 from scripts.chromium import Chromium, Page, installed
 from scripts.screenshot import serving
+from tests import ROOT
 
 pytestmark = pytest.mark.e2e
 
-ROOT = Path(__file__).parents[2]
 RUNS = 5
 WIDTHS = (390, 768, 1280, 1920)
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests import ROOT
 from tests.e2e.conftest import HERE
-from tests.template.deployed import ROOT
 
 MACHINE = {"arm64": "aarch64", "x86_64": "x86_64"}[HERE]
 pytestmark = pytest.mark.e2e

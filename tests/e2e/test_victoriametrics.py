@@ -21,10 +21,9 @@ from relay_metrics import catalogue
 from relay_metrics.entry.actions import act
 from relay_metrics.runtime import Runtime
 from relay_metrics.snapshot import Scope
+from tests import RECORDED_EXPOSITION
 from tests.e2e.victoriametrics import PATIENCE_S, VictoriaMetrics
 
-ROOT = Path(__file__).parents[2]
-RECORDED = ROOT / "tests/recordings/prometheus/wyolet-relay.prom"
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 pytestmark = pytest.mark.e2e
@@ -269,7 +268,7 @@ def both(
         victoriametrics, folder / "pushed", "-opentelemetry.usePrometheusNaming"
     ) as pushed:
         exposition = {
-            "recorded": RECORDED.read_text(),
+            "recorded": RECORDED_EXPOSITION.read_text(),
             "own": pushed.get("/metrics"),
             "generated": GENERATED,
         }[request.param].encode()

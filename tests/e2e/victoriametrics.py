@@ -13,9 +13,9 @@ from typing import Any, Final
 import requests
 
 from local.closing import Closing
+from tests import ROOT
 
 PATIENCE_S: Final = 60
-ROOT: Final = Path(__file__).parents[2]
 
 
 def installed() -> Path:

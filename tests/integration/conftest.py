@@ -23,10 +23,10 @@ from relay_metrics.deliver.spool import Message
 from relay_metrics.errors import RelayMetricsError, SnapshotError
 from relay_metrics.observability import logger
 from relay_metrics.runtime import Runtime
+from tests import ROOT
 from tests.integration.aws import REGION, Aws
 from tests.integration.leaks import Secrets
 from tests.integration.receiver import Receiver
-from tests.template.deployed import ROOT
 from tests.tls import Certified, certified
 
 USERNAME = "writer"

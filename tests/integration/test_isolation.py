@@ -20,8 +20,8 @@ from relay_metrics.deliver import delivery, pieces
 from relay_metrics.deliver.spool import Message, Spool
 from relay_metrics.relays.client import MOST_SILENCES
 from relay_metrics.snapshot import Snapshot
+from tests import ROOT
 from tests.integration.conftest import System
-from tests.template.deployed import ROOT
 
 LONG_S = 30.0
 

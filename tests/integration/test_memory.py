@@ -21,9 +21,9 @@ from local.relay.demo import ADMIN
 from relay_metrics.deadline import Deadline
 from relay_metrics.net.http import Client
 from relay_metrics.relays.memory import Memory, json_size
+from tests import ROOT
 from tests.collecting import LOGIN
 from tests.integration.receiver import Receiver
-from tests.template.deployed import ROOT
 
 FUNCTION_MB = 256
 BODY = 8 << 20

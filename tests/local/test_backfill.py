@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +17,8 @@ from local.greptimedb import GreptimeDB
 from local.relay import living_relay
 from local.relay.demo import ADMIN
 from relay_metrics.backfill import Order
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "backfill.md").read_text("utf-8")
 
 

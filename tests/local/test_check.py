@@ -3,12 +3,10 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from local.http_server import HttpServer, Response
 from local.relay import ClaudeRelay, many_keys
-
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
 
 
 def check(**variables: str) -> tuple[int, str]:

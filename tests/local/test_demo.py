@@ -21,8 +21,8 @@ from local.greptimedb import GreptimeDB
 from local.http_server import Fault, Request
 from local.relay import ClaudeRelay, WyoletRelay, for_demo
 from local.relay.demo import ADMIN
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 GUARD_S = 300
 PASSWORD = "pass-word-of-the-database"
 

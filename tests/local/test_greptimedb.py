@@ -22,6 +22,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from local.greptimedb import GreptimeDB
 from local.http_server import Fault
+from tests import ROOT
 
 NOW_MS = 1_700_000_000_123
 NOW_NS = NOW_MS * 1_000_000
@@ -672,7 +673,7 @@ def test_it_runs_on_its_own() -> None:
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "GREPTIME_PASSWORD": AUTH[1]},
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     ) as process:
         assert process.stdout is not None
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +13,9 @@ from local.http_server import Fault, Response
 from local.relay import Account, ClaudeRelay, Key, Limits, Quota, Usage, for_demo, many_keys
 from local.relay.account_rows import PLATFORMS
 from local.relay.demo import ADMIN
+from tests import recorded
 from tests.collecting import NOON, Clock
 
-RECORDINGS = Path(__file__).parents[1] / "recordings" / "claude-relay"
 STATS = "/apiStats/api"
 
 
@@ -59,10 +58,6 @@ def bare(clock: Clock) -> Iterator[Client]:
         yield client
         client.session.close()
     assert relay.server.errors == []
-
-
-def recorded(name: str) -> Any:
-    return json.loads((RECORDINGS / f"{name}.json").read_text(encoding="utf-8"))["response"]
 
 
 def shape(value: Any) -> Any:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +14,9 @@ from hypothesis import strategies as st
 from local.relay import ClaudeRelay, Key, living_relay
 from local.relay.demo import ADMIN
 from local.relay.traffic import Member, Rhythm, expected, incident_at, incidents, uses
+from tests import recorded
 from tests.collecting import NOON, Clock
 
-RECORDINGS = Path(__file__).parents[1] / "recordings" / "claude-relay"
 DAY_S = 86_400
 
 
@@ -63,10 +61,6 @@ def days(relay: ClaudeRelay, count: int) -> list[str]:
     return [f"{today - timedelta(days=back):%Y-%m-%d}" for back in range(count)][::-1]
 
 
-def recorded(name: str) -> Any:
-    return json.loads((RECORDINGS / f"{name}.json").read_text("utf-8"))["response"]["body"]
-
-
 @pytest.mark.parametrize(
     ("path", "name"),
     [
@@ -90,7 +84,7 @@ def test_history_has_the_recorded_shape(admin: Admin, path: str, name: str) -> N
         ]
         return [list(one) for one in (body, *last, *deep)]
 
-    assert fields(admin.get(path)) == fields(recorded(name))
+    assert fields(admin.get(path)) == fields(recorded(name)["body"])
 
 
 def test_a_keys_day_by_model_and_its_stored_cost_have_the_recorded_shape(admin: Admin) -> None:
@@ -99,14 +93,14 @@ def test_a_keys_day_by_model_and_its_stored_cost_have_the_recorded_shape(admin: 
         f"api-keys/{key.id}/model-stats?period=custom"
         "&startDate=2026-11-20T12:00:00Z&endDate=2026-11-20T12:00:00Z"
     )["data"]
-    like = recorded("admin.api-keys.model-stats.a-day")["data"]
+    like = recorded("admin.api-keys.model-stats.a-day")["body"]["data"]
     assert list(rows[0]) == list(like[0])
 
     page = admin.get(
         "api-keys?page=1&pageSize=100&sortBy=cost&costTimeRange=custom"
         "&costStartDate=2026-11-20&costEndDate=2026-11-20"
     )
-    like = recorded("admin.api-keys.cost-of-a-day")
+    like = recorded("admin.api-keys.cost-of-a-day")["body"]
     assert list(page["data"]) == list(like["data"])
     assert list(page["data"]["items"][0]) == list(like["data"]["items"][0])
     costs = [item["_cost"] for item in page["data"]["items"]]

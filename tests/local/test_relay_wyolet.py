@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import requests
@@ -16,9 +15,7 @@ from local.http_server import html_page
 from local.relay import WyoletRelay
 from local.relay.exposition import go_float
 from local.relay.wyolet import overhead_with_incident
-
-ROOT = Path(__file__).parents[2]
-RECORDED = ROOT / "tests" / "recordings" / "prometheus" / "wyolet-relay.prom"
+from tests import RECORDED_EXPOSITION, ROOT
 
 
 def families(text: str) -> dict[str, Metric]:
@@ -43,7 +40,10 @@ def scrape(relay: WyoletRelay, **headers: str) -> requests.Response:
 
 def test_families_are_the_recorded_ones(relay: WyoletRelay) -> None:
     answer = scrape(relay)
-    ours, recorded = families(answer.text), families(RECORDED.read_text(encoding="utf-8"))
+    ours, recorded = (
+        families(answer.text),
+        families(RECORDED_EXPOSITION.read_text("utf-8")),
+    )
 
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     assert [(name, family.type, family.documentation) for name, family in ours.items()] == [

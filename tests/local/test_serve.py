@@ -6,14 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import requests
 
 from local.page import serve_page
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 GUARD_S = 120
 
 

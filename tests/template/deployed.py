@@ -15,7 +15,8 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+
 REQUIRED = {
     "RelayBaseUrl": "https://relay.example.com",
     "OtelExportUrl": "https://greptimedb.example.com",

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from relay_metrics.observability import NAMESPACE
-from tests.template.deployed import ROOT, deployed, everything, of_type, source
+from tests import ROOT
+from tests.template.deployed import deployed, everything, of_type, source
 
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:operators"
 ALARM = "AWS::CloudWatch::Alarm"

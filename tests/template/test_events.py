@@ -12,7 +12,8 @@ import pytest
 from relay_metrics.deliver.spool import Message
 from relay_metrics.entry.event import BACKFILL, CHECK, COLLECT, DRY_RUN, Event
 from relay_metrics.settings import environment, settings
-from tests.template.deployed import ROOT, source
+from tests import ROOT
+from tests.template.deployed import source
 
 DECLARED = source()["Globals"]["Function"]["Environment"]["Variables"]
 EVENTS = sorted((ROOT / "events").glob("*.json"))

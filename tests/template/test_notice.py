@@ -7,7 +7,7 @@ from importlib import metadata
 import pytest
 
 from scripts.notice import licence, notice, shipped
-from tests.template.deployed import ROOT
+from tests import ROOT
 
 # Licences that allow shipping the package beside ours, unchanged and with its text.
 ALLOWED = {

@@ -11,7 +11,8 @@ from samtranslator.yaml_helper import yaml_parse
 
 from relay_metrics.errors import SettingsError
 from relay_metrics.settings import environment
-from tests.template.deployed import REQUIRED, ROOT, source
+from tests import ROOT
+from tests.template.deployed import REQUIRED, source
 
 PARAMETERS = source()["Parameters"]
 INTERFACE = source()["Metadata"]["AWS::CloudFormation::Interface"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.template.deployed import ROOT
+from tests import ROOT
 
 FILES = [*sorted(ROOT.glob("requirements-*.txt")), ROOT / "layers/aggregator/requirements.txt"]
 LAYER = FILES[-1]

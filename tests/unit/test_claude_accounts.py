@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,8 +14,8 @@ from local.relay.demo import demo_accounts
 from relay_metrics.relays.claude.accounts import PLATFORMS, account
 from relay_metrics.relays.claude.accounts import Account as Row
 from relay_metrics.snapshot import Number
+from tests import recorded
 from tests.collecting import Clock
-from tests.exchanges import RECORDINGS
 from tests.unit.claude import NOW
 
 MINUTE = 60
@@ -44,9 +43,8 @@ def fields(platform: str, row: object, left_out: list[str] | None = None) -> dic
     return dict(made.reading.fields)
 
 
-def recorded(platform: str) -> Any:
-    file = RECORDINGS / "claude-relay" / f"admin.{platform}-accounts.json"
-    return json.loads(file.read_text("utf-8"))["response"]["body"]["data"][0]
+def listed(platform: str) -> Any:
+    return recorded(f"admin.{platform}-accounts")["body"]["data"][0]
 
 
 def iso(seconds: float) -> str:
@@ -58,15 +56,15 @@ def row(**more: Any) -> dict[str, Any]:
     return {"id": "a", "isActive": True, "usage": {"daily": daily}, **more}
 
 
-def test_a_console_account_as_recorded() -> None:
+def test_a_console_account_as_listed() -> None:
     tasks = {"maxConcurrentTasks": 5, "active_tasks": 0}
     expected = {**WELL, **TODAY, **EVER, **tasks, "dailyQuota": 100, "quota_used": 0}
-    assert fields("claude-console", recorded("claude-console")) == expected
+    assert fields("claude-console", listed("claude-console")) == expected
 
 
-def test_figures_that_are_text_as_recorded() -> None:
+def test_figures_that_are_text_as_listed() -> None:
     expected = {**WELL, **TODAY, **EVER, "dailyQuota": 20, "quota_used": 0}
-    assert fields("openai-responses", recorded("openai-responses")) == expected
+    assert fields("openai-responses", listed("openai-responses")) == expected
 
 
 def test_who_it_is() -> None:

@@ -21,7 +21,7 @@ from relay_metrics.relays.prometheus.exposition import Reader, read
 from relay_metrics.relays.prometheus.families import assemble
 from relay_metrics.snapshot import Reading, Scope, Snapshot
 from scripts.notice import shipped
-from tests.template.deployed import ROOT
+from tests import ROOT
 
 KEYS = 100
 SCANS = 10

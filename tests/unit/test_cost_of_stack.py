@@ -15,7 +15,8 @@ from relay_metrics.settings import environment
 from scripts import cost
 from scripts.cost import PRICES, Item
 from scripts.cost_measurement import LAMBDAS_LINES, WARM_RUNS, Measured, Push, log_bytes
-from tests.template.deployed import ROOT, deployed, of_type, source
+from tests import ROOT
+from tests.template.deployed import deployed, of_type, source
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:operators"
 MEASURED = Measured.recorded()

@@ -23,7 +23,8 @@ from relay_metrics.entry.event import Event
 from relay_metrics.errors import SettingsError
 from relay_metrics.settings import destinations, environment, relays, settings
 from scripts.package import launch_link
-from tests.template.deployed import ROOT, source
+from tests import ROOT
+from tests.template.deployed import source
 from tests.template.test_functions import CONTRACT
 
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text("utf-8")

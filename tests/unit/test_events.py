@@ -18,7 +18,7 @@ from relay_metrics.errors import SettingsError
 from relay_metrics.observability import logger
 from relay_metrics.relays.client import Shard
 from relay_metrics.runtime import Runtime
-from tests.template.deployed import ROOT
+from tests import ROOT
 
 NOW = 1_800_000_000.0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.template.deployed import ROOT
+from tests import ROOT
 
 FOLDERS = {ROOT / "layers/aggregator": "relay_metrics", ROOT: "local"}
 

@@ -18,6 +18,7 @@ from relay_metrics.relays.prometheus.exposition import (
     read,
 )
 from relay_metrics.snapshot import Scope
+from tests import RECORDED_EXPOSITION, ROOT
 from tests.unit.expositions import (
     OPENMETRICS,
     TEXT,
@@ -27,8 +28,6 @@ from tests.unit.expositions import (
     snapshot_of,
     told,
 )
-
-RECORDED = Path(__file__).parents[1] / "recordings/prometheus/wyolet-relay.prom"
 
 # `= NAME`, behind it how it is read where that is not as text; the exposition; `-> ` and each point
 WRITTEN = re.split(
@@ -221,7 +220,7 @@ seconds_count{{source="whole"}} 1
     assert left_out(exposition) == {reason: 1}
 
 
-DOCUMENTED = Path(__file__).parents[2] / "docs/prometheus.md"
+DOCUMENTED = ROOT / "docs/prometheus.md"
 OF_THE_RUN = [metric.name for metric in METRICS if metric.scope in (Scope.RUN, Scope.FAILURE)]
 
 
@@ -358,7 +357,7 @@ def test_malformed_openmetrics(line: str) -> None:
 
 
 def test_recorded_exposition_is_all_there() -> None:
-    text = RECORDED.read_text()
+    text = RECORDED_EXPOSITION.read_text()
     snapshot, missed = snapshot_of(text)
     samples = [one for family in text_string_to_metric_families(text) for one in family.samples]
     buckets = [one for one in samples if one.name.endswith("_bucket")]
@@ -419,7 +418,10 @@ def test_samples_beyond_what_memory_allows_are_left_out_and_counted() -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_blocks_of_any_size_are_read_alike(size: int) -> None:
-    body = RECORDED.read_bytes() + '# TYPE é gauge\n{"é"} 1\n'.replace("é", '"é"', 1).encode()
+    body = (
+        RECORDED_EXPOSITION.read_bytes()
+        + '# TYPE é gauge\n{"é"} 1\n'.replace("é", '"é"', 1).encode()
+    )
     cut_up, whole = in_blocks(body, size), read(body, TEXT)
     assert list(cut_up.columns) == list(whole.columns)
     for name, column in cut_up.columns.items():

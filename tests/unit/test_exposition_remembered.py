@@ -9,8 +9,8 @@ import pytest
 from relay_metrics.convert import exposition as convert
 from relay_metrics.relays.prometheus import exposition, families
 from relay_metrics.relays.prometheus.exposition import Bounds, NoExposition, read
+from tests import RECORDED_EXPOSITION
 from tests.unit.expositions import TEXT, told
-from tests.unit.test_exposition import RECORDED
 
 HISTOGRAM = """\
 # TYPE {name} histogram
@@ -21,7 +21,7 @@ HISTOGRAM = """\
 """
 EXPOSITION = "".join(
     [
-        RECORDED.read_text("utf-8"),
+        RECORDED_EXPOSITION.read_text("utf-8"),
         # names that take turns, with labels of other names and other values each
         *(f'a{{n="{at}"}} 1\nb{{n{at}="{at}"}} 2\ngo_{at} 3\n' for at in range(40)),
         *(f'c{{n="{at % 5}",m="{at}"}} 1\nd{{m="{at}",n="{at % 5}"}} 2\n' for at in range(40)),

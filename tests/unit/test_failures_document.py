@@ -14,9 +14,9 @@ from relay_metrics.deliver.pieces import Piece
 from relay_metrics.deliver.spool import Message
 from relay_metrics.net.http import _FAILURES
 from relay_metrics.snapshot import Snapshot
+from tests import ROOT
 from tests.integration import test_aws_and_time, test_redriver, test_secret_in_part
 from tests.integration.test_faults import AT_DESTINATION
-from tests.template.deployed import ROOT
 
 DOCUMENT = (ROOT / "docs" / "failures.md").read_text("utf-8")
 SOURCES = sorted((ROOT / "layers" / "aggregator" / "relay_metrics").rglob("*.py"))

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay_metrics.observability import HIDDEN, count, hide, logger, redact, redacted
-from tests.template.deployed import ROOT
+from tests import ROOT
 
 SECRET = 'p"ä/s <s>\\wörd+%'
 

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests import RECORDINGS
 from tests.collecting import Collector
-from tests.exchanges import RECORDINGS, ExchangeServer
+from tests.exchanges import ExchangeServer
 from tests.otlp import attributes_of
 
 FORMER = json.loads((RECORDINGS / "parity/relay-metrics-publisher.json").read_text("utf-8"))

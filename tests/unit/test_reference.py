@@ -12,8 +12,8 @@ import yaml
 from dashboards.build import FOLDER, dashboards, written
 from relay_metrics.catalogue import METRICS, TIMED, Metric
 from scripts import metrics_reference
-from tests import promql
-from tests.queries import ALERTS, ROOT, RUNBOOKS, all_promql, panels, rules, variables
+from tests import ROOT, promql
+from tests.queries import ALERTS, RUNBOOKS, all_promql, panels, rules, variables
 
 FILES = sorted(dashboards())
 PROMQL = all_promql()

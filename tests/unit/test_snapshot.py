@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from relay_metrics.snapshot import (
     Snapshot,
     mend,
 )
+from tests import RECORDINGS
 from tests.otlp import points, request_of
 from tests.unit.snapshots import TIME_MS, snapshots
 
@@ -54,7 +54,7 @@ WHOLE = Snapshot(
 )
 
 
-RECORDED = Path(__file__).parents[1] / "recordings/snapshots/schema-1.json"
+RECORDED = RECORDINGS / "snapshots/schema-1.json"
 
 
 def told(*parts: Snapshot) -> list[str]:

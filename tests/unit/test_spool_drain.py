@@ -14,7 +14,8 @@ from relay_metrics.redrive import LONGEST_DELAY_S
 from relay_metrics.snapshot import Snapshot
 from scripts import spool_drain
 from scripts.spool_drain import MESSAGE_BYTES_A_KEY, Redrivers, drained, main, table
-from tests.template.deployed import ROOT, deployed, source
+from tests import ROOT
+from tests.template.deployed import deployed, source
 from tests.unit.claude import NOW, Asker
 
 COMES_BACK_MIN = round(1.2 * LONGEST_DELAY_S / 60)
