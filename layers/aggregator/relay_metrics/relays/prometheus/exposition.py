@@ -353,7 +353,7 @@ class Reader:
                 raise self._malformed(number) from None
 
     def _evenly(self, text: str) -> int:
-        """Take lines of a few names, the label sets of each with the same labels, name by name.
+        """Take lines of a few names, those of each with the same labels or with none.
 
         Returns:
             How many; 0 where they are not like that. Then nothing of it was taken.
@@ -420,6 +420,8 @@ class Reader:
         return name, ()
 
     def _of_one_name(self, name: str, series: Sequence[str], text: str) -> Sequence[_Group]:
+        if text == f"\n{name}" * len(series):
+            return (_Group("", "\n" * (len(series) - 1), (), None),)
         if not series[-1].startswith(f"{name}{{") or not text.endswith("}"):
             return ()
         label_sets = text[len(name) + 2 : -1].replace(f"}}\n{name}{{", "\n")
@@ -430,7 +432,9 @@ class Reader:
         groups: list[_Group] = []
         texts: dict[str, str] = {}
         places = _places([one.partition("{")[0] for one in series])
-        if len(places) == 1 or not all(name.startswith(beginning) for name in places):
+        if not 1 < len(places) < len(series) / 2 or not all(
+            name.startswith(beginning) for name in places
+        ):
             return ()
         for name, at in places.items():
             pick = itemgetter(*at) if len(at) > 1 else itemgetter(slice(at[0], at[0] + 1))
