@@ -122,7 +122,7 @@ def test_no_kind_is_known_by_name_outside_its_package() -> None:
 
 def test_the_rooms_of_the_drawing_are_there() -> None:
     layer = ROOT / "layers/aggregator/relay_metrics"
-    table = TEXT.split("what is in it |", 1)[1].split("\n\n", 1)[0]
+    table = TEXT.split("what it does |", 1)[1].split("\n\n", 1)[0]
     rooms = re.findall(
         r"`([a-z_]+(?:\.py|/))`", "\n".join(line.split("|")[1] for line in table.splitlines()[2:])
     )
