@@ -10,7 +10,7 @@ import pytest
 from local.http_server import Fault
 from relay_metrics.deadline import Deadline
 from relay_metrics.deliver.report import DestinationReport
-from relay_metrics.deliver.timed import Told, tell
+from relay_metrics.deliver.timed import TimedOutcome, push_timed
 from relay_metrics.errors import PushError, Refused
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.scrape import timed_snapshot
@@ -65,9 +65,9 @@ class Place:
         (relay,) = self.invocation.settings.relays
         return timed_snapshot(relay, FIRST_MS + 10**9, readings)
 
-    def told(self, minutes: int, **failed: PushError) -> dict[str, Told]:
+    def told(self, minutes: int, **failed: PushError) -> dict[str, TimedOutcome]:
         with ThreadPoolExecutor() as pool:
-            told = tell(
+            told = push_timed(
                 self.snapshot(minutes),
                 self.invocation.settings.destinations,
                 self.runtime,
@@ -143,7 +143,7 @@ def test_the_report_says_from_when_to_when_figures_are_missing(
     assert told["other"].missing == (FIRST_MS + 2000 * MINUTE_MS, FIRST_MS + 4499 * MINUTE_MS)
     assert len(other.requests) == 2  # nothing later is tried where a part was not taken
     report = DestinationReport("other")
-    report.count_told(told["other"])
+    report.count_timed(told["other"])
     assert report.report() | {"error": ""} == {
         "name": "other", "pushed": 2000, "spooled": 0, "rejected": 0,
         "dead_lettered": 0, "write_cost": None, "error": "",

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from relay_metrics.collect import before_filled_in
 from relay_metrics.deadline import Times
 from relay_metrics.deliver.report import DestinationReport
-from relay_metrics.deliver.timed import tell
+from relay_metrics.deliver.timed import push_timed
 from relay_metrics.entry.event import BACKFILL, Event
 from relay_metrics.errors import Declined, RelayError, SettingsError
 from relay_metrics.observability import count, logger, redact
@@ -268,7 +268,7 @@ class _Work:
     ) -> bool:
         """Push figures. Returns whether every destination that keeps the last write took them."""
         snapshot = timed_snapshot(client.relay, client.time_ms, tuple(readings))
-        told = tell(
+        outcomes = push_timed(
             snapshot,
             self._invocation.settings.destinations,
             self._runtime,
@@ -278,9 +278,9 @@ class _Work:
         )
         with self._lock:
             visit.samples += snapshot.samples
-            for one in told:
-                self._reports[one.destination].count_told(one)
-        return all(one.missing is None for one in told)
+            for one in outcomes:
+                self._reports[one.destination].count_timed(one)
+        return all(one.missing is None for one in outcomes)
 
 
 def _next(order: Order, visits: Iterable[_Visit]) -> dict[str, Any] | None:

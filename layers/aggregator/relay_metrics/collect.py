@@ -1,4 +1,4 @@
-"""A run: ask the relays, push what each says, spool what cannot be pushed, and report."""
+"""A run: scrapes the relays, pushes their snapshots, spools what cannot be pushed, and reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from relay_metrics.deliver.delivery import Left, Outcome, deliver
 from relay_metrics.deliver.pieces import Beginning, Piece
 from relay_metrics.deliver.report import DestinationReport, first_of
 from relay_metrics.deliver.spool import Message
-from relay_metrics.deliver.timed import tell
+from relay_metrics.deliver.timed import push_timed
 from relay_metrics.entry.event import Event
 from relay_metrics.errors import Impossible, NotDelivered, SpoolError, Unavailable
 from relay_metrics.observability import count, logger
@@ -26,20 +26,20 @@ _NO_END = "no end within the time"
 
 
 def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
-    """Ask the relays that an event is for and deliver what they say.
+    """Scrape the relays that an event chooses and deliver their snapshots.
 
     Args:
-        seconds: what the invocation has left.
+        seconds: the time that the invocation has left.
 
     Returns:
         The report: `{relays: [{name, kind, up, error, samples, duration_ms}],
-        destinations: [{name, pushed, spooled, rejected, dead_lettered, write_cost, error}]}`; the
-        counts are of data points, `write_cost` is what the destination said, or null. Those with a
-        time of their own are among a relay's samples; where a destination did not take them, its
-        error says from when to when they are missing.
+        destinations: [{name, pushed, spooled, rejected, dead_lettered, write_cost, error}]}`. The
+        counts are data points; `write_cost` is None if the destination does not report it. A
+        relay's samples include points with timestamps of their own; if a destination did not
+        accept these, its error says which period is missing.
 
     Raises:
-        SecretError, SettingsError: there is nothing to go by.
+        SecretError, SettingsError: there are no valid settings.
         NotDelivered: a snapshot could be neither pushed nor spooled.
     """
     times = Times.of(seconds, runtime.environment.push_timeout_s)
@@ -55,10 +55,10 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
     lock = threading.Lock()
 
     with ExitStack() as pools:
-        spools, tellings = (
-            pools.enter_context(threads(_AT_ONCE, name)) for name in ("spool", "tell")
+        spools, timed_pushes = (
+            pools.enter_context(threads(_AT_ONCE, name)) for name in ("spool", "timed")
         )
-        # threads of its own: those of a destination that hangs must not keep another one waiting
+        # Each destination has threads of its own, so that one that hangs does not block the others.
         pushes = {name: pools.enter_context(threads(_AT_ONCE, "push")) for name in reports}
 
         def begin(part: Snapshot) -> None:
@@ -92,17 +92,17 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
                 for name, outcome in outcomes.items()
                 if outcome.error is not None and not outcome.pushed
             }
-            told = tell(
-                result.timed, destinations, runtime, invocation, times.push, tellings, failed
+            timed = push_timed(
+                result.timed, destinations, runtime, invocation, times.push, timed_pushes, failed
             )
-            if not any(one.later for one in told):
+            if not any(one.later for one in timed):
                 result.taken()
             with lock:
                 for name, outcome in outcomes.items():
                     of_name = [unkept[name, number] for number in range(len(outcome.left))]
                     reports[name].count(result.relay.name, outcome, of_name)
-                for one in told:
-                    reports[one.destination].count_told(one)
+                for one in timed:
+                    reports[one.destination].count_timed(one)
 
         results = scrape_all(runtime, invocation, event, times.fetch, push_and_spool, ready=begin)
 
@@ -122,7 +122,7 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
 
 
 def before_filled_in(settings: Settings) -> dict[str, Any]:
-    """The report of a run that does nothing, because the secret is not filled in yet."""
+    """The report of a run before the secret is filled in, which does nothing."""
     destinations = [
         DestinationReport(one.name, errors=[f"destination {one.name}: {settings.unfilled[0]}"])
         for one in settings.destinations
@@ -134,7 +134,10 @@ def before_filled_in(settings: Settings) -> dict[str, Any]:
 
 
 def _keep(runtime: Runtime, destination: str, left: Left) -> str | None:
-    """Spool what was not pushed, or bury it where it never will be; None, or why that failed."""
+    """Spool a piece, or put it into the dead-letter queue if it can never be pushed.
+
+    Returns None, or why that failed.
+    """
     try:
         if runtime.spool is None:
             return "SPOOL_QUEUE_URL is not set, so there is no spool"

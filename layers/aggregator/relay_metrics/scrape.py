@@ -1,4 +1,4 @@
-"""Asking relays side by side, each on its own, and the snapshot that comes of each."""
+"""Scrapes all relays at the same time, independently, and makes a snapshot of each."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ T = TypeVar("T")
 
 _RELAYS_AT_ONCE = 32
 _THREADS = 512
-"""Over all relays: Lambda lets a function have 1,024 threads, and as many open files."""
+"""The most threads over all relays: Lambda allows a function 1,024 threads and open files."""
 
 
 class ScrapeResult(NamedTuple):
-    """One relay in one run.
+    """The scrape of one relay in one run.
 
     Attributes:
-        snapshot: what it said.
-        timed: its figures with a time of their own, apart from what has the run's.
-        taken: called when all destinations that are sent those have taken all of them.
-        error: a sentence on the requests that failed; None where none did.
-        duration_s: of the whole visit.
-        remarks: what a check says beside.
-        failure: in a check, of the first request that failed.
+        snapshot: the figures with the time of the run.
+        timed: the figures with timestamps of their own.
+        taken: called after every destination that gets `timed` has accepted all of it.
+        error: a sentence on the requests that failed; None if none did.
+        duration_s: of the whole scrape.
+        remarks: additional messages for a check.
+        failure: in a check, the error of the first request that failed.
     """
 
     relay: Relay
@@ -56,16 +56,16 @@ class ScrapeResult(NamedTuple):
     failure: RelayError | None = None
 
     def report(self, samples: int) -> dict[str, Any]:
-        """Its place in the report.
+        """The relay's object in the report, as JSON values.
 
         Args:
-            samples: the data points that were made of it.
+            samples: the number of its data points.
         """
         return _report(self.relay, self.up, self.error, samples, self.duration_s)
 
 
 def unasked(settings: Settings) -> list[dict[str, Any]]:
-    """The relays' places in the report of a run before the secret is filled in."""
+    """The relays in the report of a run before the secret is filled in."""
     return [
         _report(relay, False, f"relay {relay.name}: {relay.wrong or settings.unfilled[0]}", 0, 0)
         for relay in settings.relays
@@ -87,7 +87,7 @@ def _report(
 
 @contextmanager
 def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
-    """A pool that is left without waiting: a thread that hangs (in DNS, say) holds up nobody."""
+    """A pool whose end does not wait for its threads: one may hang, for example in DNS."""
     pool = ThreadPoolExecutor(count, name)
     try:
         yield pool
@@ -96,12 +96,12 @@ def threads(count: int, name: str) -> Iterator[ThreadPoolExecutor]:
 
 
 def chosen(relays: tuple[Relay, ...], event: Event) -> list[Relay]:
-    """The relays that an event is for.
+    """The relays that an event chooses.
 
-    What has no keys to divide is asked by the first shard.
+    Relays whose keys cannot be divided are only scraped by the first shard.
 
     Raises:
-        SettingsError: it names a relay that is not configured.
+        SettingsError: the event names a relay that is not configured.
     """
     if event.relays is not None:
         known = {relay.name for relay in relays}
@@ -125,18 +125,18 @@ def scrape_all(
     environment: Environment | None = None,
     checking: bool = False,
 ) -> list[ScrapeResult]:
-    """Ask the relays that an event is for, side by side.
+    """Scrape the relays that an event chooses, all at the same time.
 
     Args:
-        deadline: when the asking ends.
-        then: is given each visit as soon as it is over, in the thread of that relay.
-        ready: is given parts of a snapshot while its relay is still asked, in the same thread: its
-            readings begin with theirs.
-        environment: in place of what is kept warm, for other bounds.
+        deadline: when the requests end.
+        then: called with each result as soon as it is there, in the thread of that relay.
+        ready: called with parts of a snapshot before its scrape ends, in the same thread; the
+            readings of the snapshot begin with those of the parts.
+        environment: used in place of the runtime's environment, for other bounds.
         checking: whether this is a check.
 
     Returns:
-        The visits, in the order of the settings.
+        The results, in the order of the settings.
     """
     return visit_all(
         runtime,
@@ -161,14 +161,14 @@ def visit_all(
     environment: Environment | None = None,
     checking: bool = False,
 ) -> list[T]:
-    """Visit the relays that an event is for, side by side, each in a thread of its own.
+    """Call a function for each relay that an event chooses, each in a thread of its own.
 
     Args:
-        visit: asks one relay; must not raise.
-        deadline, then, environment, checking: as `scrape_all` has them.
+        visit: sends the requests to one relay; must not raise.
+        deadline, then, environment, checking: as in `scrape_all`.
 
     Returns:
-        What each visit gave, in the order of the settings.
+        The results of `visit`, in the order of the settings.
     """
     time_ms = runtime.clock() // 1_000_000
     relays = chosen(invocation.settings.relays, event)
@@ -180,7 +180,7 @@ def visit_all(
     memory = Memory(bounds.memory_mb, len(relays))
 
     def one(relay: Relay) -> T:
-        # threads of its own: those of a relay that hangs must not keep another one waiting
+        # Each relay has threads of its own, so that one that hangs does not block the others.
         with threads(own_threads, "request") as requests:
             client = RelayClient(
                 relay,
@@ -203,13 +203,13 @@ def visit_all(
         return result
 
     with threads(at_once, "relay") as visitors:
-        # In another order each run: where relays that hang take all turns until the deadline, it
-        # is not always the same ones that have none.
+        # The order changes with each run: if relays that hang use all threads until the deadline,
+        # it is not always the same relays that are left without one.
         visits = {
             name: visitors.submit(one, by_name[name])
             for name in shuffled(by_name, event.scheduled_s)
         }
-        # nothing in a visit waits longer than the deadline and what `then` takes
+        # A visit ends by the deadline; only `then` takes time after it.
         return [visits[name].result() for name in by_name]
 
 
@@ -287,10 +287,11 @@ def _snapshot(
 
 
 def timed_snapshot(relay: Relay, time_ms: int, readings: Sequence[Reading]) -> Snapshot:
-    """Figures with a time of their own, whose identity does not change with any setting.
+    """A snapshot of figures with timestamps of their own.
 
-    Whatever else tells them again (another release, another environment, a back-fill) makes the
-    same series, so that the last write replaces the ones before.
+    Its resource does not depend on any setting. So when another release, another environment or a
+    back-fill delivers the figures again, it gives the same series, and the last write replaces the
+    earlier ones.
     """
     identity = {"relay.name": relay.name, "relay.kind": relay.kind}
     return Snapshot(relay.kind, relay.name, time_ms, identity, readings=readings)

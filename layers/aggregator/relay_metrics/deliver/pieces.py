@@ -1,4 +1,4 @@
-"""What is delivered: a snapshot, or a part of one, made into a request and a message only once."""
+"""Pieces: a snapshot, or a part of one, with its OTLP request and its message, each made once."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from relay_metrics.observability import logger
 from relay_metrics.snapshot import Snapshot
 
 MAX_REQUEST_BYTES = 32 << 20
-"""Before compression. GreptimeDB takes 64 MiB, the OpenTelemetry Collector 20 MiB compressed."""
+"""The largest request before compression. GreptimeDB accepts 64 MiB, the OpenTelemetry Collector 20
+MiB compressed."""
 
 LARGE_BYTES = 1 << 16
-"""Of a request, compressed: smaller ones take what they take because the destination is slow."""
+"""Requests above this size, compressed, are split after a time-out. For smaller ones the reason is
+a slow destination, not the size."""
 
 _LEVEL, _LEVEL_OF_FAMILIES = 6, 4
-"""Of compression. Of a large exposition 6 takes twice as long, a tenth of the run, for 12 % less.
-"""
+"""Compression levels. For a large exposition, level 6 takes twice as long as 4, which is a tenth of
+the run, and saves 12 %."""
 
 MAX_SNAPSHOT_BYTES = 64 << 20
-"""Nothing is packed that unfolds to more, so that a reader knows what memory it needs."""
-
+"""The largest snapshot in a message, uncompressed, which bounds the memory of the reader."""
 
 _MAX_LABEL_BYTES = 2 << 20
-"""Of a snapshot that is packed at once. Writing takes some times as much memory."""
+"""The most bytes of label sets in a message: writing takes a multiple of them in memory."""
 
 
 class Request(NamedTuple):
@@ -39,8 +40,8 @@ class Request(NamedTuple):
 
     Attributes:
         body: the `ExportMetricsServiceRequest`, gzipped.
-        size: its bytes before that.
-        points: its data points, without those that are only carried along.
+        size: its size before compression, in bytes.
+        points: the number of data points, without a repeated `relay_up`.
     """
 
     body: bytes
@@ -49,15 +50,15 @@ class Request(NamedTuple):
 
     @property
     def large(self) -> bool:
-        """Whether it is split, and not sent again as it is, where it takes too long."""
+        """Whether it is split after a time-out, instead of sent again unchanged."""
         return len(self.body) > LARGE_BYTES
 
 
 class By(Enum):
     """How a piece is split.
 
-    `SIZE`: for who finds it too large, into halves. `METRIC`: for who refuses something in it: the
-    scrape record by itself, then halves of its metrics, each with all of its series.
+    `SIZE`: into halves, if it is too large. `METRIC`: into the scrape record and two halves of the
+    metrics, each metric with all of its series, if something in it is refused.
     """
 
     SIZE = auto()
@@ -65,13 +66,13 @@ class By(Enum):
 
 
 class Piece:
-    """A snapshot, or a part of one. Safe to share among the threads of several destinations.
+    """A snapshot, or a part of one. Threads of several destinations can share it.
 
     Args:
-        snapshot: what it tells.
-        request: what was made of it; it is made when it is first needed where this is None.
-        beginning: what was written of its first readings already.
-        quiet: whether a fault of ours in it was logged already, of what it is a part of.
+        snapshot: the figures.
+        request: its request, if that exists already; by default it is made when first needed.
+        beginning: the part of the request that was written before the snapshot was complete.
+        quiet: whether a fault of the code was already logged for the piece that it is a part of.
     """
 
     def __init__(
@@ -94,10 +95,10 @@ class Piece:
 
     @property
     def request(self) -> Request | None:
-        """What is pushed; None where it is more than one request can hold.
+        """The request to push; None if the piece is larger than one request may be.
 
         Raises:
-            EncodingError: something in it has no place in OTLP.
+            EncodingError: something in it cannot be encoded in OTLP.
         """
         with self._lock:
             self._encode()
@@ -107,7 +108,7 @@ class Piece:
 
     @property
     def points(self) -> int:
-        """Its data points, without those that are only carried along."""
+        """The number of data points, without a repeated `relay_up`."""
         with self._lock:
             self._encode()
             if self._request is not None:
@@ -118,7 +119,7 @@ class Piece:
 
     @property
     def packed(self) -> str | None:
-        """The snapshot as a message has it: JSON, gzip, base64; None where that is too much."""
+        """The snapshot as in a message: JSON, gzip, base64; None if it is too large for one."""
         with self._lock:
             if self._packed is None:
                 if self.snapshot.label_bytes > _MAX_LABEL_BYTES and len(self.snapshot) > 1:
@@ -130,7 +131,7 @@ class Piece:
             return self._packed
 
     def split(self, by: By) -> tuple[Piece, ...]:
-        """The pieces that together tell the same; none where it cannot be split in that way."""
+        """The pieces that together give the same series; empty if it cannot be split this way."""
         with self._lock:
             if by not in self._split:
                 if by is By.SIZE and self._requests is not None:
@@ -165,11 +166,11 @@ class Piece:
 
 
 def in_parts(piece: Piece, take: Callable[[Piece], By | None]) -> None:
-    """Give a piece to somebody, and where it is not taken as it is, what it splits into.
+    """Call a function with a piece, and with the parts of every piece that it wants split.
 
     Args:
-        take: is given one piece after the other, in their order; says how to split one that it
-            wants in parts, and nothing of one that it has done with.
+        take: called with one piece after the other, in their order; returns how to split a piece,
+            or None if it is done with it.
     """
     waiting = [piece]
     while waiting:
@@ -180,7 +181,7 @@ def in_parts(piece: Piece, take: Callable[[Piece], By | None]) -> None:
 
 
 def _halves(snapshot: Snapshot) -> Sequence[Snapshot]:
-    # what tells of one thing alone can still be large: a reading of many fields
+    # one thing can still be large: a reading with many fields
     return snapshot.split() if len(snapshot) > 1 else _metrics(snapshot)
 
 
@@ -195,7 +196,7 @@ def _metrics(snapshot: Snapshot) -> Sequence[Snapshot]:
 
 
 class Beginning:
-    """The first readings of a snapshot, written while its relay is still being asked."""
+    """The first readings of a snapshot, encoded while its scrape goes on."""
 
     def __init__(self) -> None:
         self.things = 0
@@ -203,10 +204,10 @@ class Beginning:
         self._ended = False
 
     def add(self, part: Snapshot) -> None:
-        """The readings that come next, in a snapshot without a scrape record.
+        """Add the next readings, in a snapshot without a scrape record.
 
-        Those that no longer have room, or cannot be converted, and all after them, are left for
-        when the whole is written: what is wrong with them is dealt with there.
+        Readings that do not fit into the request, or cannot be converted, and all readings after
+        them, are left out here. They are encoded, and errors handled, with the whole snapshot.
         """
         if self._ended:
             return
@@ -217,14 +218,14 @@ class Beginning:
                     break
                 self.writing.add(one)
                 self.things += one.things
-        except Exception:  # noqa: BLE001 - it is met again, and logged, when the whole is written
+        except Exception:  # noqa: BLE001 - the whole snapshot raises it again, and it is logged then
             self._ended = True
 
 
 def _requests(
     snapshot: Snapshot, beginning: Beginning | None = None
 ) -> Iterator[tuple[int, int, Request]]:
-    """The requests that a snapshot is made into, each with the range of its things."""
+    """The requests of a snapshot, each with the range of its things."""
     start = stop = 0
     level = _LEVEL_OF_FAMILIES if snapshot.families else _LEVEL
     writing, parts = _Writing(level), convert(snapshot)
@@ -243,13 +244,13 @@ def _requests(
 
 
 def _continued(snapshot: Snapshot, things: int) -> Iterator[Part]:
-    """What follows the beginning of a snapshot: its scrape record, and the further things."""
+    """The parts after the beginning of a snapshot: its scrape record, and the further things."""
     yield from convert(replace(snapshot, readings=(), families=()))
     yield from convert(replace(snapshot, readings=snapshot.readings[things:], scrape=None))
 
 
 class _Writing:
-    """A request while it is written: no more of it is held than its compressed bytes."""
+    """A request while it is written. Only its compressed bytes are kept."""
 
     def __init__(self, level: int) -> None:
         self._gzip = zlib.compressobj(level, zlib.DEFLATED, zlib.MAX_WBITS | 16)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay_metrics.deliver.delivery import Left, Outcome
-from relay_metrics.deliver.timed import Told
+from relay_metrics.deliver.timed import TimedOutcome
 from relay_metrics.errors import Impossible
 from relay_metrics.observability import redact
 
@@ -69,11 +69,11 @@ class DestinationReport:
             self.spooled += left.points
             self.errors.append(reason)
 
-    def count_told(self, told: Told) -> None:
-        """Count the points of one relay that have a time of their own."""
-        self._count_taken(told.outcome)
-        if told.error is not None:
-            self.errors.append(told.error)
+    def count_timed(self, timed: TimedOutcome) -> None:
+        """Count the points of one relay that have timestamps of their own."""
+        self._count_taken(timed.outcome)
+        if timed.error is not None:
+            self.errors.append(timed.error)
 
     def _count_taken(self, outcome: Outcome) -> None:
         self.pushed += outcome.pushed

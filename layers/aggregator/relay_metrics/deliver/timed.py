@@ -27,7 +27,7 @@ minute, model and key."""
 
 
 @dataclass
-class Told:
+class TimedOutcome:
     """How the delivery to one destination ended.
 
     Attributes:
@@ -61,7 +61,7 @@ class Told:
         return f"{self.outcome.error}; {what} are missing"
 
 
-def tell(
+def push_timed(
     snapshot: Snapshot,
     destinations: Iterable[Destination],
     runtime: Runtime,
@@ -69,7 +69,7 @@ def tell(
     deadline: Deadline,
     pool: Executor,
     failed: Mapping[str, PushError] = NO_FAILURES,
-) -> list[Told]:
+) -> list[TimedOutcome]:
     """Push figures with timestamps of their own, the oldest first, a bounded part at a time.
 
     After a temporary failure a destination gets no later parts. A destination that does not keep
@@ -82,16 +82,16 @@ def tell(
             tried again.
     """
     keepers = {one.name: one for one in destinations if one.overwrites}
-    told = {name: Told(name, snapshot.relay) for name in keepers}
+    found = {name: TimedOutcome(name, snapshot.relay) for name in keepers}
     times = sorted(
         (reading.time_ms or snapshot.time_ms, at) for at, reading in enumerate(snapshot.readings)
     )
-    for name in told.keys() & failed.keys() if times else ():
+    for name in found.keys() & failed.keys() if times else ():
         untried = Outcome(left=[Left(Piece(snapshot), failed[name], snapshot.samples)])
-        told[name] = Told(name, snapshot.relay, untried, (times[0][0], times[-1][0]))
+        found[name] = TimedOutcome(name, snapshot.relay, untried, (times[0][0], times[-1][0]))
     for start in range(0, len(times), _READINGS):
         chosen = [snapshot.readings[at] for _, at in times[start : start + _READINGS]]
-        taking = [one for name, one in keepers.items() if not told[name].later]
+        taking = [one for name, one in keepers.items() if not found[name].later]
         if not taking:
             break
         piece = Piece(replace(snapshot, readings=chosen))
@@ -105,9 +105,9 @@ def tell(
             one.name: pool.submit(deliver, piece, one, runtime, invocation, ends) for one in taking
         }
         for name, outcome in (late | ended(pushes, deadline)).items():
-            told[name].outcome.add(outcome)
+            found[name].outcome.add(outcome)
             if outcome.error is not None:
-                first_ms, _ = told[name].missing or times[start]
-                ends_at = -1 if told[name].later else start + len(chosen) - 1
-                told[name].missing = first_ms, times[ends_at][0]
-    return list(told.values())
+                first_ms, _ = found[name].missing or times[start]
+                ends_at = -1 if found[name].later else start + len(chosen) - 1
+                found[name].missing = first_ms, times[ends_at][0]
+    return list(found.values())

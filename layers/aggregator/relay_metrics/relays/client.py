@@ -1,4 +1,4 @@
-"""The requests of one run to one relay: bounded, each failure typed and counted."""
+"""The client of one relay in one run: bounds its requests, and types and counts each failure."""
 
 from __future__ import annotations
 
@@ -22,57 +22,57 @@ from relay_metrics.settings import Environment, Relay
 from relay_metrics.snapshot import Failure, Reading
 
 _STEP = 2 << 20
-_MOST_SAID = 4096
-"""Of an answer that is none: what it says of itself is in its first few words."""
+_MAX_ERROR_BYTES = 4096
+"""Longer answers with an error status are not searched for a message."""
 MOST_SILENCES = 2
-"""Time-outs one after the other, without an answer between them, until a relay is not asked again
-in a run. Requests that were under way together count once: the first silence may be a restart or a
-pause of a relay that is well, after the second one it hangs, and each further one would take the
-time and the turns of relays that do not."""
+"""After how many consecutive time-outs a relay gets no more requests in a run. Time-outs of
+concurrent requests count as one. The first may be a restart or a pause of a healthy relay; after
+the second the relay hangs, and further requests would take the time of other relays."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The part of a relay's keys that an invocation is for: `index` of `count`, from 1."""
+    """The part of a relay's keys that an invocation scrapes: `index` of `count`, from 1."""
 
     index: int = 1
     count: int = 1
 
     @property
     def first(self) -> bool:
-        """Whether it is the one that speaks for the relay at large."""
+        """Whether it is the first shard, which also reports the relay as a whole."""
         return self.index == 1
 
     @property
     def name(self) -> str:
-        """As an event has it, `2/4`; empty where there is only one."""
+        """The shard as in an event, `2/4`; empty if there is only one."""
         return f"{self.index}/{self.count}" if self.count > 1 else ""
 
 
 class RelayClient:
-    """What a fetch asks a relay through, and where it counts what went wrong.
+    """Sends the requests of a scrape to one relay, and counts failures.
 
     Args:
-        relay: who is asked.
-        environment: bounds of time and size.
-        client: the connections to the relay.
+        relay: the relay.
+        environment: the bounds of time and size.
+        client: the HTTP client.
         pool: runs the requests.
-        limiter: tells when a request may begin.
-        memory: what the answers may take.
-        deadline: when all of them end.
-        renew: reads the secret anew, once an invocation, and gives the relay as it is then.
-        time_ms: the run's time, epoch milliseconds.
-        scheduled_s: the instant that the run was scheduled for, epoch seconds.
-        shard: the part of the keys that this run is for.
-        checking: whether this is a check, which tells nobody what it is answered.
-        clock: epoch nanoseconds.
+        limiter: limits the concurrent requests.
+        memory: limits the memory of the answers.
+        deadline: when all requests end.
+        renew: reads the secret again, once an invocation, and returns the relay's settings in it.
+        time_ms: the time of the run, epoch milliseconds.
+        scheduled_s: the scheduled time of the run, epoch seconds.
+        shard: the part of the keys that this run scrapes.
+        checking: whether this is a check, whose figures are not delivered.
+        clock: returns epoch nanoseconds.
 
     Attributes:
-        ready: called with readings that are handed over before the fetch ends.
+        ready: called with readings that are handed over before the scrape ends.
         handed_over: all of those readings.
+        first_failure: in a check, the error of the first request that failed.
     """
 
-    def __init__(  # noqa: PLR0913 - what a run is made of, handed over once
+    def __init__(  # noqa: PLR0913 - the parts of a run, passed once
         self,
         relay: Relay,
         environment: Environment,
@@ -113,15 +113,15 @@ class RelayClient:
 
     @property
     def seconds_left(self) -> float:
-        """The seconds until its requests end."""
+        """The seconds until the deadline of the requests."""
         return self._deadline.left
 
     @property
     def elapsed_s(self) -> int:
-        """Whole seconds since the run's time.
+        """Whole seconds since the time of the run.
 
-        A relay counts what remains of a limit when it answers: at the instant that the figure is
-        stamped with it was so much more.
+        A relay computes the rest of a limit when it answers. At the figure's timestamp, the time of
+        the run, the rest was this many seconds more.
         """
         return max(0, self._clock() // 1_000_000 - self.time_ms) // 1000
 
@@ -136,16 +136,17 @@ class RelayClient:
         headers: Mapping[str, str] | None = None,
         body: object = None,
     ) -> Answer:
-        """One request to the relay and its answer, which has status 200.
+        """Send one request and return its answer, which has status 200.
 
         Args:
-            path: behind the base URL, with its leading slash and its query.
-            endpoint: what the request is counted as; the path without query where it is None.
+            path: appended to the base URL; with its leading slash and its query.
+            endpoint: the endpoint under which failures are counted; by default the path without
+                query.
             body: sent as JSON.
 
         Raises:
             Unauthorised: the relay answered 401.
-            RelayError: no answer, or one with another status.
+            RelayError: there was no answer, or one with another status.
         """
         room = self._memory.room(self.relay.name)
         try:
@@ -164,7 +165,7 @@ class RelayClient:
         body: object,
         room: Room,
     ) -> Answer:
-        """As `ask`, with room for the body where it is long."""
+        """As `ask`; a long body takes its memory from `room`."""
         endpoint = endpoint or path.partition("?")[0].strip("/")
         sent = {**self.relay.headers, **(headers or {})}
         if body is not None:
@@ -184,7 +185,7 @@ class RelayClient:
                     for block in opened.blocks():
                         size += len(block)
                         if size > counted:
-                            # twice, for the moment in which the blocks become one
+                            # twice the size, as the blocks and the joined body exist together
                             room.take(2 * (_STEP if room.size else counted + _STEP), deadline)
                             counted += _STEP
                         blocks.append(block)
@@ -199,10 +200,10 @@ class RelayClient:
     def stream(
         self, path: str, *, endpoint: str, headers: Mapping[str, str]
     ) -> Iterator[OpenAnswer]:
-        """GET a path: the answer, which has status 200, with its body still to be read.
+        """GET a path. The answer has status 200, and its body was not read yet.
 
         Raises:
-            Unauthorised, RelayError: as `ask`; where the body breaks off, when it is read.
+            Unauthorised, RelayError: as `ask`; also when the body is read and breaks off.
         """
         try:
             with (
@@ -224,11 +225,11 @@ class RelayClient:
 
     @contextmanager
     def _turn(self, endpoint: str) -> Iterator[Deadline]:
-        """While a request is under way; gives when it ends.
+        """Wait until a request may be sent; the `with` gives the request's deadline.
 
         Raises:
-            RelayError: the relay hangs, and is not asked again.
-            TimedOut: it had no turn before the run's deadline.
+            RelayError: the relay hangs and gets no more requests.
+            TimedOut: the run's deadline passed first.
         """
         self._unless_it_hangs(endpoint)
         with self._limiter.request(self.relay.name, self._deadline):
@@ -277,13 +278,13 @@ class RelayClient:
         body: object = None,
         says_success: bool = True,
     ) -> dict[str, Any]:
-        """One request and its answer as a JSON object.
+        """Send one request and return its answer, a JSON object.
 
         Args:
-            says_success: whether the object is an answer only where it says `success: true`.
+            says_success: whether the object must have `success: true`.
 
         Raises:
-            InvalidAnswer: it is no JSON object, or does not say so.
+            InvalidAnswer: the answer is no JSON object, or lacks `success: true`.
             RelayError: as `ask`.
         """
         endpoint = endpoint or path.partition("?")[0].strip("/")
@@ -320,40 +321,40 @@ class RelayClient:
         return parsed
 
     def invalid(self, endpoint: str, type: str, message: str) -> InvalidAnswer:
-        """An error of this relay for an answer that is not what it should be."""
+        """An error for an answer with status 200 that is not in the expected form."""
         return InvalidAnswer(self.relay.name, endpoint, type, message, 200)
 
     def renewed(self) -> Relay:
-        """The relay by the secret as it is now, which is read anew once an invocation."""
+        """Read the secret again, once an invocation, and return the relay's settings in it."""
         return self._renew()
 
     # -- many requests
 
     def together(self, requests: Iterable[Request[Any]]) -> None:
-        """Make requests side by side, and take each answer in this thread as soon as it is there.
+        """Send requests at the same time, and take each answer in this thread as it arrives.
 
-        One that fails is counted, and so is one for which there is no time left.
+        A request that fails is counted, and so is one for which there is no time left.
         """
         self.in_phases([Phase("", (), lambda: [requests])])
 
     def in_phases(self, phases: Sequence[Phase], idle: Callable[[], bool] = lambda: False) -> None:
-        """Make the requests of phases, as `together`: each begins when those it needs have ended.
+        """Send the requests of phases as `together` does. See `Phase` for when each one starts.
 
-        A phase that needs one that is not among them never begins.
+        A phase that needs a phase that is not in `phases` never starts.
 
         Args:
-            idle: called while no answer is there to be taken; does a little work, or returns False.
+            idle: called while there is no answer to take; does a little work, or returns False.
         """
         Course(phases, self._pool, self._deadline, self.failed, self.timed_out, idle).run()
 
     def timed_out(self, endpoint: str) -> RelayError:
-        """An error for a request that had no turn, or no end."""
+        """An error for a request that was not sent, or did not end, before the deadline."""
         return RelayError(self.relay.name, endpoint, "timeout", "the run's time ran out")
 
     def hand_over(self, readings: Sequence[Reading]) -> None:
-        """Deliver readings that no further answer changes, while other answers are waited for.
+        """Deliver readings that are complete, while the scrape waits for other answers.
 
-        The fetch does not return them again.
+        The result of the scrape must not have them again.
         """
         self.handed_over += readings
         self.ready(readings)
@@ -364,7 +365,8 @@ class RelayClient:
         """Count a request that failed.
 
         Args:
-            place: of the request among all: `error` is of the first, whichever failed first.
+            place: the position of the request. `error` is that of the lowest position, so that it
+                does not depend on which request fails first.
         """
         with self._lock:
             self._failures[error.endpoint, error.type] += 1
@@ -380,14 +382,14 @@ class RelayClient:
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """All that was counted, by endpoint and type."""
+        """All counts of failures and left-out values, by endpoint and type."""
         with self._lock:
             counted = sorted(self._failures.items())
         return tuple(Failure(endpoint, type, count) for (endpoint, type), count in counted)
 
     @property
     def error(self) -> str | None:
-        """A sentence on the requests that failed; None where none did."""
+        """A sentence on the requests that failed; None if none did."""
         with self._lock:
             sentences = sorted(self._sentences, key=self._sentences.__getitem__)
         if not sentences:
@@ -397,20 +399,17 @@ class RelayClient:
 
 
 def _apart(error: RelayError) -> RelayError:
-    """An error without the frames that it came through, and without what JSON's own error quotes.
-
-    They hold the body of the answer for as long as the error is kept.
-    """
+    """An error without traceback and context, which would keep the body of the answer in memory."""
     error.__context__ = None
     return error.with_traceback(None)
 
 
 def _reason(answer: Answer) -> str:
-    """What the relay itself says in `error`, where that is a few plain words.
+    """The relay's own error message in brackets, from `error`, if it is short and plain.
 
-    Its `message` may be in another language, and may repeat what was sent.
+    `message` is not used: it may be in another language, and may repeat parts of the request.
     """
-    if len(answer.body) > _MOST_SAID:
+    if len(answer.body) > _MAX_ERROR_BYTES:
         return ""
     try:
         error = json.loads(answer.body).get("error")

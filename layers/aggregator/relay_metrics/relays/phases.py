@@ -1,4 +1,4 @@
-"""Requests side by side, and phase after phase where one goes by the answers of another."""
+"""Runs concurrent requests in phases: a phase starts when the phases that it needs have ended."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from relay_metrics.errors import RelayError
 T = TypeVar("T")
 
 Place = tuple[int, int]
-"""Of a request: its phase, and how many requests of the run began before it."""
+"""The position of a request: the index of its phase, and how many requests started before it."""
 
 _GRACE_S = 0.1
 
 
 class Request(NamedTuple, Generic[T]):
-    """A request to make beside others.
+    """A request that runs at the same time as others.
 
     Attributes:
-        endpoint: what it is counted as, should it have no turn.
-        ask: makes it, in a thread of the pool; may raise a RelayError.
-        take: is given what `ask` gave.
-        failed: is told of the error that `ask` raised, which is counted in any case.
+        endpoint: the endpoint under which it is counted if it cannot be sent in time.
+        ask: sends it, in a thread of the pool; may raise a RelayError.
+        take: called with the result of `ask`.
+        failed: called with the error that `ask` raised, which is counted in any case.
     """
 
     endpoint: str
@@ -36,13 +36,13 @@ class Request(NamedTuple, Generic[T]):
 
 
 class Phase(NamedTuple):
-    """Requests of a fetch that belong together.
+    """A group of requests.
 
     Attributes:
-        name: what the phases after it need it by.
-        needs: the phases whose answers it goes by.
-        rounds: its requests, round after round: the next round is asked for when all answers of
-            the one before were taken.
+        name: the name by which other phases need it.
+        needs: the names of the phases whose answers it needs.
+        rounds: its requests, in rounds; a round is requested from the iterator when all answers of
+            the round before were taken.
     """
 
     name: str
@@ -57,15 +57,15 @@ class _UnderWay(NamedTuple):
 
 
 class Course:
-    """Makes the requests of phases, and takes the answers in one thread, as they come.
+    """Sends the requests of phases, and takes the answers in one thread, as they arrive.
 
     Args:
-        phases: in the order in which those begin that need the same.
+        phases: phases that become ready at the same time start in this order.
         pool: runs the requests.
         deadline: when all of them end.
-        failed: is told of each error, and of the place of its request.
-        timed_out: the error of a request that had no end, by its endpoint.
-        idle: called while no answer is there to be taken; does a little work, or returns False.
+        failed: called with each error and the place of its request.
+        timed_out: makes the error of a request that did not end, from its endpoint.
+        idle: called while there is no answer to take; does a little work, or returns False.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Course:
         self._answered: SimpleQueue[Future[Any]] = SimpleQueue()
 
     def run(self) -> None:
-        """Returns when every phase has ended, or the time is over."""
+        """Run all phases. Returns when every phase has ended, or the time is over."""
         self._go_on()
         while self._under_way:
             if self._answered.empty() and self._idle():
@@ -107,7 +107,7 @@ class Course:
             self._go_on()
 
     def _go_on(self) -> None:
-        """Begin what can begin: phases, and the next rounds of those whose last one is over."""
+        """Start all phases that are ready, and the next rounds of phases whose round has ended."""
         ended = -1
         while ended != len(self._ended):
             ended = len(self._ended)
@@ -143,7 +143,7 @@ class Course:
             request.take(given)
 
     def _give_up(self) -> None:
-        """Requests that hang where no time-out reaches, or had no turn before the deadline."""
+        """Count the requests that hang without a time-out, or were not sent before the deadline."""
         for future, one in self._under_way.items():
             future.cancel()
             self._failed(self._timed_out(one.request.endpoint), one.place)

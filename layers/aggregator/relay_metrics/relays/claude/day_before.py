@@ -23,7 +23,7 @@ _ONE_BY_ONE = 200
 """For how many keys a run requests the models, because their cost may be an estimate."""
 
 
-class Told(NamedTuple):
+class Delivered(NamedTuple):
     """The day that was last delivered, and at which second of the next day."""
 
     day: date
@@ -51,7 +51,7 @@ class DayBefore:
     @property
     def due(self) -> bool:
         """Whether the day has to be delivered, for the first time or again before noon."""
-        last = self._kept.days_told.get(self._place)
+        last = self._kept.days_delivered.get(self._place)
         if last is None or last.day != self._day:
             return self._at_s > _OVER_S
         return last.at_s < _AGAIN_S <= self._at_s < _NOON_S
@@ -86,4 +86,4 @@ class DayBefore:
 
     def taken(self) -> None:
         """Remember that the day was delivered."""
-        self._kept.days_told[self._place] = Told(self._day, self._at_s)
+        self._kept.days_delivered[self._place] = Delivered(self._day, self._at_s)

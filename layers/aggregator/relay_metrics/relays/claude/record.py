@@ -1,4 +1,4 @@
-"""What a run has learned of a key: one record, made of the answers that came."""
+"""The record of a key in one run, made of the answers about it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from relay_metrics.snapshot import Number, Reading, Scope
 STATS = catalogue.rows(Scope.KEY, "user-stats")
 TOTALS = catalogue.told_by(Scope.KEY, "admin/usage-stats")
 SPENT: Mapping[str, str] = {row.field: row.spent_of for row in STATS if row.spent_of}
-"""What user-stats says is spent, and the limit that it is spent of."""
+"""The fields of user-stats with the usage of a limit, and the field of that limit."""
 
 TOKENS = "usage.total.allTokens"
 COST, DAY_COST = "usage.total.cost", "limits.currentDailyCost"
@@ -22,10 +22,11 @@ _IN_WINDOW = frozenset(field for field in SPENT if "indow" in field)
 
 
 class Described(NamedTuple):
-    """What user-stats and the administrator's list tell alike.
+    """The description of a key, which user-stats and the administrator's list share.
 
     Attributes:
-        week: the day and hour on which its week begins.
+        created_ms, expires_ms: epoch milliseconds; None if unknown or never.
+        week: the day (1 to 7) and the hour at which its week begins; None if unknown.
     """
 
     name: str
@@ -39,7 +40,8 @@ class Listed(NamedTuple):
 
     Attributes:
         state: one of `catalogue.KEY_STATES`.
-        last_used_ms: None where it never was.
+        last_used_ms: epoch milliseconds; None if it was never used.
+        limits: by the fields of the catalogue.
         labels: those of its tags that `RELAY_KEY_LABELS` names.
     """
 
@@ -52,7 +54,7 @@ class Listed(NamedTuple):
 
     @property
     def readable(self) -> bool:
-        """Whether the relay answers for it; not where it is disabled or expired."""
+        """Whether the relay answers requests for it, which it does not if disabled or expired."""
         return self.state in ("active", "waiting")
 
 
@@ -67,7 +69,7 @@ class Batched(NamedTuple):
     """A key in batch-stats.
 
     Attributes:
-        day_cost, month_cost: None where they were not sent.
+        day_cost, month_cost: None if they were not sent.
     """
 
     name: str
@@ -78,7 +80,7 @@ class Batched(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """A key's user-stats, and who it was asked for as: its id may be another one by now."""
+    """The user-stats of a key, with the identity used in the request, whose id may be a new one."""
 
     identity: Identity
     described: Described
@@ -86,7 +88,7 @@ class Stats(NamedTuple):
 
 
 class Models(NamedTuple):
-    """A key's use of models; `left_out` says how many are beyond the bound."""
+    """The model rows of a key; `left_out` is how many are beyond the bound."""
 
     identity: Identity
     rows: Sequence[tuple[Mapping[str, Number], Mapping[str, str]]]
@@ -94,14 +96,14 @@ class Models(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A key in the course of a run: who it is, and each answer that tells of it.
+    """A key in one run: its identity, and the answers about it so far.
 
     Attributes:
-        known: what earlier runs were told.
-        absent: whether batch-stats came without it, as it does for a key that may not be read.
-        cost: all that it ever cost, by a batch of it alone.
-        refused: whether the relay did not answer its user-stats because of the key.
-        active: its requests under way; None where they are not counted.
+        known: facts from earlier runs.
+        absent: whether it was missing in batch-stats, as keys are that may not be read.
+        cost: its total cost, from a batch with this key only.
+        refused: whether the relay refused its user-stats because of the key.
+        active: its running requests; None if they are not counted.
     """
 
     identity: Identity
@@ -120,18 +122,18 @@ class Record(NamedTuple):
 
     @property
     def used(self) -> bool | None:
-        """Whether it ever was used; None while unknown."""
+        """Whether it was ever used; None if unknown."""
         if self.listed is not None and self.listed.last_used_ms is not None:
-            # totals can be reset, after which a key that was used costs nothing
+            # totals may be 0 for a used key, after an administrator has reset them
             return True
         totals = self.totals
         return any(totals.values()) or (False if totals else None)
 
     @property
     def costs(self) -> bool | None:
-        """Whether it ever cost anything, without which its user-stats makes the relay scan.
+        """Whether it ever had a cost; None if unknown. Without one, its user-stats takes a scan.
 
-        None while unknown: one whose use this month was free may have cost something before.
+        A cost of 0 this month does not decide it: there may have been a cost before.
         """
         batched = self.batched
         if self.stats is not None and COST in self.stats.figures:
@@ -145,29 +147,29 @@ class Record(NamedTuple):
         if self.known is None or self.known.costs is None:
             return None
         if batched is not None and any(batched.totals.values()) != self.known.costs:
-            return None  # it was used since, or its totals were reset
+            return None  # it was used since then, or its totals were reset
         return self.known.costs
 
     @property
     def readable(self) -> bool:
-        """Whether the relay may answer for it, as far as is known.
+        """Whether the relay may answer requests for it, as far as is known.
 
-        A key that may not be read is refused before the relay looks at what it cost.
+        For a key that may not be read, the relay refuses the request before it scans.
         """
         return self.stats is not None or not (self.refused or self.absent)
 
     @property
     def may_scan(self) -> bool:
-        """Whether its user-stats makes the relay scan, or may do so."""
+        """Whether its user-stats may make the relay scan."""
         listed = self.listed is None or self.listed.readable
         return not self.costs and self.readable and listed
 
     @property
     def totals(self) -> dict[str, Number]:
-        """Its running totals: none that another answer of this run contradicts.
+        """Its running totals, without those that another answer of this run contradicts.
 
-        Where its database fails while it answers usage-stats, the relay calls used keys unused.
-        Neither batch-stats nor user-stats does that.
+        If the relay's database fails while it answers usage-stats, used keys have totals of 0.
+        This does not happen with batch-stats and user-stats.
         """
         found: dict[str, Number] = {}
         if self._usage_holds and self.usage is not None:
@@ -182,13 +184,13 @@ class Record(NamedTuple):
         elif self.costs is False and COST not in found and found:
             found[COST] = 0
         if self.stats is not None:
-            told = self.stats.figures
-            found.update({row.field: told[row.field] for row in TOTALS if row.field in told})
+            figures = self.stats.figures
+            found.update({row.field: figures[row.field] for row in TOTALS if row.field in figures})
         return found
 
     @property
     def _usage_holds(self) -> bool:
-        """Whether usage-stats tells its totals: zeros only where something else says so as well."""
+        """Whether the totals of usage-stats are used; zeros are only if another answer agrees."""
         if self.usage is None or any(self.usage.totals.values()):
             return self.usage is not None
         if self.batched is not None:
@@ -197,7 +199,7 @@ class Record(NamedTuple):
 
     @property
     def fields(self) -> dict[str, Number]:
-        """Its figures as user-stats has them, and those of the day and the month."""
+        """All of its figures, by the fields of the catalogue."""
         found: dict[str, Number] = {} if self.listed is None else dict(self.listed.limits)
         found.update(self.totals)
         if self.batched is not None:
@@ -211,10 +213,10 @@ class Record(NamedTuple):
         return found
 
     def _unspent(self, found: Mapping[str, Number]) -> dict[str, Number]:
-        """What a listed key has not spent, as user-stats itself would say it.
+        """Usage of limits that is known to be 0, as user-stats would answer it.
 
-        A key that was never used has spent nothing of anything, and one without a window nothing
-        in one. Of a limit that the list does not have, the relay is too old to tell what is spent.
+        A key that was never used has used nothing of any limit, and a key without a window nothing
+        of a window. If the list does not have a limit, the relay is too old to have its usage.
         """
         unused, windowless = self.used is False, found.get(_WINDOW) == 0
         return {
@@ -225,14 +227,14 @@ class Record(NamedTuple):
             and (unused or (windowless and spent in _IN_WINDOW))
         }
 
-    # -- what to ask
+    # -- which requests are needed
 
     @property
     def lacks_stats(self) -> bool:
-        """Whether its user-stats has what nothing else told.
+        """Whether figures are missing that its user-stats would have.
 
-        Of a key that is configured everything is wanted; of one that was discovered its totals,
-        and what is spent of the limits that it has.
+        For a configured key all figures are wanted; for a discovered key its totals, and the usage
+        of the limits that it has.
         """
         fields = self.fields
         if self.identity.place is not None:
@@ -245,12 +247,12 @@ class Record(NamedTuple):
 
     @property
     def cost_money(self) -> bool:
-        """Whether usage-stats says that it cost something."""
+        """Whether it has a cost in usage-stats."""
         return self.usage is not None and self.usage.totals.get(COST, 0) > 0
 
     @property
     def spends(self) -> bool:
-        """Whether the list alone tells that its user-stats will be wanted, and costs no scan."""
+        """Whether it is already known that its user-stats is needed and takes no scan."""
         if not self.costs or not self.readable:
             return False
         if self.identity.place is not None:
@@ -270,28 +272,28 @@ class Record(NamedTuple):
 
     @property
     def to_keep(self) -> Known:
-        """What a later run that is told less has of it."""
+        """The facts to keep for later runs."""
         name, created_ms, expires_ms, _ = self.described
         return Known(name, created_ms, expires_ms, self.costs)
 
     @property
     def described(self) -> Described:
-        """Its name, start, end and week, by the latest word, else an earlier run's."""
+        """Its name, creation, expiry and week, from this run or else from an earlier one."""
         name = (self.usage and self.usage.name) or (self.batched and self.batched.name) or ""
         known = self.known or Known("", None, None, None)
         if self.stats is not None:
-            told = self.stats.described
+            latest = self.stats.described
         elif self.listed is not None:
-            told = self.listed.described
+            latest = self.listed.described
         else:
-            told = Described(name or known.name, None, known.expires_ms, None)
-        created_ms = known.created_ms if told.created_ms is None else told.created_ms
-        return told._replace(created_ms=created_ms)
+            latest = Described(name or known.name, None, known.expires_ms, None)
+        created_ms = known.created_ms if latest.created_ms is None else latest.created_ms
+        return latest._replace(created_ms=created_ms)
 
     def figures(self, calendar: Calendar) -> Iterable[Reading]:
-        """What is known of it but its use of models.
+        """Its readings, without those of models.
 
-        Of a discovered key that may not be read, that is its totals and its names.
+        For a discovered key that may not be read, these are its totals and `relay_key_info`.
         """
         name, created_ms, expires_ms, week = self.described
         identity = (self.stats or self.models or self).identity
@@ -323,9 +325,9 @@ class Record(NamedTuple):
             yield Reading(Scope.KEY, fields, {}, self._resource, created_ms)
 
     def use_of_models(self) -> Iterable[Reading]:
-        """What is known of its use of models.
+        """Its readings of models.
 
-        An expired key still has model rows at the relay, which are not told without the rest.
+        The relay still has model rows of an expired key; they are left out like its other figures.
         """
         if self.models is not None and self.delivered_whole:
             resource = self._resource
@@ -343,17 +345,17 @@ class Record(NamedTuple):
 
     @property
     def delivered_whole(self) -> bool:
-        """Whether more is delivered of it than its running totals."""
+        """Whether all of its figures are delivered, not only its running totals."""
         if self.stats is not None:
             return True
         if self.listed is not None:
             return self.listed.readable and self.readable
-        # a key that no page had may be disabled or expired: a batch leaves those out
+        # A key that is on no page may be disabled or expired; batches leave those out.
         return self.readable and (self.identity.place is not None or self.batched is not None)
 
 
 def most_used(records: Mapping[str, Record], most: int) -> dict[str, Record]:
-    """At most so many, those with the most tokens, in their order."""
+    """The `most` records with the most tokens, in the order of `records`."""
     if len(records) <= most:
         return dict(records)
     ranked = sorted(records, key=lambda key_id: (-records[key_id].totals.get(TOKENS, 0), key_id))

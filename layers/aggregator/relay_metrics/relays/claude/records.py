@@ -1,4 +1,4 @@
-"""The records of a run's keys, and the requests that each add an answer to one."""
+"""The records of all keys in a run, and the requests whose answers are added to them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from relay_metrics.relays.phases import Request
 from relay_metrics.snapshot import Reading
 
 if TYPE_CHECKING:
-    from relay_metrics.relays.claude.day_before import Told
+    from relay_metrics.relays.claude.day_before import Delivered
 
 
 class Counted(NamedTuple):
-    """How many accounts a list had on a day of the relay, and how many without a request."""
+    """On a day of the relay: how many accounts a list had, and how many of them had no request."""
 
     day: int
     accounts: int
@@ -40,29 +40,29 @@ class Counted(NamedTuple):
 
 @dataclass
 class State:
-    """What is kept from one run to the next. Without it a run asks a little more.
+    """What the runtime keeps between runs. Without it a run sends a few more requests.
 
     Attributes:
-        utc_offset_hours: of relays' clocks, by base URL.
-        days_told: the day before that was told last, by base URL and shard.
-        lists: what was counted in lists of accounts that scan, by base URL and platform.
+        utc_offset_hours: the offsets of relays' clocks, by base URL.
+        days_delivered: the last day before that was delivered, by base URL and shard.
+        lists: the counts of accounts in lists that scan, by base URL and platform.
     """
 
     key_ids: KeyIds = field(default_factory=KeyIds)
     sessions: Sessions = field(default_factory=Sessions)
     keys: Memory = field(default_factory=Memory)
     utc_offset_hours: dict[str, float] = field(default_factory=dict)
-    days_told: dict[tuple[str, int, int], Told] = field(default_factory=dict)
+    days_delivered: dict[tuple[str, int, int], Delivered] = field(default_factory=dict)
     lists: dict[tuple[str, str], Counted] = field(default_factory=dict)
 
 
 class Records:
-    """What a run has learned of its keys.
+    """The records of the keys of one run.
 
     Attributes:
-        of: each key's record, by the id that it is first asked for by.
-        asked: the keys whose user-stats was asked for.
-        answered: called with each key whose user-stats came.
+        of: the record of each key, by the id with which it is first requested.
+        asked: the ids of keys whose user-stats was requested.
+        answered: called with the id of each key whose user-stats came.
     """
 
     def __init__(self, client: RelayClient, kept: State, keys: Iterable[Identity] = ()) -> None:
@@ -76,20 +76,20 @@ class Records:
             self.add(Record(key))
 
     def add(self, record: Record) -> None:
-        """Have a key, with what earlier runs were told of it."""
+        """Add a record, with the facts from earlier runs."""
         key_id = record.identity.id
         known = self._kept.keys.recall(self._client.relay.base_url, key_id)
         self.of[key_id] = record._replace(known=known)
 
     def learn(self, key_id: str, **answer: Any) -> None:
-        """Add an answer to a key's record; to none where the key was left out meanwhile."""
+        """Add an answer to the record of a key, unless the key was left out meanwhile."""
         if key_id in self.of:
             self.of[key_id] = self.of[key_id]._replace(**answer)
 
     # -- requests
 
     def stats(self, key_id: str) -> Request[Any]:
-        """User-stats of a key."""
+        """The request for the user-stats of a key."""
         self.asked.add(key_id)
         key = self.of[key_id].identity
 
@@ -110,7 +110,7 @@ class Records:
         )
 
     def models(self, key_id: str) -> Request[Any]:
-        """The use that a key made of models."""
+        """The request for the model rows of a key."""
         key = self.of[key_id].identity
         return Request(
             USER_MODELS,
@@ -119,15 +119,15 @@ class Records:
         )
 
     def batches(self, ids: Sequence[str]) -> Iterable[Request[Any]]:
-        """The day's and the month's usage of keys."""
+        """The requests for the usage of keys on the day and in the month."""
         for start in range(0, len(ids), BATCH_SIZE):
             yield self.batch(ids[start : start + BATCH_SIZE])
 
     def batch(self, ids: Sequence[str], *, for_cost: bool = False) -> Request[Any]:
-        """A batch of keys.
+        """The request for a batch of keys.
 
         Args:
-            for_cost: whether it is of one key alone, for all that it ever cost.
+            for_cost: whether it has one key only, to get the key's total cost.
         """
 
         def take(batch: Batch | None) -> None:
@@ -136,23 +136,23 @@ class Records:
             for key_id in ids:
                 batched = batch.keys.get(key_id)
                 self.learn(key_id, batched=batched, absent=batched is None)
-                # what all of a batch cost together is each one's cost where that is 0
+                # the cost is that of the whole batch; if it is 0, it is 0 for each key
                 if batched is not None and (for_cost or batch.cost == 0):
                     self.learn(key_id, cost=batch.cost)
 
         return Request(BATCH, lambda: batch_stats(self._client, ids), take)
 
-    # -- what comes of it
+    # -- results
 
     def figures(self, ids: Iterable[str]) -> list[Reading]:
-        """What is delivered of keys but their use of models, for `readings` to leave out."""
+        """The readings of keys, without those of models. `readings` then leaves them out."""
         ids = list(ids)
         self._handed_over.update(ids)
         calendar = self._calendar
         return [reading for key_id in ids for reading in self.of[key_id].figures(calendar)]
 
     def readings(self) -> Iterable[Reading]:
-        """What is delivered of the keys. What a later run may want to know of them is kept."""
+        """The readings of all keys. The facts about them are kept for later runs."""
         calendar = self._calendar
         for key_id, record in self.of.items():
             identity = (record.stats or record.models or record).identity
@@ -170,17 +170,17 @@ class Records:
 
     @property
     def failed(self) -> int:
-        """How many keys were asked for and gave no stats."""
+        """How many keys were asked for their user-stats without success."""
         return sum(self.of[key_id].stats is None for key_id in self.asked if key_id in self.of)
 
     @property
     def models_left_out(self) -> int:
-        """How many model rows are beyond the bound."""
+        """How many model rows are beyond `RELAY_MAX_MODELS_PER_KEY`."""
         return sum(one.models.left_out for one in self.of.values() if one.models is not None)
 
     @property
     def accepted(self) -> bool:
-        """Whether the relay answered for any key: with its user-stats where that was asked for."""
+        """Whether the relay answered for any key: with user-stats if requested, else in a batch."""
         return any(
             record.batched is not None if key_id not in self.asked else record.stats is not None
             for key_id, record in self.of.items()

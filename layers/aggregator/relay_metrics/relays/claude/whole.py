@@ -1,7 +1,7 @@
-"""A whole relay by an administrator's login, or many configured keys: phase after phase.
+"""Scrapes a whole relay with an administrator's login, or many configured keys, in phases.
 
-What the endpoints answer, and what each costs the relay, is in `docs/relays.md`. A request that
-scans the relay's database is made only while `RELAY_SCANS_PER_RUN` has room for it.
+`docs/relays.md` says what each endpoint answers and costs the relay. A request that scans the
+relay's database is only sent if `RELAY_SCANS_PER_RUN` leaves room for it. `STEPS` lists the phases.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
 Round = Iterable[Request[Any]]
 
 MODELS_OF_TODAY = 100
-"""Keys a run whose model rows of this day are asked for: each takes the relay some 30 ms."""
+"""For how many keys a run requests the model rows of the day; each takes the relay some 30 ms."""
 
 KEYS_AT_ONCE = 100
-"""Keys that are handed over together: 200 readings of them are converted at a time."""
+"""How many keys are handed over together: they have 200 readings, which are converted together."""
 
 EMPTY_LIST_MINUTES = 15
-"""How often a list of accounts that scans is asked for again after it was empty."""
+"""How often a list of accounts that scans is requested again after it was empty."""
 
 
 class Whole:
     """One run.
 
     Args:
-        keys: the configured ones of this shard.
-        administrator: who is logged in; None where nobody is.
+        keys: the configured keys of this shard.
+        administrator: the administrator, logged in; None if there is none.
 
     Attributes:
-        scans: how many more of them the run may cause.
+        scans: how many more scans the run may make.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Whole:
         self._administrator = administrator
         self._configured = {key.id: key for key in keys}
         self._records = Records(client, kept)
-        self._told = Answers()
+        self._answers = Answers()
         self._without_models_of_today = False
         self._keys_left_out = 0
         self._day_before: DayBefore | None = None
@@ -71,7 +71,7 @@ class Whole:
     # -- the phases
 
     def run(self) -> Fetched:
-        """Ask for everything, and tell what came of it."""
+        """Send all requests and return the result."""
         steps = [step for step in STEPS if self._administrator or not step.of_administrator]
         names = {step.name for step in steps}
         self._client.in_phases(
@@ -91,68 +91,68 @@ class Whole:
 
         return rounds
 
-    def speaks_for_all(self) -> bool:
-        """Whether this is the shard that tells of the relay at large."""
+    def reports_relay(self) -> bool:
+        """Whether this is the first shard, which reports the relay as a whole."""
         return self._client.shard.first
 
     def wants_clock(self) -> bool:
-        """Whether this shard asks for the relay's clock, which the dashboard tells."""
+        """Whether this shard requests the dashboard, which has the relay's clock."""
         known = self._client.relay.base_url in self._kept.utc_offset_hours
-        return self.speaks_for_all() or not known
+        return self.reports_relay() or not known
 
-    # -- what needs no other answer
+    # -- phases that need no other answer
 
     def first_page(self) -> Iterator[Round]:
-        """The newest keys, and how many there are."""
+        """The newest keys, and the number of pages."""
         yield [self._page(1)]
 
     def totals(self) -> Iterator[Round]:
-        """Totals with cost of all keys."""
+        """The totals and cost of all keys."""
 
         def take(usage: Mapping[str, Usage] | None) -> None:
-            self._told.usage = usage
+            self._answers.usage = usage
 
         yield [self._ask(discovery.USAGE, discovery.usage_stats, take)]
 
     def dashboard(self) -> Iterator[Round]:
-        """Accounts by state, what all keys ever used; of another shard the clock alone, once."""
+        """Accounts by state, and the usage of all keys. Other shards need only the clock, once."""
         base_url = self._client.relay.base_url
 
         def take(dashboard: at_large.Dashboard | None) -> None:
-            self._told.dashboard = dashboard
+            self._answers.dashboard = dashboard
             if dashboard is not None and dashboard.utc_offset_hours is not None:
                 self._kept.utc_offset_hours[base_url] = dashboard.utc_offset_hours
 
         yield [self._ask(at_large.DASHBOARD, at_large.dashboard, take)]
 
     def concurrency(self) -> Iterator[Round]:
-        """Requests under way and waiting."""
+        """Running and waiting requests."""
 
-        def take(told: at_large.Concurrency | None) -> None:
-            self._told.concurrency = told
+        def take(answer: at_large.Concurrency | None) -> None:
+            self._answers.concurrency = answer
 
         yield [self._ask(at_large.CONCURRENCY, at_large.concurrency, take)]
 
     def health(self) -> Iterator[Round]:
-        """The relay's release, how long it has been up, and its Redis."""
+        """The relay's release, its uptime, and its Redis."""
         yield [self._relays_own(at_large.HEALTH, lambda client, _: at_large.health(client))]
 
     def model_costs(self) -> Iterator[Round]:
-        """What all keys used of each model."""
+        """The usage of each model by all keys."""
         yield [self._relays_own(at_large.COSTS, at_large.model_costs)]
 
     def unavailable(self) -> Iterator[Round]:
         """The accounts that are out of service."""
 
-        def take(told: Mapping[str, Number] | None) -> None:
-            self._told.unavailable = told
+        def take(answer: Mapping[str, Number] | None) -> None:
+            self._answers.unavailable = answer
 
         yield [self._ask(at_large.UNAVAILABLE, at_large.unavailable, take)]
 
-    # -- what goes by the answers before
+    # -- phases that need answers of others
 
     def day_before(self) -> Iterator[Round]:
-        """The day before, by the relay's clock, where it has to be told."""
+        """The day before, on the relay's clock, if it has to be delivered."""
         if self._administrator is not None:
             day_before = DayBefore(self._client, self._kept, self._administrator)
             if day_before.due:
@@ -166,17 +166,18 @@ class Whole:
         return True
 
     def pages(self) -> Iterator[Round]:
-        """The pages behind the first."""
-        if 1 in self._told.pages:
-            yield [self._page(number) for number in range(2, self._told.pages[1].pages + 1)]
+        """The pages after the first."""
+        if 1 in self._answers.pages:
+            yield [self._page(number) for number in range(2, self._answers.pages[1].pages + 1)]
 
     def accounts(self) -> Iterator[Round]:
-        """Each account of each platform but those that the dashboard calls empty.
+        """The accounts of each platform that has any by the dashboard.
 
-        A list that scans is asked for where scans are left for it: one, and one more an account
-        without a request on this day, as the dashboard and an earlier run tell.
+        A list that scans is only requested if enough scans are left: one, and one more for each
+        account without a request on the current day. Their number comes from an earlier run, or
+        at most from the dashboard.
         """
-        empty = self._told.dashboard.empty if self._told.dashboard else frozenset()
+        empty = self._answers.dashboard.empty if self._answers.dashboard else frozenset()
         requests = []
         for platform in PLATFORMS:
             scans = self._scans_of(platform)
@@ -187,12 +188,14 @@ class Whole:
         yield requests
 
     def _scans_of(self, platform: str) -> int | None:
-        """What a list of accounts scans at the most; None where it is not this run's turn."""
+        """How many scans a list of accounts takes at most; None if this run leaves it out."""
         if platform not in SCANNED:
             return 0
         counted = self._kept.lists.get((self._client.relay.base_url, platform))
         if counted is None:
-            states = self._told.dashboard.states.get(platform, {}) if self._told.dashboard else {}
+            states = (
+                self._answers.dashboard.states.get(platform, {}) if self._answers.dashboard else {}
+            )
             return 1 + int(states.get("total", 0))
         if not counted.accounts and self._client.scheduled_s // 60 % EMPTY_LIST_MINUTES:
             return None
@@ -201,10 +204,10 @@ class Whole:
 
     def _list(self, platform: str, scans: int) -> Request[Any]:
         def take(listed: at_large.Accounts | None) -> None:
-            if listed is None:  # an older relay has no such list
+            if listed is None:  # an older relay does not have the list
                 self.scans += scans
                 return
-            self._told.accounts[platform] = listed
+            self._answers.accounts[platform] = listed
             if scans:
                 self.scans = max(0, self.scans + scans - 1 - listed.idle)
                 self._kept.lists[self._client.relay.base_url, platform] = Counted(
@@ -225,28 +228,28 @@ class Whole:
         return Calendar.at(self._client.time_ms, offset)
 
     def keys(self) -> Iterator[Round]:
-        """Make a record of each key. Makes no request."""
+        """Make a record of each key. It sends no request."""
         self._settle()
-        if self._told.usage is not None:
+        if self._answers.usage is not None:
             self._keep_most_used()
         yield ()
 
     def batches(self) -> Iterator[Round]:
-        """The day's and the month's usage of all keys."""
+        """The usage of all keys on the day and in the month."""
         yield self._records.batches(self._batched)
         self._keep_most_used()
 
     def spent(self) -> Iterator[Round]:
-        """User-stats that are wanted, and scan nothing by what usage-stats says.
+        """User-stats that are needed and take no scan according to usage-stats.
 
-        There may be many of them. No phase waits for their answers.
+        There may be many of them, so no phase waits for their answers.
         """
         yield self._spent(lambda record: record.cost_money)
 
     def believed(self) -> Iterator[Round]:
-        """User-stats that are wanted, and scan nothing by what an earlier run learned.
+        """User-stats that are needed and take no scan according to an earlier run.
 
-        That may have changed, so it is not believed where no scan is left.
+        This may have changed, so they are left out if no scan is left.
         """
         if self.scans > 0:
             yield self._spent(lambda record: not record.cost_money)
@@ -261,7 +264,7 @@ class Whole:
 
     @property
     def _batched(self) -> Sequence[str]:
-        """The keys that a batch may have figures of."""
+        """The keys of which a batch may have figures."""
         return [
             key_id
             for key_id, one in self._records.of.items()
@@ -269,9 +272,9 @@ class Whole:
         ]
 
     def costs(self) -> Iterator[Round]:
-        """The total cost of keys of which nothing else tells it.
+        """The total cost of keys for which it is still unknown.
 
-        In a batch of them together it is 0 for each, or else it is in a batch of each alone.
+        First one batch of all of them: if its cost is 0, it is 0 for each. Else a batch for each.
         """
         records = self._records
 
@@ -287,11 +290,11 @@ class Whole:
         yield [records.batch([key_id], for_cost=True) for key_id in unknown()]
 
     def stats(self) -> Iterator[Round]:
-        """User-stats where other answers lack something, and which scan nothing.
+        """User-stats of keys with missing figures, if they take no scan.
 
-        Where nothing tells whether they do, because an older relay has no batch or it failed, as
-        many at once as scans are left for, until none is: the answer of a key that cost something
-        took none, so that the next one can have it.
+        If it is unknown whether they do, because an older relay has no batch or the batch failed,
+        as many are requested at once as scans are left. The answer of a key with a cost took no
+        scan, which is then free for the next round, until none is left.
         """
         records = self._records
         self._take_scanned(records.asked)
@@ -317,18 +320,18 @@ class Whole:
         if waiting:
             self._client.left_out("user-stats", "no_scan_left", len(waiting))
             if not records.asked and not records.accepted and self._administrator is None:
-                # without a scan too, the relay is up or it is not
+                # this shows without a scan whether the relay is up
                 yield [self._relays_own(at_large.HEALTH, lambda one, _: at_large.health(one))]
 
     def models_of_today(self) -> Iterator[Round]:
-        """The day's model rows, which scan nothing: of as many keys as the relay can bear."""
+        """The model rows of the day, which take no scan, for `MODELS_OF_TODAY` keys."""
         if self._client.environment.period != "daily":
             return
         records = self._records
         ids = [
             key_id
             for key_id in sorted(records.of)
-            # of a day without use it would scan
+            # without usage on the day it would take a scan
             if self._wants_models(key_id)
             and records.of[key_id].fields.get("dailyUsage.requests", 0) > 0
         ]
@@ -348,7 +351,7 @@ class Whole:
         yield map(request, in_turn(ids, MODELS_OF_TODAY, self._client.scheduled_s))
 
     def turn(self) -> Iterator[Round]:
-        """What scans in turn: model rows, and user-stats of keys that never cost anything."""
+        """The requests that scan, in turn: model rows, and user-stats of keys without cost."""
         records = self._records
         scanning = [
             (key_id, models)
@@ -366,13 +369,13 @@ class Whole:
             *(records.models(key_id) for key_id, models in turn if models),
         ]
 
-    # -- what can be converted already
+    # -- readings that are complete before the scrape ends
 
     def settled(self) -> Iterator[Round]:
-        """Find the keys whose figures no further answer changes. Makes no request.
+        """Find the keys whose figures are complete. It sends no request.
 
-        From here on each key follows when its user-stats came. They are handed over while answers
-        are waited for; the fetch returns all others.
+        Other keys are complete when their user-stats comes. Complete keys are handed over while
+        the scrape waits for answers; the result of the scrape has all others.
         """
         self._learn_active()
         asked = self._records.asked
@@ -386,7 +389,7 @@ class Whole:
         yield ()
 
     def _hand_over(self) -> bool:
-        """Hand over some keys; False where there are too few, or no time is left."""
+        """Hand over some keys. Returns False if there are too few, or no time is left."""
         some = self._settled[:KEYS_AT_ONCE]
         if len(some) < KEYS_AT_ONCE or self._client.seconds_left <= 0:
             return False
@@ -395,13 +398,13 @@ class Whole:
         return True
 
     def _learn_active(self) -> None:
-        """Have each key's requests under way in its record."""
-        if self._told.concurrency is not None:
-            active = self._told.concurrency.active
+        """Add the running requests of each key to its record."""
+        if self._answers.concurrency is not None:
+            active = self._answers.concurrency.active
             for key_id in self._records.of:
                 self._records.learn(key_id, active=active.get(key_id, 0))
 
-    # -- what the phases ask
+    # -- requests of the phases
 
     def _ask(
         self,
@@ -416,40 +419,40 @@ class Whole:
         return self._ask(
             discovery.KEYS,
             lambda client, administrator: discovery.page_of_keys(client, administrator, number),
-            lambda page: self._told.pages.__setitem__(number, page),
+            lambda page: self._answers.pages.__setitem__(number, page),
         )
 
     def _relays_own(
         self, endpoint: str, ask: Callable[[RelayClient, Administrator], Any]
     ) -> Request[Any]:
         return self._ask(
-            endpoint, ask, lambda told: self._told.of_relay.__setitem__(endpoint, told)
+            endpoint, ask, lambda answer: self._answers.of_relay.__setitem__(endpoint, answer)
         )
 
     # -- keys
 
     def _settle(self) -> None:
-        """Have a record of each key: those of the list, of usage-stats, and configured ones."""
-        listed = self._told.listed
-        usage = self._told.usage or {}
+        """Add a record of each key: those of the list, of usage-stats, and the configured ones."""
+        listed = self._answers.listed
+        usage = self._answers.usage or {}
         unlisted = (
-            () if self._told.lists_all(listed) else (one for one in usage if one not in listed)
+            () if self._answers.lists_all(listed) else (one for one in usage if one not in listed)
         )
         shard = self._client.shard
         for key_id in (*listed, *unlisted):
             if key_id in self._configured or in_shard(key_id, shard):
                 identity = self._configured.get(key_id) or Identity.discovered(key_id)
-                told = listed.get(key_id)
-                self._records.add(Record(identity, listed=told, usage=usage.get(key_id)))
+                record = Record(identity, listed=listed.get(key_id), usage=usage.get(key_id))
+                self._records.add(record)
         for key_id, identity in self._configured.items():
             if key_id not in self._records.of:
                 self._records.add(Record(identity, usage=usage.get(key_id)))
 
     def _may_be_asked(self, record: Record) -> bool:
-        """Whether a key's user-stats may be asked for.
+        """Whether the user-stats of a key may be requested.
 
-        That of a key that is configured always is. One that no page had may be disabled or
-        expired: a batch leaves those out.
+        It always may for a configured key. A key that is on no page may be disabled or expired;
+        batches leave those out.
         """
         if record.identity.place is not None:
             return True
@@ -471,13 +474,13 @@ class Whole:
 
     @property
     def _models_scan(self) -> bool:
-        """Whether model rows are to be had by a scan alone."""
+        """Whether model rows are only available by requests that scan."""
         if self._administrator is None or self._client.environment.period != "daily":
             return True
         return self._without_models_of_today
 
     def _take_scanned(self, asked: Iterable[str]) -> None:
-        """Take what user-stats scanned, or may have scanned, off what is left."""
+        """Subtract the scans that user-stats may have made from those that are left."""
         of = self._records.of
         scanned = sum(of[key_id].may_scan for key_id in asked if key_id in of)
         self.scans = max(0, self.scans - scanned)
@@ -488,17 +491,17 @@ class Whole:
         self._records.of = most_used(self._records.of, most)
         self._keys_left_out += before - len(self._records.of)
 
-    # -- what comes of it
+    # -- the result
 
     def _fetched(self) -> Fetched:
         records = self._records
         self._learn_active()
         administrator = self._administrator
-        accepted = records.accepted or at_large.HEALTH in self._told.of_relay
+        accepted = records.accepted or at_large.HEALTH in self._answers.of_relay
         of_relay: Iterable[Reading] = ()
-        if administrator is not None and self.speaks_for_all():
+        if administrator is not None and self.reports_relay():
             used = any(one.used for one in records.of.values())
-            of_relay = self._told.readings(self._client, used=used)
+            of_relay = self._answers.readings(self._client, used=used)
         day_before = self._day_before
         timed = () if day_before is None else tuple(day_before.readings)
         return Fetched(
@@ -513,16 +516,16 @@ class Whole:
 
     @property
     def _unconfirmed(self) -> int:
-        """How many keys there are of which no page told, and no batch."""
-        listed = self._told.listed
+        """How many keys of the relay are on no page and in no batch."""
+        listed = self._answers.listed
         if (
             self._administrator is None
             or not self._administrator.accepted
-            or self._told.lists_all(listed)
+            or self._answers.lists_all(listed)
         ):
             return 0
-        if self._told.usage is None:
-            return max(self._told.total - len(listed), 0)
+        if self._answers.usage is None:
+            return max(self._answers.total - len(listed), 0)
         return sum(
             one.listed is None and one.identity.place is None and one.batched is None
             for one in self._records.of.values()
@@ -533,11 +536,11 @@ class Step(NamedTuple):
     """A phase of a run.
 
     Attributes:
-        needs: the phases that it goes by. Each begins as soon as those have ended.
-        scans: what it makes the relay scan. It is left out where fewer are left.
+        needs: the phases whose answers it needs. It starts as soon as these have ended.
+        scans: how many scans it takes. It is left out if fewer are left.
         rounds: its requests.
-        of_administrator: whether it takes a login.
-        wanted: whether this shard makes it.
+        of_administrator: whether it needs a login.
+        wanted: whether this shard runs it.
     """
 
     name: str
@@ -553,21 +556,21 @@ STEPS = (
     Step("totals", (), 1, Whole.totals),
     Step("dashboard", (), 3, Whole.dashboard, wanted=Whole.wants_clock),
     Step("concurrency", (), 1, Whole.concurrency),
-    Step("health", (), 0, Whole.health, wanted=Whole.speaks_for_all),
-    # one scan, and four for a day before or after that had no use
+    Step("health", (), 0, Whole.health, wanted=Whole.reports_relay),
+    # one scan, and four more if the day, or the day after it, had no usage
     Step("day before", ("dashboard",), 0, Whole.day_before),
-    Step("model costs", (), 0, Whole.model_costs, wanted=Whole.speaks_for_all),
-    Step("unavailable", (), 0, Whole.unavailable, wanted=Whole.speaks_for_all),
+    Step("model costs", (), 0, Whole.model_costs, wanted=Whole.reports_relay),
+    Step("unavailable", (), 0, Whole.unavailable, wanted=Whole.reports_relay),
     Step("pages", ("first page",), 0, Whole.pages),
-    # a list of some platforms scans, and once more an idle account: a day before that has to be
-    # told comes first, or these would take its scans in each run
-    Step("accounts", ("dashboard", "day before"), 0, Whole.accounts, wanted=Whole.speaks_for_all),
+    # The lists of some platforms scan, once more for each idle account. If the day before has to be
+    # delivered it comes first, or these lists would take its scans in every run.
+    Step("accounts", ("dashboard", "day before"), 0, Whole.accounts, wanted=Whole.reports_relay),
     Step("keys", ("pages", "totals"), 0, Whole.keys, of_administrator=False),
     Step("batches", ("keys",), 0, Whole.batches, of_administrator=False),
     Step("spent", ("keys",), 0, Whole.spent),
     Step("believed", ("keys",), 0, Whole.believed, of_administrator=False),
     Step("costs", ("batches",), 0, Whole.costs, of_administrator=False),
-    # one scan a key that never cost anything
+    # one scan for each key without cost
     Step("stats", ("costs", "believed", "accounts"), 0, Whole.stats, of_administrator=False),
     Step("models of today", ("batches",), 0, Whole.models_of_today),
     # one scan each
@@ -580,4 +583,4 @@ STEPS = (
         of_administrator=False,
     ),
 )
-"""A run on one page. What scans first has the first call on `RELAY_SCANS_PER_RUN`."""
+"""All phases of a run. Phases that start earlier get their part of `RELAY_SCANS_PER_RUN` first."""
