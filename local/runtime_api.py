@@ -97,11 +97,6 @@ class Result:
     duration_ms: float
     init_duration_ms: float | None
 
-    @property
-    def json_logs(self) -> list[dict[str, Any]]:
-        """Those of the log lines that are JSON objects, read."""
-        return [entry for line in self.logs if (entry := _json_object(line)) is not None]
-
 
 class Function(Closing):
     """A Lambda function on this machine; one child at a time, started when it is needed.
@@ -414,14 +409,6 @@ def _too_large(size: int) -> FunctionError:
         f" ({MAX_PAYLOAD_BYTES} bytes).",
         "Function.ResponseSizeTooLarge",
     )
-
-
-def _json_object(line: str) -> dict[str, Any] | None:
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
-    return entry if isinstance(entry, dict) else None
 
 
 def _runtime_folder(folder: Path) -> Path:

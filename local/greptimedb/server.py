@@ -71,11 +71,6 @@ class Received:
     body: bytes = field(repr=False)
 
     @property
-    def compressed_size(self) -> int:
-        """Bytes of the body as it was sent."""
-        return len(self.body)
-
-    @property
     def size(self) -> int:
         """Bytes of the body after decompression. Raises ValueError where it cannot be undone."""
         return len(self.decompressed())
