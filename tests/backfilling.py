@@ -12,7 +12,7 @@ from local.relay import ClaudeRelay
 from relay_metrics.entry.actions import act
 from relay_metrics.errors import NotDelivered, SettingsError
 from relay_metrics.runtime import Runtime
-from tests.collecting import LOGIN, Provider, Taker
+from tests.collecting import LOGIN, PATIENT, Provider, Taker
 
 
 class Row(NamedTuple):
@@ -93,7 +93,7 @@ class Backfiller(Taker):
         if not overwrites:
             document["destinations"] = [{"name": "other", "url": f"{url}/v1/metrics"}]
         self._runtime = Runtime(
-            {"SECRET_ID": "relay-metrics", **default, **variables},
+            {**PATIENT, **default, **variables},
             Provider(document),
             clock=lambda: round(relay.clock() * 1e9),
         )

@@ -21,6 +21,10 @@ NOON = 1_795_262_400.0
 LOGIN = {"admin_username": ADMIN[0], "admin_password": ADMIN[1]}
 
 
+PATIENT = {"SECRET_ID": "relay-metrics", "RELAY_TIMEOUT_MS": "60000", "OTEL_TIMEOUT_MS": "60000"}
+"""Variables of a collector for which a busy machine is no fault: a test of a time-out sets it."""
+
+
 class Clock:
     """A clock that a test moves, in epoch seconds."""
 
@@ -47,7 +51,8 @@ class Taker(Closing):
 
     Attributes:
         pushed: what it took since a test looked last.
-        refuse_after: how many requests it takes before it answers 503; None for all.
+        refuse_after: how many requests it takes before it answers 404, and is not asked again;
+            None for all.
     """
 
     def __init__(self) -> None:
@@ -57,7 +62,7 @@ class Taker(Closing):
 
     def _take(self, request: Request) -> Response:
         if self.refuse_after is not None and len(self.pushed) >= self.refuse_after:
-            return Response(503)
+            return Response(404)
         body = gzip.decompress(request.body)
         self.pushed.append(ExportMetricsServiceRequest.FromString(body))
         return Response(200, b"", "application/x-protobuf")
@@ -97,11 +102,8 @@ class Collector(Closing):
         self._taker = Taker()
         self.destination = self._taker.server
         self._variables = {
-            "SECRET_ID": "relay-metrics",
+            **PATIENT,
             "OTEL_EXPORT_URL": self.destination.url,
-            # but where a time-out is the subject, a busy machine is not
-            "RELAY_TIMEOUT_MS": "60000",
-            "OTEL_TIMEOUT_MS": "60000",
             **environment,
         }
         self._provider = Provider(secret, renewed_secret)
