@@ -30,7 +30,7 @@ SECONDS = RUNS * 60
 
 
 def run_rows(measured: Sequence[Measured]) -> Iterator[Row]:
-    """How long runs take, and what they make the relay do."""
+    """The duration of runs, and their requests to the relay."""
     one, *_, many, found, most = measured
     yield Row("a warm run for one key", ms(one.median_s), one.why, one.median_s / one.floor_s, 1.25)
     yield Row(many.name, ms(many.best_s), many.why, many.best_s / many.floor_s, 1.1)
@@ -49,7 +49,7 @@ def run_rows(measured: Sequence[Measured]) -> Iterator[Row]:
 
 
 def deployed_rows() -> Iterator[Row]:
-    """The layer and the function as Lambda has them."""
+    """The layer and the function, built as for Lambda."""
     with layer() as built:
         with Servers(1, LATENCY_S) as servers:
             peak = peak_bytes(built.folder, servers.one_key())
@@ -68,7 +68,7 @@ def _import(what: str, environment: Mapping[str, str], bound: float | None) -> R
 
 
 def exposition_rows() -> Iterator[Row]:
-    """Large expositions, against the SDK's encoder, against vmagent, and made to do harm."""
+    """Large expositions, compared with the SDK's encoder and with vmagent, and hostile ones."""
     program = vmagent()
     if program is None:
         print("vmagent cannot be had here: its rows are skipped", file=sys.stderr)
@@ -96,7 +96,7 @@ def exposition_rows() -> Iterator[Row]:
 
 
 def in_a_run(measured: Sequence[Measured]) -> Iterator[Sequence[str]]:
-    """What a run asks, receives and sends, and what it would take on Lambda."""
+    """The requests and bytes of a run, and how long it would take on Lambda."""
     yield (
         *("a warm run", "relay requests", "scans", "bytes in", "samples", "bytes out"),
         *("bytes/sample", "wall", "CPU", "peak"),
@@ -114,7 +114,7 @@ def in_a_run(measured: Sequence[Measured]) -> Iterator[Sequence[str]]:
 
 
 def beside_former(one: Measured, former: Former) -> Iterator[Sequence[str]]:
-    """One key a minute, here, by the former publisher, and in a container."""
+    """One key once a minute: with this project, with the former publisher, and in a container."""
     ours = RUNS * one.on_lambda_s(DEPLOYED_MB) * DEPLOYED_MB / 1024
     bytes_out = one.each.pushed_bytes
     yield "one key", "critical path", "bytes a push", "bytes/sample", "GB-seconds a month"

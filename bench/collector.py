@@ -1,4 +1,4 @@
-"""The collector's handler in a process of its own: how long each run takes, and what it uses.
+"""Runs the collector's handler in a process of its own, and measures each run.
 
 runs = collect(servers.one_key(), [{}] * 5)
 """
@@ -55,12 +55,12 @@ class Process:
 
     @property
     def warm(self) -> tuple[Run, ...]:
-        """All but the first, which makes the connections."""
+        """All invocations except the first, which opens the connections."""
         return self.runs[1:]
 
 
 def collect(environment: Mapping[str, str], runs: int, *, spooling: bool = False) -> Process:
-    """Invoke the collector so many times in one new process.
+    """Invoke the collector several times in one new process.
 
     Args:
         spooling: whether the destination is down, so that everything is spooled.
@@ -77,7 +77,7 @@ def collect(environment: Mapping[str, str], runs: int, *, spooling: bool = False
         text=True,
         timeout=600,
     )
-    # the log goes before it
+    # the log comes before it
     answer = json.loads(told.stdout.splitlines()[-1])
     process = Process(
         tuple(Run(**run) for run in answer["runs"]),
@@ -94,7 +94,7 @@ def collect(environment: Mapping[str, str], runs: int, *, spooling: bool = False
 
 
 def clean_environment() -> dict[str, str]:
-    """What a child needs of this process's environment, without what would change a measurement."""
+    """This process's environment for a child, without variables that would change a measurement."""
     return {"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": ""}
 
 
@@ -102,7 +102,7 @@ class _Context:
     aws_request_id = "bench"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Enough: no run of a benchmark is to end early."""
+        """Enough time that no run of a benchmark ends early."""
         return 600_000
 
 
@@ -119,7 +119,7 @@ def peak_bytes() -> int:
 
 
 def main(runs: Sequence[str]) -> None:
-    """Run so many times and print what it took."""
+    """Run several times and print the measurements."""
     sys.path[:0] = [str(path) for path in CODE]
     import app  # type: ignore[import-not-found]  # from the task root, as in Lambda
 

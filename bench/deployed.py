@@ -27,7 +27,7 @@ _RUNS = 5
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A built layer, unpacked, and how large it is as a zip file."""
+    """A built layer, unpacked, and its size as a zip file."""
 
     folder: Path
     zipped_bytes: int
@@ -60,7 +60,7 @@ def layer() -> Iterator[Layer]:
 
 
 def peak_bytes(layer: Path, environment: Mapping[str, str]) -> int:
-    """The most memory that the function's process has in a few runs, the runtime client included.
+    """The peak memory of the function's process in a few runs, including the runtime client.
 
     Raises:
         subprocess.CalledProcessError: a run failed; it says why on the standard error.
@@ -78,7 +78,7 @@ def peak_bytes(layer: Path, environment: Mapping[str, str]) -> int:
 
 
 def main() -> None:
-    """Run the function, and print the most memory that it had: no other child is this process's."""
+    """Run the function, the only child of this process, and print its peak memory."""
     asked = json.load(sys.stdin)
     function = Function(
         ROOT / "functions" / "collector",

@@ -1,4 +1,4 @@
-"""What nobody who asks these servers can go below: bare exchanges over connections kept open."""
+"""Measures the floor: bare exchanges with the same servers over open connections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ASKED_EACH = 20
 
 
 def one_after_the_other_s(servers: Servers, times: int) -> float:
-    """One relay request and one push: the median of so many."""
+    """The median duration of a relay request and a push together."""
     relay, push = connection(servers.relay_url), connection(servers.push_url)
     taken = []
     # the first opens the connections
@@ -31,7 +31,7 @@ def one_after_the_other_s(servers: Servers, times: int) -> float:
 
 
 def side_by_side_s(servers: Servers, concurrency: int) -> float:
-    """A relay request where so many are always under way: what passes, a request, times those."""
+    """The duration of a relay request with constant concurrency: time per request times that."""
     parts = [servers.key_ids[at::concurrency] for at in range(concurrency)]
     connections = [connection(servers.relay_url) for _ in parts]
 

@@ -1,4 +1,4 @@
-"""What the publisher before this one did with the same servers: its requests, its bytes, its time.
+"""Repeats what the former publisher did, with the same servers, and measures it.
 
 It asked the relay twice, one request after the other, and pushed OTLP as JSON, uncompressed. What
 it pushed is taken from a recording of it; that it ran in a process of its own all day is counted,
@@ -19,7 +19,7 @@ from bench.servers import ROOT, Servers
 
 RECORDING = ROOT / "tests" / "recordings" / "parity" / "relay-metrics-publisher.json"
 MEMORY_MB = 100
-"""That it held, day and night."""
+"""Memory that it used, day and night."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Former:
 
 
 def former(servers: Servers, runs: int) -> Former:
-    """Do what it did, so many times, over connections that are kept open."""
+    """Repeat its runs over open connections."""
     relay, push = connection(servers.relay_url), connection(servers.push_url)
     body = _pushed()
     asked = json.dumps({"apiId": servers.key_ids[0]}).encode()

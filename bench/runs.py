@@ -1,4 +1,4 @@
-"""Runs of a collector for so many keys, and what they would take on Lambda."""
+"""Measures runs with a number of keys, and computes their duration on Lambda."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MB_OF_A_PROCESSOR = 1769
 """https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
 
 SLOWER = 1.5
-"""A processor of Lambda's on arm64, against this machine's: rather too slow, as in the bill."""
+"""How much slower Lambda's arm64 processor is than this machine's; a high estimate, as in cost.py."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +44,17 @@ class Measured:
 
     @property
     def median_s(self) -> float:
-        """Of the warm runs, wall clock."""
+        """The median wall-clock time of the warm runs."""
         return statistics.median(run.wall_s for run in self.process.warm)
 
     @property
     def best_s(self) -> float:
-        """Of the warm runs, wall clock: what else this machine does only adds to it."""
+        """The shortest wall-clock time of the warm runs, which other work disturbs least."""
         return min(run.wall_s for run in self.process.warm)
 
     @property
     def cpu_s(self) -> float:
-        """Of the best warm run, processor time."""
+        """The processor time of the best warm run."""
         return min(run.cpu_s for run in self.process.warm)
 
     @property
@@ -63,13 +63,13 @@ class Measured:
         return self.process.runs[-1].samples
 
     def on_lambda_s(self, memory_mb: int) -> float:
-        """What a warm run would take with so much memory: this wait, and a processor's share."""
+        """The duration of a warm run on Lambda with `memory_mb`: waiting and computing."""
         share = min(memory_mb / MB_OF_A_PROCESSOR, 1)
         return max(self.best_s - self.cpu_s, 0) + self.cpu_s * SLOWER / share
 
 
 def measure(keys: int, runs: int, *, discovered: bool = False) -> Measured:
-    """Measure the warm runs of a collector for so many keys, and their floor beside them.
+    """Measure the warm runs of a collector with a number of keys, and their floor.
 
     The floor of one key is a relay round trip and a push, since its requests run side by side. Of
     many it is their number × the latency ÷ how many are under way at once: the latency is measured

@@ -1,4 +1,4 @@
-"""The servers that a measurement talks to, in a process of their own.
+"""The servers of a measurement, in a process of their own.
 
     with Servers(keys=1000, latency_s=0.05) as servers:
         before = servers.counts()
@@ -33,7 +33,7 @@ SCANNING = 2
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the servers have seen since they began.
+    """The requests that the servers have received since they started.
 
     Attributes:
         calls: relay requests by path.
@@ -50,7 +50,7 @@ class Counts:
     pushed_bytes: int
 
     def since(self, earlier: Counts) -> Counts:
-        """What was seen since then."""
+        """The requests received since an earlier state."""
         calls = {path: count - earlier.calls.get(path, 0) for path, count in self.calls.items()}
         return Counts(
             {path: count for path, count in calls.items() if count},
@@ -61,7 +61,7 @@ class Counts:
         )
 
     def shared(self, runs: int) -> Counts:
-        """What was seen in each of so many runs, on average."""
+        """The average for each of several runs."""
         return Counts(
             {path: round(count / runs) for path, count in self.calls.items()},
             round(self.scans / runs),
@@ -109,7 +109,7 @@ class Servers(Closing):
         return self._told()
 
     def counts(self) -> Counts:
-        """What the servers have seen."""
+        """The requests that the servers have received so far."""
         return Counts(**self._tell("counts"))
 
     def environment(self, secret: Mapping[str, Any], **variables: str) -> dict[str, str]:
@@ -153,7 +153,7 @@ class Servers(Closing):
 
 
 class _Sink:
-    """Takes whatever is pushed, as a destination that is never the bottleneck."""
+    """Accepts all pushes quickly, so that the destination is never the bottleneck."""
 
     def __init__(self, latency_s: float) -> None:
         self.pushes = 0
@@ -169,7 +169,7 @@ class _Sink:
 
 
 def serve(keys: int, latency_s: float) -> None:
-    """Serve, and answer what stands on the lines of the standard input, until it ends."""
+    """Serve, and answer the lines of the standard input, until it ends."""
     relay = ClaudeRelay(many_keys(keys), admin=LOGIN, latency_s=latency_s)
     for _ in range(SCANNING):
         relay.tick()

@@ -46,7 +46,7 @@ from dashboards.promql import (
 NO_DATA: Final = "No data: see the Collector dashboard"
 NO_LIMIT: Final = "No key has this limit"
 NO_LOGIN: Final = "No data: it takes an administrator's login to the relay"
-NO_DAYS: Final = "No days: a login tells them when they are over, a back-fill those of 32 days"
+NO_DAYS: Final = "No days: they need an administrator's login; a back-fill delivers the last 32"
 NO_MODELS: Final = "No model rows: choose a longer time for Model rows"
 
 KEYS: Final = {"relay_key_id": "", "relay_key_name": "Key", "relay_name": "Relay"}
@@ -71,14 +71,14 @@ LIMITS: Final = {
     "total": ("relay_cost_total_usd", "relay_total_cost_limit_usd"),
     "window": ("relay_current_window_cost_usd", "relay_rate_limit_cost_limit_usd"),
 }
-"""What is held against which limit."""
+"""The figure that counts for each limit, and the limit."""
 LIMIT_NAMES: Final = {"weekly": "week", "total": "total", "window": "window"}
 
-# -- days, of a month: a relay at large is told of a day without use as well
+# -- days of a month: the relay as a whole has a figure for a day without usage as well
 
 OF_MONTH: Final = "[12h${__range_s}s] offset -12h"
-"""From the first of a month, as the panel has it, to the end of the day that it ends in: half
-a day more takes in that day's noon whatever the time of day."""
+"""From the first of a month, the start of the panel, to the end of the day in which it ends: half a
+day more includes the noon of that day at any time of day."""
 _DAYS_OF_MONTH: Final = (
     f"max by (relay_name) (count_over_time(relay_day_all_keys_requests{{{OF_RELAY}}}{OF_MONTH}))"
 )
@@ -88,7 +88,7 @@ _DAYS_TOLD: Final = (
     f"max by (relay_name) (count_over_time(relay_day_all_keys_requests{{{OF_RELAY}}}[8d]))"
 )
 A_DAY_COST: Final = f"{added_up('relay_day_cost_usd', '[8d]', 'relay_name')} / ({_DAYS_TOLD} >= 7)"
-"""Eight days back are seven or eight days that are over, whatever the time of day."""
+"""Eight days back include seven or eight complete days, at any time of day."""
 
 _DAY_ENDS: Final = f"max by (relay_name) (relay_key_day_reset_timestamp_seconds{{{OF_RELAY}}})"
 _NOON: Final = f"{_DAY_ENDS} - 43200"
@@ -129,15 +129,15 @@ def dashboard() -> Dashboard:
                 "input_price",
                 "Input price",
                 "3",
-                "USD for a million tokens of input, of what the cache has saved: Claude Sonnet's "
-                "by default.",
+                "USD for a million input tokens, to compute what the cache saves; by default that "
+                "of Claude Sonnet.",
             ),
             text(
                 "label",
                 "Label of keys",
                 "relay_key_owner",
-                "What relay_key_info says of a key: its owner, or a tag that RELAY_KEY_LABELS "
-                "names. Cost is added up by it.",
+                "A label of relay_key_info by which cost is added up: the owner, or a tag that "
+                "RELAY_KEY_LABELS names.",
             ),
             *_chosen(),
         ],
@@ -211,21 +211,21 @@ def _money() -> list[AnyPanel]:
         ),
         single(
             "Last month to the same day",
-            "Rated cost of the last month from its first to the day that it is today, that day "
-            "whole. Empty unless every one of its days was told. By the viewer's calendar: where "
-            "the relay's is another, it is empty for as many hours of a day.",
+            "Rated cost of the last month from its first day to the same day as today, which is "
+            "included. Empty if one of its days is missing. In the viewer's calendar: if the "
+            "relay's differs by some hours, it is empty for as many hours of a day.",
             f"sum({added_up('relay_day_cost_usd', OF_MONTH, 'relay_name')} and {EVERY_DAY})",
-            empty="Not every day of it was told: back-fill it",
+            empty="Some of its days are missing: back-fill them",
             decimals=2,
             since="now/M",
             shifted="1M",
         ),
         single(
             "Projected month's end",
-            "What is spent so far, and for the time that is left of the relay's month what a day "
-            "of the last week cost on average. Empty unless its seven days were told.",
+            "The cost so far, and for the rest of the relay's month the average cost of a day in "
+            "the last week. Empty if one of these seven days is missing.",
             f"{month} + {A_DAY_COST} * {DAYS_LEFT}",
-            empty="The last seven days were not told: back-fill them",
+            empty="The last seven days are missing: back-fill them",
             decimals=2,
             legend="{{relay_name}}",
         ),
@@ -276,17 +276,16 @@ def _by_day() -> list[AnyPanel]:
         ),
         by_day(
             "Cost by model by day",
-            "Real cost of each model, by the price list: of the days that a back-fill with "
-            "`models` told.",
+            "Real cost of each model, at list price, for the days of a back-fill with `models`.",
             Query(added_up("relay_day_model_cost_usd", OF_THE_DAY, "model", OF_MODEL), "{{model}}"),
             empty="No days by model: back-fill them with MODELS=1",
         ),
         ranking(
             "Biggest risers",
-            "USD that a key cost more in the last seven whole days than in the seven before, the "
-            "ten that rose most.",
+            "How many USD more a key cost in the last seven complete days than in the seven "
+            "before; the ten keys with the largest rise.",
             Query(highest(10, f"{with_info(risen, OF_KEY)} > 0"), KEY_LEGEND),
-            empty="No key costs more than the week before, or its days were not told",
+            empty="No key costs more than the week before, or its days are missing",
             decimals=2,
         ),
         ranking(
@@ -336,8 +335,8 @@ def _by_key() -> list[AnyPanel]:
         ),
         over_time(
             "Spent today by key",
-            "What each of the ten keys that spent most in the time shown has spent of its day; it "
-            "falls to 0 at the relay's own midnight.",
+            "Cost of the day, for the ten keys that spent most in the time shown; it falls to 0 at "
+            "the relay's own midnight.",
             [Query(named("relay_daily_cost_usd", of=SPENDERS), KEY_LEGEND)],
             empty=NO_DATA,
         ),
@@ -469,7 +468,7 @@ def used(cost: str, limit: str, of: str = OF_KEY) -> str:
 
 
 def left(cost: str, limit: str) -> str:
-    """What remains of a limit; nothing where the limit is 0, which means none."""
+    """The rest of a limit; empty if the limit is 0, which means none."""
     return f"({named(limit)} > 0) - {named(cost)}"
 
 
@@ -603,7 +602,7 @@ def _at_large(metric: str, by: str) -> str:
 
 
 def _exhausted(window: str, over: str) -> str:
-    """When a window of an account will be used up, in milliseconds; none where it resets before."""
+    """When a window of an account will be used up, in milliseconds; empty if it resets first."""
     used = f"relay_account_{window}_utilization_percent"
     rate = f"max by ({ACCOUNT}) (rate({used}{{{OF_RELAY}}}[{over}]))"
     instant = f"time() + (100 - {_of_accounts(used)}) / ({rate} > 0)"
@@ -626,8 +625,8 @@ def _accounts() -> list[AnyPanel]:
     windows = [
         over_time(
             f"{name} limit used",
-            f"What the provider says of the account's {name} window, of the ten accounts whose "
-            "5-hour window was used most in the time shown.",
+            f"Use of the account's {name} window as the provider reports it, for the ten accounts "
+            "whose 5-hour window was used most in the time shown.",
             [
                 Query(
                     f"max by ({ACCOUNT}) "
@@ -666,9 +665,9 @@ def _accounts() -> list[AnyPanel]:
         *windows,
         grid(
             "Accounts",
-            "Each upstream account as of now. A window is exhausted where it goes on as in the "
-            "last hour, or the last six for 7 days. No cell: no such limit, not before it "
-            "resets, or the relay does not say.",
+            "Each upstream account as of now. The time when a window is exhausted is computed "
+            "from the rate of the last hour, or of the last six hours for 7 days. No cell: there "
+            "is no such limit, it resets first, or the relay does not say.",
             ACCOUNT_COLUMNS,
             [
                 Column("Up", _of_accounts("relay_account_up"), flag=("down", "up")),
@@ -737,7 +736,7 @@ def _accounts() -> list[AnyPanel]:
         ),
         over_time(
             "Requests under way",
-            "At the relay, and those that wait for their key's concurrency limit.",
+            "Running requests, and requests that wait because of their key's concurrency limit.",
             [
                 Query(f"sum({_at_large('relay_active_requests', 'relay_name')})", "under way"),
                 Query(f"sum({_at_large('relay_queued_requests', 'relay_name')})", "waiting"),

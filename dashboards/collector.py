@@ -111,8 +111,8 @@ def _runs() -> list[AnyPanel]:
             bars=True,
         ),
         over_time(
-            "Usage told",
-            "1 where a Wyolet Relay told its usage by model and by key.",
+            "Usage answered",
+            "1 if a Wyolet Relay answered with its usage by model and by key.",
             [Query(f"max by ({BY}) (relay_usage_up{{{OF}}})", LEGEND)],
             empty="No relay is asked for its usage",
             most=1,

@@ -70,7 +70,7 @@ over the day: the minute that begins with the day is in it, that of the next one
 of a day Grafana asks for midnights of the viewer's calendar; a figure of a day is stamped with its
 noon."""
 OF_THE_HOUR: Final = "[1h] offset 2m"
-"""Sixty minutes that are over and told: a minute is stamped with its beginning."""
+"""Sixty complete and delivered minutes; the timestamp of a minute is its start."""
 LEGEND_CALCULATIONS: Final = ("lastNotNull", "max", "mean")
 
 USD_AN_HOUR: Final = "USD/h"
@@ -80,7 +80,7 @@ REQUESTS_A_MINUTE: Final = "requests/min"
 UNITS: Final = {"{USD}": "currencyUSD", "{percent}": "percent", "s": "s", "min": "m"}
 """Grafana's names of the catalogue's units; all others are counts."""
 AXES: Final = {"currencyUSD": "USD", "percentunit": "share"}
-"""What stands along the axis of a unit."""
+"""The label of the axis for a unit."""
 
 _CATALOGUE: Final = {metric.name: metric for metric in METRICS}
 _NAME: Final = re.compile(r"\brelay_[a-z0-9_]+")
@@ -90,7 +90,7 @@ Steps = Sequence[tuple[float, str]]
 """From which value on which colour; below the first it is green."""
 
 FlagWords = tuple[str, str]
-"""What 0 and 1 are called; the one that is well comes second."""
+"""The names of 0 and 1; the good state is second."""
 
 OF_LIMIT: Final[Steps] = ((0.8, "orange"), (0.95, "red"))
 OF_PERCENT: Final[Steps] = ((80, "orange"), (95, "red"))
@@ -210,7 +210,7 @@ def over_time(  # noqa: PLR0913 - as above
 
 
 def by_day(title: str, says: str, query: Query, *, empty: str, width: int = 12) -> timeseries.Panel:
-    """A bar for each of the last 30 days, whatever time is chosen, stacked.
+    """A stacked bar for each of the last 30 days, independent of the chosen time.
 
     Args:
         query: of a day's figures, with the range `OF_THE_DAY`.
@@ -266,7 +266,7 @@ def grid(
     empty: str,
     width: int = 24,
 ) -> table.Panel:
-    """A table as of now: a row a thing, told by its labels.
+    """A table as of now, with a row for each set of labels.
 
     Args:
         labels: the heading of each label; one without a heading is not shown.
@@ -476,7 +476,7 @@ def _rows(exprs: str) -> list[Metric]:
 
 
 def _described(says: str, exprs: str) -> str:
-    """What a panel shows, and what the catalogue says of the metrics that it is made of."""
+    """The description of a panel, and the descriptions of its metrics in the catalogue."""
     lines = [f"- `{row.name}`: {row.description} ({row.fresh})" for row in _rows(exprs)]
     return "\n\n".join([says, "\n".join(lines)] if lines else [says])
 

@@ -53,7 +53,7 @@ def dashboard() -> Dashboard:
     return board(
         "Wyolet Relay",
         "relay-metrics-wyolet",
-        "Cost, tokens, traffic, latency and saturation of Wyolet Relays, as they tell them.",
+        "Cost, tokens, traffic, latency and saturation of Wyolet Relays, as they report them.",
         [
             choice(
                 "relay", "Relay", 'label_values(relay_up{relay_kind="wyolet-relay"}, relay_name)'
@@ -147,7 +147,7 @@ def _cost() -> list[AnyPanel]:
         _of_models(f"{name}_tokens", hour, "model")
         for name in ("input", "output", "cache_create", "cache_read")
     )
-    says = "A minute is told once it is over, and again: see docs/relays.md."
+    says = "A minute is delivered once it is over, and again: see docs/relays.md."
     return [
         single(
             "Cost",
@@ -196,7 +196,7 @@ def _cost() -> list[AnyPanel]:
         over_time(
             "Cost by key over time",
             "USD an hour, over the hour before, of the ten keys that cost most in the time shown. "
-            "Their names are as of then: what a back-fill told of the time before has none.",
+            "The names are those at that time; figures of a back-fill from before have none.",
             [Query(with_info(top_keys, OF_RELAY), KEY_LEGEND)],
             rate=USD_AN_HOUR,
             empty=NO_USAGE,
@@ -265,8 +265,8 @@ def _cost() -> list[AnyPanel]:
         ),
         over_time(
             "Requests without a price",
-            "Those that failed aside, of the hour before: what the relay says of their cost is "
-            "nothing.",
+            "Requests of the last hour that did not fail but have no price, so that their cost is "
+            "missing.",
             [Query(f"{unpriced} - {failed}", "{{model}} · {{relay_name}}")],
             empty=NO_USAGE,
             bars=True,

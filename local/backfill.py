@@ -1,4 +1,4 @@
-"""`make backfill`: tell a relay's past, call after call until it is done, with a bar of progress.
+"""`make backfill`: delivers a relay's past, call after call until done, with a bar of progress.
 
 With STACK the back-fill function of that stack is invoked; without, the collector runs on this
 machine, as `make check` runs it. A dry run says first what will be asked of the relays. Where a
@@ -55,7 +55,7 @@ _BAR: Final = 30
 
 
 class BackfillError(Exception):
-    """What went wrong, in words for the person who runs it."""
+    """A failure, with a message for the person who runs it."""
 
 
 def main() -> int:
@@ -107,7 +107,7 @@ def run(
     dry_run: bool = False,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Say what will be asked, tell it call after call, and say what came of it; the exit code."""
+    """Print the plan, back-fill call after call, and print the result. Returns the exit code."""
     plan = invoke({**event, "dry_run": True})
     for relay in plan["relays"]:
         print(f"  {_planned(relay)}")
@@ -138,7 +138,7 @@ def run(
 
 @dataclass
 class Progress:
-    """What was told so far.
+    """What was delivered so far.
 
     Attributes:
         wanted: how many days are to be told, by relay.
@@ -156,7 +156,7 @@ class Progress:
     _began: float = field(default_factory=time.monotonic)
 
     def count(self, report: Mapping[str, Any]) -> None:
-        """Add what a call told."""
+        """Add what a call delivered."""
         self.errors, self.told_last = [], False
         for one in (*report["relays"], *report["destinations"]):
             if one["error"]:
@@ -191,7 +191,7 @@ class Progress:
         return f", about {max(1, round(seconds / 60))} min left"
 
     def end(self) -> None:
-        """What was told of each relay, and what went wrong in the last call."""
+        """What was delivered of each relay, and the failures of the last call."""
         print()
         for name, (first, last) in sorted(self.told.items()):
             print(f"  {name}: {first} to {last}, {self.points[name]:,} points")
@@ -221,7 +221,7 @@ def _days(first: str | None, last: str | None) -> int:
 
 @contextmanager
 def _invoker(variables: Mapping[str, str]) -> Iterator[Invoke]:
-    """What sends an event to the function: the stack's, or the one on this machine."""
+    """A function that invokes the stack's function, or the one on this machine."""
     if stack := variables.get("STACK", "").strip():
         yield _of_stack(stack)
         return

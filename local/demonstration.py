@@ -27,7 +27,7 @@ _DAYS_SHOWN = 7
 
 
 class DemoError(Exception):
-    """What went wrong, told to the person who runs the demo."""
+    """A failure, with a message for the person who runs the demo."""
 
 
 def demonstrate(variables: Mapping[str, str], *, show_logs: bool) -> str | None:
@@ -89,7 +89,7 @@ def _check_credential(variables: Mapping[str, str]) -> None:
 
 
 def _notes(variables: Mapping[str, str]) -> list[str]:
-    """What is set and has no effect."""
+    """Variables that are set and have no effect."""
     needs = {"relay": "RELAY_BASE_URL", "greptime": "OTEL_EXPORT_URL"}
     return [
         f"{name} has no effect without {needs[key.partition('_')[0]]}"
@@ -130,7 +130,7 @@ def _backfill(stack: Stack) -> None:
 
 
 def _run(stack: Stack, *, show_logs: bool) -> Runs:
-    """Invoke the collector. Raises DemoError where nothing came of it."""
+    """Invoke the collector. Raises DemoError if the run failed."""
     simulated = f", after {MINUTES_A_RUN} simulated minutes each" if stack.claude else ""
     print(f"\nInvoking the collector {RUNS} times with events/schedule.json{simulated}", flush=True)
     runs = Runs()
@@ -277,7 +277,7 @@ def _show_overhead(store: Stored) -> None:
 
 
 def _show_days(database: Database, claude: ClaudeRelay, comparison: Comparison) -> None:
-    """What the back-fill told, day by day."""
+    """What the back-fill delivered, day by day."""
     told = _asked(partial(days, database, claude))
     if not told:
         raise DemoError("the store holds no day")

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server on loopback that can be told to misbehave.
+"""A small HTTP/1.1 server on loopback that can simulate faults.
 
 One handler answers every request: ``handler(Request) -> Response``. One hook decides whether
 the answer reaches the client unharmed: ``fault(Request) -> Fault | None``. The demo's relays are
@@ -132,7 +132,7 @@ FaultHook = Callable[[Request], Fault | None]
 
 
 class _BadRequestError(Exception):
-    """The client sent what is no HTTP request; the message says what."""
+    """The client did not send a valid HTTP request; the message says why."""
 
     status = 400
 

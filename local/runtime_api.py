@@ -331,7 +331,7 @@ class _Sandbox:
             )
 
     def _end(self, error: FunctionError) -> _Outcome:
-        """Note that the child is of no more use; the first reason is the one that is told."""
+        """Note that the child cannot be used any more; the first reason is kept."""
         self._ended = True
         outcome = self._outcome = self._outcome or _Outcome(error=error)
         self._changed.notify_all()

@@ -21,7 +21,7 @@ REPLAY_MINUTES: Final = 30
 
 
 class Runs:
-    """The runs of the collector, and what the page is told of them.
+    """The runs of the collector, and their data for the page.
 
     Args:
         stack: the system; it has a database that answers SQL.
@@ -37,7 +37,7 @@ class Runs:
         self._trouble: str | None = None
 
     def figures(self) -> Mapping[str, Any]:
-        """What the page shows."""
+        """The data that the page shows."""
         return {
             **self._history.figures(),
             "run": self._count,
@@ -49,7 +49,7 @@ class Runs:
         }
 
     def go_on(self, stop: threading.Event) -> None:
-        """The days before, then run after run, until it is told to stop."""
+        """Back-fill the days before, then run after run, until it is stopped."""
         if self._stack.claude is not None and not stop.is_set():
             self._tell_days(stop)
         while not stop.is_set():

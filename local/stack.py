@@ -187,7 +187,7 @@ class Stack(Closing):
         return self._replay.invoke(self._event(self.clock()))
 
     def backfill(self) -> Iterator[Result]:
-        """Have the simulated claude-relay's days before told, call after call.
+        """Back-fill the past days of the simulated claude-relay, call after call.
 
         It is the action of `make backfill`, as of the simulated clock. The Wyolet Relay's last day
         comes with the first run.

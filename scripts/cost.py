@@ -39,35 +39,36 @@ CUSTOM_METRICS: Final = 2
 # -- what is known of AWS -------------------------------------------------------------------------
 
 MORE_MEMORY_MB: Final = 1024
-"""What the table of more keys is told for beside the default."""
+"""The second memory size in the table of more keys."""
 MB_OF_A_PROCESSOR: Final = 1769
-"""The memory with which a function has one processor; its share is in proportion."""
+"""The memory with which a function has one processor; the share is proportional to the memory."""
 POLLERS: Final = 5
-"""Of an idle queue with a maximum concurrency: then Lambda does not go down to two."""
+"""Pollers of an idle queue. With a maximum concurrency Lambda does not reduce them to two."""
 POLL_S: Final = 20
-"""A long poll of an empty queue."""
+"""Seconds of a long poll of an empty queue."""
 KMS_REUSE_S: Final = 300
-"""How long SQS uses a data key."""
+"""Seconds for which SQS uses a data key."""
 
 # -- what is assumed ------------------------------------------------------------------------------
 
 STARTS: Final = HOURS
-"""New environments a month: Lambda does not say how long it keeps one; one an hour is plenty."""
+"""New environments a month. Lambda does not document how long it keeps one; one an hour is a high
+estimate."""
 CONNECT_S: Final = 0.1
-"""TCP and TLS to the relay, and to the database: what is idle for a minute is mostly closed."""
+"""Seconds for TCP and TLS to the relay or the database; idle connections are mostly closed."""
 ANSWER_S: Final = 0.15
-"""From a request to its answer, of the relay or the database."""
+"""Seconds from a request to its answer, for the relay and the database."""
 HANDSHAKE_CPU_S: Final = 0.003
-"""TLS, a connection; the measurement has none."""
+"""Processor time of a TLS handshake, which the measurement does not include."""
 HANDSHAKE_BYTES: Final = 1000
-"""Sent for it."""
+"""Bytes sent in a TLS handshake."""
 SLOWER: Final = 1.5
-"""A processor of Lambda's on arm64, against the one that was measured: rather too slow."""
+"""How much slower Lambda's arm64 processor is than the measured one; a high estimate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD for so many of a unit, and the AWS page that says so."""
+    """USD for `per` of a unit, and the AWS page with the price."""
 
     usd: float
     per: int
@@ -102,12 +103,12 @@ PRICES: Final = {
     "kms key": Price(1.00, 1, "key", "AWS Key Management Service"),
     "kms calls": Price(0.03, 10_000, "request", "AWS Key Management Service"),
 }
-"""Each page is called "… Pricing"."""
+"""The title of each page ends in "Pricing"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A line of the bill: so much of something a month."""
+    """A line of the bill: a quantity per month."""
 
     what: str
     quantity: float
@@ -115,17 +116,17 @@ class Item:
 
     @property
     def usd(self) -> float:
-        """What it costs a month."""
+        """The cost per month."""
         return self.price.of(self.quantity)
 
 
 def usd(items: Sequence[Item]) -> float:
-    """What they cost together."""
+    """The sum of the costs."""
     return sum(item.usd for item in items)
 
 
 def at_memory(cpu_s: float, memory_mb: int = MEMORY_MB) -> float:
-    """Seconds that so much measured work takes in Lambda, with its share of a processor.
+    """Seconds that measured processor time takes in Lambda, with its share of a processor.
 
     >>> round(at_memory(1.0, 1769), 2), round(at_memory(1.0, 256), 2)
     (1.5, 10.37)
@@ -134,19 +135,19 @@ def at_memory(cpu_s: float, memory_mb: int = MEMORY_MB) -> float:
 
 
 def billed_s(used: Used, memory_mb: int = MEMORY_MB) -> float:
-    """Seconds that a warm run is billed: what it waits, and then what it computes."""
+    """Billed seconds of a warm run: the time that it waits, and the time that it computes."""
     rounds = math.ceil(used.relay_requests / RELAY_CONCURRENCY)
     waits = 2 * CONNECT_S + (rounds + math.ceil(used.pushes)) * ANSWER_S
     return waits + at_memory(used.cpu_s + connections(used) * HANDSHAKE_CPU_S, memory_mb)
 
 
 def duration_usd(used: Used, memory_mb: int) -> float:
-    """What the duration of a month's warm runs costs with so much memory."""
+    """The cost of the duration of a month's warm runs with `memory_mb`."""
     return PRICES["duration"].of(RUNS * billed_s(used, memory_mb) * memory_mb / 1024)
 
 
 def connections(used: Used) -> int:
-    """That a run makes, at most: each request to the relay that is under way at once, each push."""
+    """The most connections that a run opens: one for each concurrent request and each push."""
     return math.ceil(min(used.relay_requests, RELAY_CONCURRENCY) + used.pushes)
 
 
@@ -176,7 +177,7 @@ def stack(used: Used) -> list[Item]:
 
 
 def alarms() -> list[Item]:
-    """What the alarms add, in a month in which something is wrong in every hour."""
+    """The cost of the alarms, in a month with a failure in every hour."""
     return [
         Item("the alarms", ALARM_METRICS, PRICES["alarm"]),
         Item("our metrics, at most", CUSTOM_METRICS, PRICES["metric"]),
@@ -184,17 +185,17 @@ def alarms() -> list[Item]:
 
 
 def outage(used: Used) -> list[Item]:
-    """What a day adds in which the database does not answer at all, at most.
+    """The most that a day adds on which the database does not answer at all.
 
-    Each run waits for the push's time-out and spools one message. Each message is tried again by
-    the redriver's rule, in an invocation of its own that waits and logs as much.
+    Each run waits for the push's time-out and spools one message. Each message is retried by the
+    redriver's rule, in an invocation of its own that waits and logs as much.
     """
     day_s = 24 * 3600
     messages = day_s // 60
     tries = sum(_tries(day_s - 60 * minute) for minute in range(messages))
     memory_gb = MEMORY_MB / 1024
     waited = (messages + tries) * PUSH_TIMEOUT_S * memory_gb
-    # sent, received and deleted once; besides for each try received and postponed
+    # each message is sent, received and deleted once; each try receives and postpones it
     return [
         Item("tries of the redriver", tries, PRICES["requests"]),
         Item("… and of the collector, their duration", waited, PRICES["duration"]),
@@ -204,7 +205,7 @@ def outage(used: Used) -> list[Item]:
 
 
 def _tries(seconds: int) -> int:
-    """How often a message is tried in so long an outage."""
+    """How often a message is tried in an outage of `seconds`."""
     count = 0
     while seconds > 0:
         count += 1
@@ -213,9 +214,9 @@ def _tries(seconds: int) -> int:
 
 
 def key() -> list[Item]:
-    """What a KMS key of the account adds."""
+    """The cost of a KMS key of the account."""
     reads = SECONDS / SECRET_MAX_AGE_S + STARTS
-    # by SQS's formula: twice for a sender, once for a receiver, each time the data key is new
+    # by SQS's formula: for each new data key twice for a sender, once for a receiver
     queue = SECONDS / KMS_REUSE_S * 3
     return [
         Item("a KMS key of yours", 1, PRICES["kms key"]),
@@ -231,12 +232,12 @@ CADENCES: Final = (1, 2, 3, 5, 10, 15, 20, 30, 60)
 
 
 def units_a_second(used: Used, minutes: int = 1) -> float:
-    """Write units a second, on average, counted as is dearest."""
+    """Average write units per second, by the most expensive way of counting."""
     return used.units_by_table / (60 * minutes)
 
 
 def cadence(used: Used) -> int:
-    """The shortest minutes between runs with which the small plan has room.
+    """The fewest minutes between runs that the small plan allows.
 
     Raises:
         StopIteration: none of an hour or less.
@@ -331,12 +332,12 @@ def _greptimecloud(measured: Measured) -> Iterator[str]:
 
 
 def marks(name: str) -> tuple[str, str]:
-    """What stands before and after a table in the document."""
+    """The marks before and after a table in the document."""
     return f"<!-- cost: {name} -->\n", f"<!-- /cost: {name} -->\n"
 
 
 def document(text: str, measured: Measured) -> str:
-    """The document with its tables written anew.
+    """The document with new tables.
 
     Raises:
         ValueError: it has no place for one of them.

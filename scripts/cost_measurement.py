@@ -1,4 +1,4 @@
-"""What a run of the collector uses: processor time, log, requests, and rows of GreptimeDB.
+"""Measures what a run of the collector uses: processor time, log, requests, rows in GreptimeDB.
 
 The real collector runs under AWS's own runtime client, against the simulated relay, the stand-in
 for GreptimeDB, and moto.
@@ -33,11 +33,12 @@ from local.runtime_api import Function, Result
 RECORDED: Final = Path(__file__).parent / "cost_measured.json"
 ROOT: Final = Path(__file__).parents[1]
 WARM_RUNS: Final = {1: 40, 100: 20, 1000: 10}
-"""The keys of a relay, and how many runs are measured. One is configured, more are discovered."""
+"""The number of keys of a relay, and how many runs are measured. A single key is configured, more
+keys are discovered."""
 
 UNIT_BYTES: Final = 1024
 LINE_BYTES: Final = 26
-"""What CloudWatch counts for a log event beside its text (its API reference, PutLogEvents)."""
+"""Bytes that CloudWatch counts for a log event beside its text (API reference, PutLogEvents)."""
 
 _REQUEST_ID: Final = "0" * 36
 _MS: Final = 1000
@@ -47,25 +48,24 @@ LAMBDAS_LINES: Final = (
     f"END RequestId: {_REQUEST_ID}\n",
     f"REPORT RequestId: {_REQUEST_ID}\tDuration: {_MS}.00 ms\tBilled Duration: {_MS} ms\t{_MEMORY}",
 )
-"""What Lambda itself logs of a warm run."""
+"""The lines that Lambda itself logs for a warm run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What one warm run uses, on average, with a relay of so many keys.
+    """The average use of one warm run.
 
     Attributes:
         cpu_s: seconds of a whole processor.
-        start_cpu_s: the same of what a new environment's first run needs beside: Python, imports,
-            clients.
-        log_bytes: as CloudWatch counts them, Lambda's own lines included.
-        relay_requests: to the relay.
-        pushes: to the database.
-        bytes_out: of all requests, headers included, before TLS.
-        rows: written to the database.
-        row_bytes: of these rows, as GreptimeCloud counts them.
-        units_by_request: write units, each push rounded up to a whole one.
-        units_by_table: the same, each table of a push rounded up.
+        start_cpu_s: more seconds in the first run of an environment: Python, imports, clients.
+        log_bytes: log bytes as CloudWatch counts them, including Lambda's own lines.
+        relay_requests: requests to the relay.
+        pushes: requests to the database.
+        bytes_out: bytes of all requests, including headers, before TLS.
+        rows: rows written to the database.
+        row_bytes: the bytes of these rows, as GreptimeCloud counts them.
+        units_by_request: write units, rounded up for each push.
+        units_by_table: write units, rounded up for each table of a push.
     """
 
     cpu_s: float
@@ -82,10 +82,10 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured, when and where.
+    """The results of a measurement, with its date and machine.
 
     Attributes:
-        by_keys: by the number of the relay's keys.
+        by_keys: the results by the number of the relay's keys.
     """
 
     date: str
@@ -95,13 +95,13 @@ class Measured:
 
     @classmethod
     def recorded(cls) -> Self:
-        """What was measured last."""
+        """The recorded results of the last measurement."""
         written = json.loads(RECORDED.read_text("utf-8"))
         used = {int(keys): Used(**one) for keys, one in written.pop("by_keys").items()}
         return cls(by_keys=used, **written)
 
     def record(self) -> None:
-        """Keep it, in place of what was measured before."""
+        """Record the results, in place of the earlier ones."""
         RECORDED.write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
 
 
@@ -142,7 +142,7 @@ def _measure(keys: int, runs: int) -> Used:
             "RELAY_BASE_URL": relay.url,
             "OTEL_EXPORT_URL": database.url,
             "POWERTOOLS_SERVICE_NAME": "relay-metrics",
-            # Each run reads it, as every fifth does by the default: the bill is rather too high.
+            # Every run reads the secret; by default every fifth does. This makes the bill too high.
             "SECRET_MAX_AGE_SECONDS": "0",
             **aws.environment,
         }
@@ -200,7 +200,7 @@ def _secret(relay: ClaudeRelay) -> dict[str, object]:
 
 
 def _cpu_s() -> float:
-    """What the children that have ended used; moto's child goes on beyond the measurement."""
+    """The processor time of ended child processes; moto's child goes on after the measurement."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -214,7 +214,7 @@ def _check(result: Result) -> None:
 
 
 class _Asked:
-    """Counts what the relay is asked; no answer is made to fail."""
+    """Counts the requests to the relay and does not change the answers."""
 
     def __init__(self) -> None:
         self.clear()
@@ -240,7 +240,7 @@ def log_bytes(lines: list[str]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """One OTLP request, as GreptimeCloud meters it; the attributes are as those of `Used`."""
+    """One OTLP request, as GreptimeCloud meters it; the attributes are those of `Used`."""
 
     bytes_out: int
     rows: int
@@ -250,7 +250,7 @@ class Push:
 
     @classmethod
     def of(cls, received: Received) -> Self:
-        """What one request writes."""
+        """The rows and bytes that one request writes."""
         request = ExportMetricsServiceRequest.FromString(received.decompressed())
         tables = tables_of(request, Options.of(received.headers)).rows.values()
         sizes = [sum(_row_bytes(rows)) for rows in tables]
@@ -265,6 +265,6 @@ class Push:
 
 
 def _row_bytes(rows: Rows) -> Iterator[int]:
-    """Of each row the sum of its columns: a text's length, eight for the value and the time."""
+    """The bytes of each row: the length of each text, and eight each for value and time."""
     for series, _ in rows:
         yield sum(len(value.encode()) for _, value in series) + 8 + 8

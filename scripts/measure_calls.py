@@ -1,4 +1,4 @@
-"""What a run asks of a claude-relay: calls, scans and bytes, measured at the simulated relay.
+"""Measures the calls, scans and bytes of a run, at a simulated claude-relay.
 
     python -m scripts.measure_calls             the table of docs/relays.md, on the output
     python -m scripts.measure_calls --write     … put into docs/relays.md
@@ -26,13 +26,13 @@ BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->\n"
 COUNTS = (1, 100, 1000, 10_000)
 SHARDS = 4
 NOW_S = 1_782_864_000
-"""Any minute: it tells whose turn it is."""
+"""Any minute; it decides which keys come in turn."""
 STATS = "/apiStats/api/user-stats"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run asked of a relay. `stats` of the calls were to user-stats."""
+    """The requests of one run to a relay; `stats` of them were to user-stats."""
 
     calls: int
     stats: int
@@ -49,7 +49,7 @@ class _Secret:
 
 
 def measure(keys: int, *, by_login: bool, shards: int = 1) -> list[Cost]:
-    """What a warm run of each shard asks of a relay with so many keys.
+    """The requests of a warm run of each shard to a relay with a number of keys.
 
     Args:
         by_login: whether the keys are found by an administrator's login, or configured by id.

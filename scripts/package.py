@@ -1,4 +1,4 @@
-"""Make what can be deployed without a toolchain: the template, a zip for each artefact, checksums.
+"""Make files for a deployment without a toolchain: template, a zip for each artefact, checksums.
 
     python -m scripts.package [--bucket BUCKET [--prefix PREFIX]] [BUILT [INTO]]
 
@@ -20,10 +20,10 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 BESIDE: Final = ("CHANGELOG.md", "LICENSE", "NOTICE", "README.md")
-"""What goes with the code: its licence, and what the template's metadata names."""
+"""Files that accompany the code: the licence, and those named in the template's metadata."""
 
 _FIRST_INSTANT: Final = (1980, 1, 1, 0, 0, 0)
-"""The earliest that a zip can say: no file's own time is in it."""
+"""The earliest time in a zip; it replaces the times of all files."""
 
 
 def package(built: Path, into: Path, bucket: str | None = None, prefix: str = "") -> list[Path]:
@@ -54,7 +54,7 @@ def package(built: Path, into: Path, bucket: str | None = None, prefix: str = ""
 
 
 def _template(text: str, where: str) -> tuple[str, list[str]]:
-    """The template with its code elsewhere, and the logical ids whose code that is."""
+    """The template with new locations of the code, and the logical ids of that code."""
     resource, artefacts, lines = "", [], []
     for line in text.splitlines(keepends=True):
         if named := re.match(r"  (\w+):$", line):
@@ -79,7 +79,7 @@ def _zip(folder: Path, file: Path) -> None:
 
 
 def launch_link(place: str, region: str) -> str:
-    """What opens the parameters of a new stack in the console.
+    """A link that opens the parameters of a new stack in the console.
 
     Args:
         place: bucket and prefix.
@@ -96,7 +96,7 @@ def launch_link(place: str, region: str) -> str:
 
 
 def main() -> None:
-    """Write the folder, and say what is in it and what comes next."""
+    """Write the folder, and print its contents and the next steps."""
     parser = argparse.ArgumentParser(prog="python -m scripts.package", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("built", nargs="?", type=Path, default=ROOT / ".aws-sam/build")

@@ -39,7 +39,7 @@ def serving(every_s: float) -> Iterator[str]:
     command = [sys.executable, "-m", "local.serve", "--port", "0", "--every", str(every_s)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            # it ends by itself where it cannot start, and so does what it says
+            # if it cannot start, it ends by itself, and so does its output
             lines = iter(process.stdout or ())
             told = (re.search(r"^Open (\S+) in a browser", line) for line in lines)
             opened = next((one for one in told if one), None)
@@ -62,7 +62,7 @@ def main() -> int:
         for dark, name in ((False, "page"), (True, "page-dark")):
             with browser.page(WIDTH, 1000, dark=dark) as page:
                 page.open(url)
-                # the simulated day is behind it, and a run by this machine's clock came
+                # wait until the simulated day is over and a run with the real clock came
                 page.wait_for(f"Number(document.body?.dataset.run) > {REPLAYS}", PATIENCE_S)
                 half = round(page.value(HALF)) + 8
                 page.size(WIDTH, half)

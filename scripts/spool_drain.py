@@ -1,4 +1,4 @@
-"""How long the spool takes to empty once a destination takes again what it is sent.
+"""Computes how long the spool takes to empty once a destination works again.
 
     python -m scripts.spool_drain                       write the table of docs/failures.md
     python -m scripts.spool_drain MINUTES KEYS SECONDS  one line, for an outage of so many minutes,
@@ -27,7 +27,7 @@ FILE: Final = ROOT / "docs" / "failures.md"
 BEGIN, END = "<!-- computed -->\n", "<!-- /computed -->\n"
 
 MESSAGE_BYTES_A_KEY: Final = 300
-"""Of a message, at most, a run and a key; a test measures it."""
+"""The most bytes of a message for each run and key; a test measures it."""
 
 OUTAGES: Final = ((60, 100, 0.5), (24 * 60, 1000, 5), (14 * 24 * 60, 1000, 5))
 """Minutes, keys and seconds a push of the table. To read a message of 1,000 keys and to make its
@@ -35,14 +35,14 @@ request takes 0.5 s of a whole processor, of which the template's 256 MB have a 
 
 
 class Redrivers(NamedTuple):
-    """What the template says of the redriver: invocations at once, and the messages of each."""
+    """The template's settings of the redriver: concurrent invocations, and messages for each."""
 
     at_once: int
     messages: int
 
     @classmethod
     def of_template(cls) -> Redrivers:
-        """As the stack is deployed."""
+        """The settings of the deployed stack."""
         text = (ROOT / "template.yaml").read_text("utf-8")
         found = re.search(
             r"\n  RedriverFunction:\n.*?BatchSize: (\d+)\n.*?MaximumConcurrency: (\d+)",
@@ -57,7 +57,7 @@ class Redrivers(NamedTuple):
 
 @dataclass(frozen=True)
 class Drained:
-    """An outage, and what became of it.
+    """An outage, and how long the spool took to empty.
 
     Attributes:
         messages: in the spool at its end.
@@ -101,13 +101,13 @@ def drained(minutes: int, keys: int, push_s: float) -> Drained:
 
 
 def _comes_back_s(age_s: float, rng: random.Random) -> float:
-    """When a message of that age is received next, from now; it was tried by the rule until now."""
+    """Seconds until a message of this age is received next; it was retried by the rule so far."""
     passed, count = 0.0, 0
     while passed < age_s:
         count += 1
         wait = delay_s(count, rng.uniform(-1, 1))
         if wait >= 0.8 * LONGEST_DELAY_S:
-            # from here on it waits as long each time, and any moment is as likely as another one
+            # from here on the delay is constant, and each moment within it is equally likely
             return rng.uniform(0, wait)
         passed += wait
     return passed - age_s

@@ -1,4 +1,4 @@
-"""What the store holds of the day so far, read by SQL run after run, as the page shows it."""
+"""The data of the page: the current day in the store, read by SQL after each run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs out next, and what a month will have cost: as far as the latest hours tell."""
+"""Which limits run out next, and the projected cost of the month, from the last hours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from local.page.series import Identity, Series
 
 HOUR_MS: Final = 3_600_000
 LEAST_S: Final = 60
-"""A rate is not told of a shorter time."""
+"""A rate is only computed over at least this time."""
 
 SOON_S: Final = 7 * 86_400
 """A key that expires later is not listed."""
@@ -22,7 +22,7 @@ _LIMITED: Final = "relay_account_rate_limit_seconds_remaining"
 
 
 class _Limit(NamedTuple):
-    """A limit: what is held against it, and when that starts over.
+    """A limit: the figure that counts for it, and when that starts over.
 
     Attributes:
         limit: the metric, or 100 for a percentage.
@@ -121,7 +121,7 @@ Told = dict[str, Any]
 
 
 def told(series: Mapping[str, Series], runs: Sequence[int]) -> Told:
-    """What the page shows of limits, as of the latest run.
+    """The limits on the page, as of the latest run.
 
     Returns:
         `soon`: what runs out, soonest first, each `{of, kind, what, unit, used, limit, share,
@@ -162,7 +162,7 @@ def told(series: Mapping[str, Series], runs: Sequence[int]) -> Told:
 def _held(
     series: Mapping[str, Series], run: int, limit: _Limit, identity: Identity, kind: str
 ) -> Told | None:
-    """A figure held against its limit; None where there is none, or it is not told now."""
+    """A figure and its limit; None if there is no limit, or no current value."""
     used = series[limit.used].at(identity, run)
     most = series[limit.limit].at(identity, run) if isinstance(limit.limit, str) else limit.limit
     if used is None or not most:

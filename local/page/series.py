@@ -1,4 +1,4 @@
-"""One metric's values by what it is of and by run."""
+"""The values of one metric, by series and by run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Series(Mapping[Identity, Mapping[int, float]]):
         return self._values.get(identity, {}).get(time_ms)
 
     def lately(self, identity: Identity, now_ms: int, within_ms: int) -> float | None:
-        """The latest value, where it is no older than that."""
+        """The latest value, if it is not too old."""
         values = self._values.get(identity)
         latest = max(values) if values else None
         return None if latest is None or latest <= now_ms - within_ms else self[identity][latest]
@@ -49,7 +49,7 @@ class Series(Mapping[Identity, Mapping[int, float]]):
         return None if text is None else str(text)
 
     def grown(self, identity: Identity, since_ms: int) -> tuple[float, float] | None:
-        """How much it grew since an instant, and in how many seconds; None where nobody knows."""
+        """The growth since a time, and the seconds that it took; None if unknown."""
         times = sorted(time for time in self._values.get(identity, {}) if time >= since_ms)
         if len(times) < 2:
             return None
@@ -61,7 +61,7 @@ class Series(Mapping[Identity, Mapping[int, float]]):
         return grown, (times[-1] - times[0]) / 1000
 
     def forget(self, times: Iterable[int], gone_ms: int) -> None:
-        """Forget runs, and what had no value since an instant."""
+        """Forget runs, and series without a value, before a time."""
         forgotten = set(times)
         for identity, values in list(self._values.items()):
             if max(values) < gone_ms:

@@ -1,4 +1,4 @@
-"""What Wyolet Relays told of their usage in the last day, added up by the store."""
+"""The usage of Wyolet Relays in the last day, summed by the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Claude Relay Service says of days that are over, to an administrator.
+"""Simulates the endpoints of a Claude Relay Service for past days.
 
 By its source (release 1.1.314):
 

@@ -1,4 +1,4 @@
-"""Lets a simulated Claude Relay Service live: what its team wishes, held against its limits.
+"""Simulates the traffic of a Claude Relay Service: the demand of its team, within its limits.
 
     with living_relay(clock=clock) as relay:         # forty days are behind it
         relay.key("team-alpha").usage["2026-11-20"]  # {model: Usage} of that day of the relay's

@@ -38,7 +38,7 @@ GROUPS = ("model", "model_id", "relay_key_hash")
 
 @dataclass
 class RelayKey:
-    """A caller's key, as `/api/relay-keys` tells of it. Rotated it keeps its id."""
+    """A caller's key, as in `/api/relay-keys`. It keeps its id when it is rotated."""
 
     id: str
     name: str

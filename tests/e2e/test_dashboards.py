@@ -576,7 +576,7 @@ def test_the_collectors_health_is_that_of_its_runs(day: DemoDay) -> None:
     assert shown(day, file, "Up in the last day") == approx({("claude",): share, ("wyolet",): 1})
     assert set(shown(day, file, "Runs").values()) == {60}
     assert shown(day, file, "Keys delivered") == {("claude",): 3}
-    assert shown(day, file, "Usage told") == {("wyolet-relay", "wyolet"): 1}
+    assert shown(day, file, "Usage answered") == {("wyolet-relay", "wyolet"): 1}
 
 
 # -- alerts, and a few of the documents' answers
