@@ -22,7 +22,7 @@ MB_OF_A_PROCESSOR = 1769
 """https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
 
 SLOWER = 1.5
-"""How much slower Lambda's arm64 processor is than this machine's; a high estimate, as in cost.py."""
+"""How much slower Lambda's arm64 processor is than this machine's; a high estimate."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""The families of a Prometheus endpoint, under their own names: columns in OTLP's wire format.
+"""Writes the families of a Prometheus endpoint, from their columns, in OTLP's wire format.
 
-Neither the SDK's objects nor protobuf's are made of them: of a large exposition those would take
-most of a run's time and memory. A test holds what is written to what the SDK's encoder writes.
+It creates no objects of the SDK or of protobuf, which would take most of a run's time and memory
+for a large exposition. A test compares the result with that of the SDK's encoder.
 
-The messages, and the numbers of their fields, are those of `opentelemetry/proto/metrics/v1`.
+The messages and the numbers of their fields are those of `opentelemetry/proto/metrics/v1`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PART_BYTES = 1 << 17
 _MOST_KNOWN = 16384
 _MOST_TEXT = 2 << 20
 _LONG = 1024
-"""Characters of what is not remembered."""
+"""Texts of this many characters and more are not cached."""
 _NANOS = 1_000_000
 
 _NAME, _DESCRIPTION = b"\x0a", b"\x12"
@@ -39,22 +39,23 @@ _POINT = b"\x0a"
 _START, _TIME, _VALUE = b"\x11", b"\x19", b"\x21"
 _COUNT, _TOTAL, _BUCKETS, _BOUNDS = b"\x21", b"\x29", b"\x32", b"\x3a"
 _OF_NUMBER, _OF_HISTOGRAM = b"\x3a", b"\x4a"
-"""The attributes of the two kinds of data point."""
+"""The field of the attributes, for the two kinds of data point."""
 
 
 def convert(snapshot: Snapshot) -> Iterator[Part]:
     """The data points of each series, in their order.
 
-    A counter is a monotonic cumulative Sum; a histogram a Histogram with the same bounds; a summary
-    is a Gauge with `quantile`, and `NAME_sum` and `NAME_count` as cumulative Sums that are not
-    monotonic, which keep their names in GreptimeDB; the rest are Gauges.
+    A counter becomes a monotonic cumulative Sum; a histogram becomes a Histogram with the same
+    bounds; a summary becomes a Gauge with `quantile`, and cumulative Sums `NAME_sum` and
+    `NAME_count` that are not monotonic, so that they keep their names in GreptimeDB; all others
+    become Gauges.
 
-    A label that would stand for an attribute of the endpoint, or is reserved, gets `exported_` in
-    front, as in a scrape of Prometheus' own; but `le` is in its place where a gauge is the bucket
+    A label that has the name of a resource attribute, or a reserved name, gets the prefix
+    `exported_`, as in a scrape by Prometheus. The exception is `le` on a gauge that is the bucket
     of a histogram without a type.
 
     Raises:
-        EncodingError: a text is no Unicode, or an instant or a count has no place in OTLP.
+        EncodingError: a text is not Unicode, or a timestamp or a count does not fit into OTLP.
     """
     try:
         yield from _parts(snapshot)
@@ -104,7 +105,7 @@ class _Writing:
         self._points += points
 
     def part(self) -> Part:
-        """What was written; the next one is begun."""
+        """End this part and return it; the next one begins."""
         of_scope = _field(b"\x12", self._scope + b"".join(self._metrics))
         data = _field(b"\x0a", self._resource + of_scope) if self._metrics else b""
         part = Part(data, self._points, self.things, frozenset(self.histograms))
@@ -113,7 +114,7 @@ class _Writing:
 
 
 class _Points:
-    """Writes data points, and remembers what it wrote of label sets."""
+    """Writes data points, with a cache of encoded label sets."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         reserved = {tag(name) for name in snapshot.resource} | RESERVED
@@ -123,7 +124,7 @@ class _Points:
         self._of_histogram = _Attributes(_OF_HISTOGRAM, reserved)
 
     def metrics(self, family: Family, batch: Batch) -> Iterator[tuple[bytes, int]]:
-        """The metrics that some series of a family are, each with the number of its points."""
+        """The metrics for some series of a family, each with its number of points."""
         name = family.name
         if family.type is FamilyType.HISTOGRAM:
             points = self._histograms(batch)
@@ -133,7 +134,7 @@ class _Points:
         else:
             counter = family.type is FamilyType.COUNTER
             untyped_bucket = not counter and name.endswith("_bucket")
-            # a gauge has no start
+            # gauges have no start time
             batch = batch if counter else batch._replace(starts=None)
             points = self._numbers(batch, self._of_bucket if untyped_bucket else self._of_any)
             more = _CUMULATIVE + _MONOTONIC if counter else b""
@@ -147,7 +148,7 @@ class _Points:
         return named + described + _field(kind, points + more)
 
     def _head(self, time_ms: int = 0, start_ms: int = 0) -> bytes:
-        """The instants that a data point begins with."""
+        """The times at the start of a data point."""
         time = struct.pack("<Q", (time_ms or self._time_ms) * _NANOS)
         start = _START + struct.pack("<Q", start_ms * _NANOS) if start_ms else b""
         return start + _TIME + time
@@ -212,7 +213,7 @@ class _Points:
 def _of_bounds(
     layout: Layout, values: array[float], heads: Sequence[bytes], attributes: Sequence[bytes]
 ) -> bytes:
-    """The data points of histograms with the same bounds, all of which have a sum, or none."""
+    """The data points of histograms with the same bounds; all of them have a sum, or none has."""
     width = len(values) // len(heads)
     cumulative = [array("Q", map(int, values[at::width])) for at in range(width - 1)]
     sums = values[width - 1 :: width]
@@ -237,12 +238,12 @@ def _of_bounds(
         _POINT + _length(size + len(head) + len(of_one))
         for head, of_one in zip(heads, attributes, strict=True)
     ]
-    rows = zip(lengths, heads, *fields, attributes, strict=False)  # what is repeated has no end
+    rows = zip(lengths, heads, *fields, attributes, strict=False)  # `repeat` has no end
     return b"".join(chain.from_iterable(rows))
 
 
 class _Values(dict[str, bytes]):
-    """The attribute of one name, by its value."""
+    """The encoded attributes of one label, by value."""
 
     def __init__(self, field: bytes, name: str, most: int) -> None:
         super().__init__()
@@ -265,7 +266,7 @@ class _Values(dict[str, bytes]):
 
 
 class _Attributes:
-    """Label sets as attributes. Series of one family have the same names, which are seen once."""
+    """Encodes label sets as attributes. Label names that many series share are parsed once."""
 
     def __init__(self, field: bytes, reserved: Collection[str]) -> None:
         self._field = field
@@ -277,12 +278,12 @@ class _Attributes:
         self._points: dict[str, list[bytes]] = {}
 
     def before(self, text: str, head: bytes) -> list[bytes]:
-        """Of the data point of each label set, all that stands before its value."""
+        """The data point of each label set, up to its value."""
         if head != self._head or self._size > _MOST_TEXT:
             self._head = head
             self._size = 0
             self._points = {}
-        # families that are alike have the same text
+        # similar families share the same text
         points = self._points.get(text)
         if points is None:
             points = self._points[text] = _points(head, self.of_each(text))
@@ -290,7 +291,7 @@ class _Attributes:
         return points
 
     def of_each(self, text: str) -> list[bytes]:
-        """Label sets, a line each, as attributes."""
+        """The attributes of each label set of a text, one on each line."""
         labels = text.split("\n")
         if len(self._known) > _MOST_KNOWN:
             self._known.clear()
@@ -306,11 +307,11 @@ class _Attributes:
         return found  # type: ignore[return-value]  # there is no None in it
 
     def of(self, text: str) -> bytes:
-        """A label set as attributes."""
+        """The attributes of one label set."""
         return self._known.get(text) or self._written(text)
 
     def _alike(self, text: str) -> list[bytes]:
-        """Label sets as attributes at once; none where they have not the same labels, in order."""
+        """The attributes of all label sets at once; empty if their label names or order differ."""
         width = text.partition("\n")[0].count('"') // 2
         if not width or "\\" in text:
             return []
@@ -326,13 +327,13 @@ class _Attributes:
         return list(map(b"".join, zip(*columns, strict=True)))
 
     def _layout(self, between: tuple[str, ...]) -> list[_Values] | None:
-        """What writes the attributes of label sets with this between their values.
+        """The encoders for label sets with these texts between their values, one for each label.
 
-        None where names in quotes are among it.
+        None if a name is in quotes.
         """
         layout = self._layouts.get(between)
         if layout is None:
-            # a name in quotes is not between them
+            # a name in quotes is among the values instead
             if any(one in ("", "=", ",=", ",") for one in between[:-1]):
                 return None
             if len(self._layouts) > _MOST_KNOWN:
@@ -366,9 +367,9 @@ class _Attributes:
 
 
 def renamed(labels: Sequence[str], reserved: Collection[str]) -> tuple[str, ...]:
-    """Label names without those that are reserved, each still another tag than the others.
+    """Label names, with a prefix for reserved ones, so that each is stored as a tag of its own.
 
-    Beside `reserved`, every name that begins with two underscores is, and so is an empty one.
+    Names that begin with two underscores, and empty ones, are reserved as well.
 
     Example:
         >>> renamed(("job", "exported_job", "path"), {"job"})
@@ -394,7 +395,7 @@ def renamed(labels: Sequence[str], reserved: Collection[str]) -> tuple[str, ...]
 
 
 def _field(tag: bytes, content: bytes) -> bytes:
-    """A field of bytes: a text, a message, numbers without a tag each."""
+    """A length-delimited field: a text, a message, or packed numbers."""
     return tag + _length(len(content)) + content
 
 
@@ -415,21 +416,21 @@ _LENGTHS = tuple(map(_length, range(1024)))
 
 
 def _attribute(field: bytes, name: str, value: str) -> bytes:
-    """A `KeyValue` of text."""
+    """A `KeyValue` with a text as its value."""
     key = name.encode()
     text = _field(b"\x0a", value.encode())
     return _field(field, (_field(b"\x0a", key) if key else b"") + _field(b"\x12", text))
 
 
 def _point(head: bytes, attributes: bytes) -> bytes:
-    """A `NumberDataPoint` as the field of its metric, all but the eight bytes of its value."""
+    """A `NumberDataPoint` as the field of its metric, without the eight bytes of its value."""
     size = len(head) + len(attributes) + 9
     length = _LENGTHS[size] if size < len(_LENGTHS) else _length(size)
     return b"".join((_POINT, length, head, attributes, _VALUE))
 
 
 def _points(head: bytes, attributes: Sequence[bytes]) -> list[bytes]:
-    """As `_point`, of each."""
+    """`_point` for each of the attributes."""
     before = {
         size: _POINT + _length(len(head) + size + 9) + head for size in set(map(len, attributes))
     }
@@ -437,7 +438,7 @@ def _points(head: bytes, attributes: Sequence[bytes]) -> list[bytes]:
 
 
 def _eights(values: array[Any], count: int = 1) -> list[bytes]:
-    """Numbers of eight bytes each, so many together."""
+    """Numbers as eight bytes each, in groups of `count` numbers."""
     if sys.byteorder == "big":
         values = array(values.typecode, values)
         values.byteswap()

@@ -1,8 +1,8 @@
-"""A Prometheus exposition, text 0.0.4 or OpenMetrics, as columns of its samples.
+"""Reads a Prometheus exposition, text 0.0.4 or OpenMetrics, into columns of its samples.
 
-It is read in blocks, as they come from the socket: neither the body nor an object a sample is ever
-in memory. What has the shape of a plain sample is found by one expression a block, and its label
-set is taken as text: one that was seen before is known without being parsed.
+It is parsed in blocks as they arrive: neither the whole body nor an object for each sample is ever
+in memory. One regular expression for each block finds the plain samples. A label set is kept as
+text, so that one that was seen before need not be parsed again.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from relay_metrics.relays.prometheus import lines
 
 OPENMETRICS = "application/openmetrics-text"
 TYPES = ("counter", "gauge", "histogram", "summary", "info", "stateset", "gaugehistogram")
-"""The types that say something of a family."""
+"""The known types of families, except those that say nothing."""
 _NO_TYPES = ("unknown", "untyped")
 TIMES_MS = range(1, 2**63 // 10**6)
-"""The instants that OTLP has: whole nanoseconds in 64 bits, of which 0 means that it is unknown."""
+"""The timestamps that OTLP can hold: nanoseconds in 64 bits, in which 0 means unknown."""
 
 _NEW_LINE = 10
 _BLOCK = 65536
@@ -35,7 +35,7 @@ _MAX_COMMENT = 4096
 _MAX_QUOTES = 2048
 _MOST_KNOWN = 16384
 _MANY = 10
-"""Lines for which it pays to look for what they have in common."""
+"""From this many lines on it is worth looking for lines with the same names and labels."""
 _LONG_PIECE = 2048
 _MOST_EVEN = 512
 _MOST_ALIKE_BYTES = 2 << 20
@@ -44,9 +44,9 @@ _MOST_SIGNS = 64
 _MOST_CHUNKS = 1024
 _LONG_LABELS = 1024
 _MOST_LAYOUTS = 1024
-"""Of a name: the combinations of label names that its samples have."""
+"""The most combinations of label names that the samples of one name may have."""
 
-# What the names of a family's samples have behind the family's own.
+# The suffixes of sample names, by the type of the family.
 _PARTS: dict[str, tuple[str, ...]] = {
     "counter": ("_total",),
     "histogram": ("_bucket", "_count", "_sum"),
@@ -60,9 +60,9 @@ LabelNames = tuple[str, ...]
 
 
 class NoExposition(Exception):
-    """What was answered cannot be read. The text says why and no more: a line can hold a secret.
+    """The answer is not an exposition. The message shows no line, as a line can hold a secret.
 
-    `type` is what is counted as `error.type`: `malformed`, `html` or `empty`.
+    `type` is the `error.type`: `malformed`, `html` or `empty`.
     """
 
     def __init__(self, type: str, message: str) -> None:
@@ -71,13 +71,14 @@ class NoExposition(Exception):
 
 
 class Bounds(NamedTuple):
-    """What one exposition may come to; what is beyond is left out and counted.
+    """The bounds of one exposition. Samples beyond them are left out and counted.
 
     Attributes:
-        families: names, each of which would be a table or, of a histogram, three.
-        samples: figures.
-        compounds: series of one histogram or summary, and lines that are read by themselves.
-        text_bytes: of label sets, as they are in memory.
+        families: the most names of families; each is a table, or three for a histogram.
+        samples: the most samples.
+        compounds: the most series of one histogram or summary, and the most lines that have to be
+            parsed separately.
+        text_bytes: the most bytes of label sets in memory.
     """
 
     families: int = 10_000
@@ -87,7 +88,7 @@ class Bounds(NamedTuple):
 
     @classmethod
     def of(cls, families: int, memory_mb: int) -> Bounds:
-        """Those that a function with so much memory has."""
+        """The bounds for a function with `memory_mb` of memory."""
         return cls(families, memory_mb * 4096, memory_mb * 256, memory_mb * 312_500)
 
 
@@ -98,10 +99,10 @@ class Column:
     """The samples of one name.
 
     Attributes:
-        text: their label sets, as `Columns` has them.
+        text: their label sets, in the form of `Columns`.
         values: never NaN.
-        times: 0 where the exposition gives no instant; None where it gives none to any of them.
-        names: the label names that their label sets have, in order.
+        times: the timestamps, 0 for samples without one; None if no sample has one.
+        names: the combinations of label names, in their order.
     """
 
     __slots__ = ("names", "text", "times", "values")
@@ -122,7 +123,7 @@ class Column:
         times: Sequence[int] | None,
         names: Iterable[LabelNames],
     ) -> None:
-        """Take some samples, whose label sets are the lines of a text."""
+        """Add samples. Their label sets are the lines of `text`."""
         if times is not None or self.times is not None:
             if self.times is None:
                 self.times = array("q", bytes(8 * len(self.values)))
@@ -130,7 +131,7 @@ class Column:
         self.text.append(text)
         self.values.extend(values)
         self.names.update(names)
-        # names that take turns would leave a text a sample
+        # join small chunks: interleaved names would leave a chunk for each sample
         if len(self.text) >= _MOST_CHUNKS and len(self.text[-1]) < 64:
             at = _MOST_CHUNKS // 2
             self.text[-at:] = ["\n".join(self.text[-at:])]
@@ -142,21 +143,21 @@ class Column:
             yield from chunk.split("\n")
 
     def samples(self) -> Iterator[tuple[str, float, int]]:
-        """The label set as text, value and time of each."""
+        """The label set as text, the value and the time of each sample."""
         times = self.times or bytes(len(self.values))
         return zip(self.label_sets, self.values, times, strict=True)
 
 
 @dataclass
 class Exposition:
-    """What an exposition says.
+    """A parsed exposition.
 
     Attributes:
-        columns: its samples by their own name (`…_bucket`, `…_total`), in order.
-        types: of the families, by the name in the TYPE line.
-        helps: likewise.
-        left_out: how many samples could not be taken, by the reason.
-        bounds: that it was read within.
+        columns: the samples by their own name (`…_bucket`, `…_total`), in order.
+        types: the types of families, by the name in the TYPE line.
+        helps: the texts of HELP lines, by the name in the line.
+        left_out: how many samples were left out, by reason.
+        bounds: the bounds that applied.
     """
 
     columns: dict[str, Column] = field(default_factory=dict)
@@ -166,10 +167,10 @@ class Exposition:
     bounds: Bounds = BOUNDS
 
     def family_of(self, name: str) -> str:
-        """The family that a sample of this name belongs to: its own where no TYPE says more.
+        """The family of a sample with this name; by default it has the same name.
 
-        What text 0.0.4 gives as a gauge `a_created` is the start of the counter `a_total` or `a`,
-        of the histogram `a`, of the summary `a`, where there is one.
+        A gauge `a_created` of text 0.0.4 belongs to the counter `a_total` or `a`, the histogram
+        `a`, or the summary `a`, if there is one.
         """
         if name.endswith(_CREATED):
             started = name.removesuffix(_CREATED)
@@ -187,10 +188,10 @@ class _Group(NamedTuple):
     """Lines of one name.
 
     Attributes:
-        suffix: the end of the name, behind what all names of a family have.
-        label_sets: a line each.
+        suffix: the end of the name, after the part that all names of a family share.
+        label_sets: the label sets, one on each line.
         names: the label names that all of them have.
-        pick: gives their figures out of those of all names; None where there is but one name.
+        pick: selects their figures from those of all names; None if there is only one name.
     """
 
     suffix: str
@@ -202,20 +203,20 @@ class _Group(NamedTuple):
 def read(
     body: bytes, media_type: str, exclude: Sequence[str] = (), bounds: Bounds = BOUNDS
 ) -> Exposition:
-    """Parse an exposition that is there as a whole: see `Reader`."""
+    """Parse a complete exposition: see `Reader`."""
     reader = Reader(media_type, exclude, bounds)
     reader.feed(body)
     return reader.end()
 
 
 class Reader:
-    """Reads an exposition in blocks. All of it is read, or none.
+    """Reads an exposition in blocks. A malformed line fails the whole exposition.
 
     Args:
-        media_type: of the answer; anything but OpenMetrics' is read as text 0.0.4.
-        exclude: patterns (`go_*`) of the families that are not even parsed. A counter is known by
-            its name with `_total` and without.
-        bounds: what is beyond them is counted, and not kept.
+        media_type: of the answer; any other than that of OpenMetrics is read as text 0.0.4.
+        exclude: patterns (`go_*`) of families that are not parsed. For a counter, the name with and
+            without `_total` is compared.
+        bounds: samples beyond them are only counted.
     """
 
     def __init__(
@@ -247,10 +248,10 @@ class Reader:
     # -- blocks
 
     def feed(self, data: bytes) -> None:
-        """Read what has come, decompressed.
+        """Read the next bytes, decompressed.
 
         Raises:
-            NoExposition: a line is not what the format has, or it is a web page.
+            NoExposition: a line is malformed, or it is a web page.
         """
         for at in range(0, len(data), _BLOCK):
             piece = data[at : at + _BLOCK]
@@ -274,9 +275,10 @@ class Reader:
                 self._rest += piece
 
     def _whole_families(self) -> None:
-        """Read the lines that are there, where there is room up to a comment.
+        """Read the lines up to the last comment, and keep the rest.
 
-        What begins there is then read as a whole: families that are alike are told by that.
+        The family that begins there is then read as a whole, so that similar families are
+        recognised.
         """
         cut = _last_comment(self._held) or len(self._held) * (len(self._held) > _BLOCK)
         if cut:
@@ -284,10 +286,10 @@ class Reader:
             self._held = self._held[cut:]
 
     def end(self) -> Exposition:
-        """All that was read.
+        """Read the rest and return the exposition.
 
         Raises:
-            NoExposition: as `feed`; or there was nothing, or OpenMetrics' end is missing.
+            NoExposition: as `feed`; or the body was empty, or OpenMetrics' `# EOF` is missing.
         """
         if self._rest:
             self.feed(b"\n")
@@ -306,7 +308,7 @@ class Reader:
         return NoExposition("malformed", message)
 
     def _long(self, beginning: bytes) -> None:
-        """A line that is too long, of which this is the beginning."""
+        """Read a line that is too long, given its beginning."""
         self._lines += 1
         if beginning.lstrip().startswith(b"#"):
             self._line(beginning.decode("utf-8", "ignore"))
@@ -314,11 +316,11 @@ class Reader:
             self._exposition.left_out["too_large"] += 1
 
     def _block(self, block: bytes) -> None:
-        """Whole lines."""
+        """Read whole lines."""
         try:
             text = block.decode()
         except UnicodeDecodeError as error:
-            # what is malformed before it is what is named
+            # the error names an earlier malformed line, if there is one
             start = block.rfind(b"\n", 0, error.start) + 1
             self._block(block[:start])
             raise self._malformed(self._lines + 1) from None
@@ -335,7 +337,7 @@ class Reader:
             self._piece(rest)
 
     def _piece(self, text: str) -> None:
-        """Whole lines, with comments between them where those are many."""
+        """Read whole lines; there are only comments among them if the block has many."""
         if not text:
             return
         taken = self._evenly(text)
@@ -353,20 +355,20 @@ class Reader:
                 raise self._malformed(number) from None
 
     def _evenly(self, text: str) -> int:
-        """Take lines of a few names, those of each with the same labels or with none.
+        """Read lines with few metric names, each of which always has the same label names or none.
 
         Returns:
-            How many; 0 where they are not like that. Then nothing of it was taken.
+            How many lines were read: all, or 0 if they do not have this form.
         """
-        # where it mostly fails it is not worth trying
+        # it is not tried any more if it fails most of the time
         labels = text[: text.index("\n")].partition("{")[2].rpartition("}")[0]
         if self._misses > _MOST_MISSES or not lines.is_plain(labels):
             return 0
-        # of a line, what is before its value and that, which alone ends with it
+        # the series and the value of each line; only values end with a line break
         parts = text.replace("\n", "\n ").split(" ")
         series, values = parts[:-1:2], parts[1::2]
         if len(series) != len(values) or "".join(values).count("\n") != len(values):
-            # there are spaces in labels, or where none should be
+            # there are spaces in labels, or other spaces
             rows = text[:-1].split("\n")
             series, _, values = map(list, zip(*[row.rpartition(" ") for row in rows], strict=True))
         if len(series) < _MANY:
@@ -390,17 +392,17 @@ class Reader:
         return len(series) if groups else 0
 
     def _groups(self, series: Sequence[str]) -> tuple[str, Sequence[_Group]]:
-        """What all names begin with, and the series of each name.
+        """The common beginning of all names, and the series of each name.
 
-        There are none where one has other labels than those of its name, or none.
+        There are no groups if the label names of one name differ.
         """
         text = "\n".join(["", *series])
         name = series[0].partition("{")[0]
-        # of a histogram, say, without the last word
+        # the second is for example the name of a histogram, without `_bucket`
         for beginning in (name, name.rpartition("_")[0], ""):
             at = len(beginning)
             ends = (len(series), series[0][at:], series[-1][at:])
-            # families of the same labels mostly have the same label sets
+            # families with the same labels often have the same label sets
             if ends in self._alike:
                 known, of_name, groups = self._alike[ends]
                 if of_name:
@@ -443,13 +445,13 @@ class Reader:
             if not found:
                 return ()
             label_sets, names = found[0].label_sets, found[0].names
-            # those of sums and counts are the same
+            # sums and counts have the same label sets
             label_sets = texts.setdefault(label_sets, label_sets)
             groups.append(_Group(name[len(beginning) :], label_sets, names, pick))
         return groups
 
     def _layout(self, first: str, label_sets: str) -> LabelNames:
-        """The label names of lines of label sets; none where they are not the same, and plain."""
+        """The label names that all label sets have; empty if they differ or are not plain."""
         if len(first) > _LONG_LABELS or not lines.is_plain(first):
             return ()
         try:
@@ -464,9 +466,9 @@ class Reader:
         return names if pattern.fullmatch(label_sets) else ()
 
     def _plainly(self, text: str, pattern: re.Pattern[str]) -> bool:
-        """Take a block's lines by one expression. False where one of them cannot be taken so.
+        """Read lines with one expression.
 
-        Then nothing of it was taken.
+        Returns False, and reads nothing, if a line does not match it.
         """
         names, labels, *more, values, times, others = zip(*pattern.findall(text), strict=True)
         if more:
@@ -489,7 +491,7 @@ class Reader:
                 for at, (number, time) in enumerate(zip(numbers, times, strict=True))
             ]
         if not any(others) and 1 < len(set(names)) < len(names) / 8:
-            # of few names that may take turns, the samples of each together
+            # few names, which may be interleaved: group the samples by name
             order = sorted(range(len(names)), key=names.__getitem__)
             names, labels, times = (
                 tuple([one[place] for place in order]) for one in (names, labels, times)
@@ -518,11 +520,11 @@ class Reader:
         return True
 
     def _patterns(self, text: str) -> Iterator[re.Pattern[str]]:
-        """The expressions to try on a block, the quickest first."""
+        """The expressions to try on a block, the fastest first."""
         if '{"' in text:
             yield lines.OPENMETRICS_QUOTED if self._openmetrics else lines.TEXT_QUOTED
         elif self._openmetrics:
-            # what stands between the first and the last brace may be an exemplar's
+            # with exemplars, the last brace may belong to one
             if "# {" not in text:
                 yield lines.OPENMETRICS_UNPARSED
             yield lines.OPENMETRICS
@@ -533,7 +535,7 @@ class Reader:
     def _others(
         self, pattern: re.Pattern[str], text: str, others: Sequence[str], start: int, stop: int
     ) -> None:
-        """Lines that are no plain samples."""
+        """Read lines that are not plain samples."""
         for number in range(start, stop):
             try:
                 if others[number]:
@@ -552,10 +554,10 @@ class Reader:
         """The label names of each label set.
 
         Args:
-            trusted: whether they are known to be label sets, and only not which.
+            trusted: whether the texts are known to be plain label sets.
 
         Raises:
-            ValueError: one is there twice, or it is no plain label set.
+            ValueError: a label is there twice, or a text is not a plain label set.
         """
         known = self._known
         found = list(map(known.get, labels))
@@ -579,7 +581,7 @@ class Reader:
         between = tuple(plain.split('"')[::2])
         names = self._layouts.get(between)
         if names is None:
-            # a name in quotes is not between them
+            # a name in quotes is among the values instead
             plain_names = all(one[-2:] not in ("=", ",=", "") for one in between[:-1])
             if plain_names:
                 names = tuple([one.removeprefix(",")[:-1] for one in between[:-1]])
@@ -596,7 +598,7 @@ class Reader:
     # -- lines
 
     def _line(self, line: str) -> None:
-        """A line by itself.
+        """Read a single line.
 
         Raises:
             ValueError, LookupError, OverflowError: it is malformed.
@@ -651,10 +653,10 @@ class Reader:
     # -- samples
 
     def _admitted(self, name: str, count: int) -> Column | None:
-        """A column for the samples of a new name; None where they are not wanted, or too many.
+        """A column for the samples of a new name; None if it is excluded or beyond the bounds.
 
         Args:
-            count: how many there are, to be counted as left out.
+            count: how many samples there are, which are counted if they are left out.
         """
         exposition = self._exposition
         if self._exclude is not None and self._is_excluded(name):
@@ -662,7 +664,7 @@ class Reader:
         family = exposition.family_of(name)
         if family not in self._families:
             full = len(self._families) >= self._bounds.families
-            # of a name whose TYPE there was no room for, nobody knows what it is
+            # the TYPE of the family may have been dropped by the bounds: its type is not known
             if full or (self._untold and family not in exposition.types):
                 exposition.left_out["too_many_families"] += count
                 return None
@@ -693,7 +695,7 @@ class Reader:
         values: array[float],
         times: Sequence[int] | None,
     ) -> None:
-        """Take those of some samples that can be data points, and count the others."""
+        """Add the samples that can be data points, and count the others."""
         not_numbers = sum(map(math.isnan, values))
         left_out = self._exposition.left_out
         if not_numbers:
@@ -718,11 +720,11 @@ class Reader:
         times: Sequence[int] | None,
         names: Iterable[LabelNames],
     ) -> None:
-        """Take samples, as far as there is room.
+        """Add samples within the bounds, and count the others.
 
         Args:
-            text: their label sets, a line each.
-            names: the label names that those have.
+            text: their label sets, one on each line.
+            names: the combinations of label names in them.
         """
         room = self._bounds.samples - self._samples
         if len(column.names) > _MOST_LAYOUTS or self._text_bytes > self._bounds.text_bytes:
@@ -739,9 +741,9 @@ class Reader:
 
 
 def _last_comment(block: bytes) -> int:
-    """Where the last line begins that is a comment, and not the first; 0 where that is not seen."""
+    """The start of the last comment line; 0 if there is none, or none that is found quickly."""
     at = len(block)
-    # a # that ends no line's beginning stands in a label
+    # a # that does not begin a line is in a label
     for _ in range(_MOST_SIGNS):
         at = block.rfind(b"#", 0, at)
         if at <= 0 or block[at - 1] == _NEW_LINE:
@@ -750,7 +752,7 @@ def _last_comment(block: bytes) -> int:
 
 
 def _before_comments(text: str) -> list[str]:
-    """A text, split where a comment begins a line: one character is found sooner than two."""
+    """A text, split before each comment line. One character is found faster than two."""
     if text.count("#") > _MOST_SIGNS:
         return text.split("\n#")
     first, *others = text.split("#")
@@ -765,7 +767,7 @@ def _before_comments(text: str) -> list[str]:
 
 
 def _places(names: Sequence[str]) -> dict[str, list[int]]:
-    """Where each name stands."""
+    """The positions of each name."""
     places: dict[str, list[int]] = {}
     for at, name in enumerate(names):
         places.setdefault(name, []).append(at)
@@ -777,10 +779,10 @@ def _either(one: str, other: str) -> str:
 
 
 def _numbers(values: Sequence[str]) -> array[float]:
-    """Their values; of a line that has none, 0.
+    """The values as numbers; 0 for an empty one, of a line that is not a sample.
 
     Raises:
-        ValueError: one is no number.
+        ValueError: one is not a number.
     """
     if "" in values:
         numbers = array("d", [float(value) if value else 0.0 for value in values])
@@ -793,7 +795,7 @@ def _numbers(values: Sequence[str]) -> array[float]:
 
 
 def _are_times(times: Sequence[str], instants: Sequence[int]) -> bool:
-    """Whether all that is given are instants that OTLP has."""
+    """Whether OTLP can hold all given timestamps."""
     return all(
         not time or instant in TIMES_MS for time, instant in zip(times, instants, strict=True)
     )

@@ -1,9 +1,9 @@
-"""The families of an exposition: its samples, put together by what they belong to.
+"""Puts the samples of an exposition together into families.
 
-What no data point could tell truthfully is left out and counted: a histogram that falls, that says
-two things of its count, whose end nobody knows; all but the last sample of one series and instant;
-a family that has no table in GreptimeDB, or one that another family has. So is what has the name of
-a metric that every relay has of its own run, and would overwrite it.
+It leaves out, and counts, what data points cannot represent truthfully: histograms whose counts
+fall or contradict each other, or that have no end; all but the last sample of one series and
+timestamp; families without a table in GreptimeDB, or with the table of another family; and families
+with the name of a metric that every relay has for its own run, which they would overwrite.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from relay_metrics.relays.prometheus.lines import number
 from relay_metrics.snapshot import Scope
 
 MAX_PARTS = 2048
-"""Buckets or quantiles of a series: the smallest thing that a snapshot can be split into."""
+"""The most buckets or quantiles of a series, which cannot be split between snapshots."""
 
 _OF_THE_RUN = frozenset(
     metric.name for scope in (Scope.RUN, Scope.FAILURE) for metric in catalogue.rows(scope)
@@ -54,20 +54,20 @@ _OF_A_WYOLET_RELAY = frozenset(
     }
 )
 _OF_ITS_PROCESS = ("go_", "process_")
-"""Families of the client library of the same process."""
+"""The prefixes of families of the process, from the client library."""
 
 _MOST_FORMS, _MOST_EVEN = 16, 4096
-"""What is remembered of histograms, and their buckets: their label sets are held by that."""
+"""How many forms of histograms are cached, and of how many buckets; a form holds its label sets."""
 
 _EARLIEST_CREATED_S = 10**9
 _LATEST_CREATED_S = 86400
-"""Behind the run: clocks differ."""
+"""Seconds after the time of the run, as clocks differ."""
 
 _Key = tuple[str, int]
-"""What tells series apart: the label set as text, in one order of labels, and the instant."""
+"""Identifies a sample: the label set as text, with ordered labels, and the timestamp."""
 _Start = Callable[[str, int], int]
 
-# A label set with `label` in it: what stands before that, its value, and what stands behind it.
+# A label set with `label` in it. Groups: the text before the label, its value, the text after it.
 _QUOTED = r'"(?:[^"\\\n]++|\\.)*+"'
 _SPLIT = (
     rf'^((?:[^"\n]*+{_QUOTED}(?:={_QUOTED})?+,)*?)LABEL="((?:[^"\\\n]++|\\.)*+)"(?:,(.*+))?$'
@@ -78,12 +78,12 @@ _SPLIT = (
 def assemble(exposition: Exposition, time_ms: int) -> tuple[Family, ...]:
     """All families, by the names of their samples.
 
-    A counter, a histogram and a summary start at their `_created`; of a Wyolet relay else with the
-    process.
+    A counter, a histogram and a summary start at their `_created`, or else, for a Wyolet relay,
+    when the process started.
 
     Args:
-        exposition: is emptied of its samples; what is left out is counted in it.
-        time_ms: the instant of the samples that have none of their own, epoch milliseconds.
+        exposition: its samples are removed; left-out samples are counted in it.
+        time_ms: the time of samples without a timestamp, epoch milliseconds.
     """
     return tuple(_Assembly(exposition, time_ms).families())
 
@@ -135,7 +135,7 @@ class _Assembly:
             yield name, self._values(type, column, start if counts else None)
 
     def _created(self, columns: dict[str, Column], name: str) -> Column | None:
-        """The samples that say when the others of a family were created, where they can."""
+        """The samples with the creation times of a family's series; None if they are not times."""
         created = columns.get(name)
         if created is None or not len(created):
             return None
@@ -145,7 +145,7 @@ class _Assembly:
         return columns.pop(name)
 
     def _start(self, family: str, created: Column | None) -> _Start | None:
-        """When a series starts: 0, unknown, where that would be later than its sample."""
+        """A function that gives the start of a series; 0 (unknown) if it is after the sample."""
         own = family in _OF_A_WYOLET_RELAY or family.startswith(_OF_ITS_PROCESS)
         otherwise = self._process_start if own else 0
         if created is None and not otherwise:
@@ -187,10 +187,10 @@ class _Assembly:
         )
 
     def _repeated(self, column: Column) -> set[int]:
-        """The places of samples that a later one of the same series and instant replaces."""
+        """The positions of samples that are replaced by a later one of the same series and time."""
         plain = _is_plain(column.names)
         if plain and column.times is None:
-            # families that are alike have the same text
+            # similar families share the same text
             text = tuple(column.text)
             if text in self._unrepeated:
                 return set()
@@ -207,7 +207,7 @@ class _Assembly:
         return set(range(len(column))).difference(latest.values())
 
     def _has_table(self, name: str, series: Columns) -> bool:
-        """Whether a family has tables of its own in GreptimeDB. One that has not is counted."""
+        """Whether a family has tables of its own in GreptimeDB. Otherwise it is counted."""
         if table(name) in _OF_THE_RUN:
             reason = "reserved_name"
         else:
@@ -237,24 +237,24 @@ def _tables(name: str, series: Columns) -> set[str]:
 
 
 def _only_ms(column: Column | None) -> int:
-    """The instant that a single sample's value is, in seconds, as epoch milliseconds; else 0."""
+    """The value of a single sample, a time in seconds, as epoch milliseconds; else 0."""
     if column is None or len(column) != 1:
         return 0
     ms = column.values[0] * 1000
     return int(ms) if TIMES_MS.start <= ms < TIMES_MS.stop else 0
 
 
-# -- what tells series apart
+# -- the identity of series
 
 
 def _is_plain(names: Iterable[Sequence[str]]) -> bool:
-    """Whether label sets with these names are equal only where their texts are."""
+    """Whether label sets with these names are equal only if their texts are equal."""
     names = list(names)
     return len({frozenset(one) for one in names}) == len(names)
 
 
 def _ordered(text: str) -> str:
-    """A label set as text, its labels in order."""
+    """A label set as text, with its labels sorted."""
     return text_of(sorted(pairs(text)))
 
 
@@ -266,7 +266,7 @@ def _key_of(names: Iterable[Sequence[str]]) -> Callable[[str], str]:
 
 
 class _Parts:
-    """What the samples of one histogram or summary say."""
+    """The samples of one histogram or summary."""
 
     __slots__ = ("at", "count", "labels", "sum", "values")
 
@@ -279,7 +279,7 @@ class _Parts:
 
 
 class _Compound:
-    """Puts series together of their parts: by all labels but `label`, which tells those apart."""
+    """Puts series together from their parts, which have the same labels except `label`."""
 
     label: str
     type: FamilyType
@@ -291,7 +291,7 @@ class _Compound:
         self._found: dict[_Key, _Parts] = {}
 
     def columns(self, points: Column | None, sums: Column | None, counts: Column | None) -> Columns:
-        """The series that samples make."""
+        """The series of the samples."""
         names = {
             tuple(name for name in one if name != self.label)
             for column in (points, sums, counts)
@@ -337,7 +337,7 @@ class _Compound:
             at += start
 
     def _parted(self, chunk: str) -> tuple[Sequence[str], Sequence[str]]:
-        """Label sets without their `label`, and its values."""
+        """The label sets without `label`, and the values of `label`."""
         parted = self._without_label(chunk)
         if parted is None:
             split = re.compile(_SPLIT.replace("LABEL", self.label), re.MULTILINE)
@@ -353,9 +353,9 @@ class _Compound:
         return parted
 
     def _without_label(self, chunk: str) -> tuple[list[str], list[str]] | None:
-        """Label sets without their last label, and its values; None where another is the last."""
+        """The same for label sets in which `label` is the last one; None if it is not."""
         equals = f',{self.label}="'
-        # behind a quote that ends a value there is a comma, or another line
+        # a quote that ends a value is followed by a comma or a line break
         if "\\" in chunk or f"{equals}," in chunk or f"{equals}\n" in chunk:
             return None
         parts = f"{chunk}\n".replace('"\n', equals).split(equals)
@@ -382,16 +382,16 @@ class _Compound:
         return latest
 
     def _told(self, parts: _Parts) -> tuple[list[float], Layout] | None:
-        """The figures of a series, and what they are of; None where it is left out."""
+        """The figures of a series and their layout; None if the series is left out."""
         raise NotImplementedError
 
 
 class _Form(NamedTuple):
-    """What the label sets of histograms say that all have the same buckets, one after the other.
+    """The form of a family whose histograms all have the same buckets, one after the other.
 
     Attributes:
-        label_sets: of the histograms.
-        bounds: finite, ascending.
+        label_sets: the label sets of the histograms.
+        bounds: the bounds, finite and ascending.
     """
 
     label_sets: Sequence[str]
@@ -411,7 +411,7 @@ class _Histograms(_Compound):
         self._ascending: dict[tuple[str, ...], tuple[float, ...] | None] = {}
 
     def columns(self, points: Column | None, sums: Column | None, counts: Column | None) -> Columns:
-        """The series that samples make: all at once where each has the same parts."""
+        """The series of the samples; all at once if each has the same parts."""
         if points is not None and sums is not None and counts is not None:
             columns = self._at_once(points, sums, counts)
             if columns is not None:
@@ -419,12 +419,12 @@ class _Histograms(_Compound):
         return super().columns(points, sums, counts)
 
     def _at_once(self, points: Column, sums: Column, counts: Column) -> Columns | None:
-        """The series; None where they have not the same parts, or one is not consistent."""
+        """The series; None if their parts differ, or one is not consistent."""
         if any(column.times is not None or not len(column) for column in (points, sums, counts)):
             return None
         if len(points) > _MOST_EVEN:
             return None
-        # families that are alike have the same text
+        # similar families share the same text
         text = (tuple(points.text), tuple(sums.text), tuple(counts.text))
         if text not in self._forms:
             if len(self._forms) > _MOST_FORMS:
@@ -512,7 +512,7 @@ class _Histograms(_Compound):
         return [*counts, parts.sum], bounds if parts.at else None
 
     def _bounds(self, texts: tuple[str, ...]) -> tuple[float, ...] | None:
-        """Bounds as numbers where they rise as they stand; None where they do not."""
+        """Bounds as numbers; None if they do not ascend in the given order."""
         if texts not in self._ascending:
             if len(self._ascending) > MAX_PARTS:
                 self._ascending.clear()
@@ -537,7 +537,7 @@ class _Summaries(_Compound):
 
 
 def _rising(bounds: Iterable[float]) -> tuple[float, ...] | None:
-    """Bounds of buckets; None where they do not rise, or one is none."""
+    """The bounds of buckets; None if they do not ascend, or one is not valid."""
     bounds = tuple(bounds)
     rise = all(lower < upper for lower, upper in pairwise(bounds))
     known = not any(map(math.isnan, bounds)) and bounds[:1] != (-math.inf,)
@@ -545,7 +545,7 @@ def _rising(bounds: Iterable[float]) -> tuple[float, ...] | None:
 
 
 def _is_consistent(counts: Sequence[float], count: float) -> bool:
-    """Whether whole counts do not fall, and end at the count, where it is known."""
+    """Whether the counts are whole, never fall, and end at `count` if that is known."""
     return (
         counts[0] >= 0
         and counts == sorted(counts)
@@ -556,9 +556,9 @@ def _is_consistent(counts: Sequence[float], count: float) -> bool:
 
 
 def _tell_summaries(exposition: Exposition) -> None:
-    """Know summaries without a type by their form: quantiles, and a count beside them.
+    """Set the type of summaries without one, which are recognised by `quantile` and a count.
 
-    VictoriaMetrics' library for Go, and so its own software, writes no types unless it is told to.
+    VictoriaMetrics' library for Go, and so its own software, writes no types by default.
     """
     columns, types = exposition.columns, exposition.types
     for name, column in columns.items():
