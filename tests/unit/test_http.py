@@ -146,6 +146,19 @@ def test_where_a_redirect_leads(status: int, location: str | None, leads_to: str
 
 # -- what goes wrong ------------------------------------------------------------------------------
 
+SAID = {
+    "connection": [
+        "the connection was closed before the end of the answer",
+        "the answer cannot be read as HTTP",
+    ],
+    "truncated": [
+        "the connection was closed before the end of the body",
+        "the body's gzip ends too early",
+    ],
+    "timeout": [str(TimedOut(SHORT_S))],
+    "encoding": ["the body is not the gzip that it says"],
+    "too_large": [f"the body is longer than {MAX_BYTES} bytes"],
+}
 GZIPPED = gzip.compress(BODY, mtime=0)
 GZIP = {"Content-Encoding": "gzip"}
 
@@ -211,7 +224,9 @@ def test_an_answer_that_goes_wrong(
 ) -> None:
     server.fault = lambda request: fault
     seconds = SHORT_S if type == "timeout" else HANG_S - 5
-    assert failure(client, server.url, seconds).type == type
+    error = failure(client, server.url, seconds)
+    assert error.type == type
+    assert str(error) in SAID[type]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +260,8 @@ def test_nobody_listens(client: Client) -> None:
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "x" * 70 + ".invalid"])
 def test_a_name_that_is_not_known(client: Client, host: str) -> None:
-    assert failure(client, f"http://{host}").type == "dns"
+    error = failure(client, f"http://{host}")
+    assert (error.type, str(error)) == ("dns", "the host's name is not known")
 
 
 @pytest.mark.parametrize(
