@@ -139,7 +139,7 @@ class Aws:
     def let_time_pass(self) -> None:
         """Have everything in the spool visible."""
         for held in _messages(self.spool_name):
-            held.visible_at = 0
+            held.visible_at = held.delayed_until = 0
 
     def bring_back(self) -> None:
         """Move the dead-letter queue's messages to the spool, as the docs tell an operator to."""
@@ -170,7 +170,7 @@ class Aws:
                 body=held.body,
                 reason=_reason(held),
                 received=held.approximate_receive_count,
-                waits_s=max(0.0, (held.visible_at - now_ms) / 1000),
+                waits_s=max(0.0, max(held.visible_at, held.delayed_until) - now_ms) / 1000,
             )
             for held in _messages(name)
         ]

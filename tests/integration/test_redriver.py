@@ -248,10 +248,13 @@ def test_no_settings_to_go_by(system: System, secret: str | None, error: type[Ex
     assert all(20 < held.waits_s <= 72 for held in left)
 
 
-def test_what_is_wrong_with_relays_does_not_keep_what_they_said(system: System) -> None:
+@pytest.mark.parametrize("relays", [[{"name": "no address"}], [], "none"])
+def test_what_is_wrong_with_relays_does_not_keep_what_they_said(
+    system: System, relays: object
+) -> None:
     there = refusing(system)
     there.fault = None
-    system.aws.put_secret({**system.secret, "relays": [{"name": "no address"}]})
+    system.aws.put_secret({**system.secret, "relays": relays})
     assert system.redrive().answer == {"batchItemFailures": []}
     assert len(there.of()["relay_up"]) == 1
 
@@ -397,6 +400,36 @@ def test_a_snapshot_of_many_keys_in_several_messages(system: System) -> None:
     there.fault = None
     system.drain()
     assert there.points == twin.points
+
+
+@pytest.mark.parametrize("queue", [True, False], ids=["SQS", "no SQS"])
+def test_what_is_left_of_a_message_that_was_taken_in_part_comes_back(
+    system: System, queue: bool
+) -> None:
+    system.claude()
+    twin, there = system.receiver("twin"), system.receiver("there")
+    spooled(system, 1, there)
+    [before] = system.aws.spooled()
+    answers = [Fault(status=413), None]
+    there.fault = lambda request: answers.pop(0) if answers else REFUSED
+    if not queue:
+        system.aws.faults["SendMessage"] = Fault(status=500)
+
+    assert len(system.redrive().answer["batchItemFailures"]) == (0 if queue else 1)
+
+    taken = len(there.points)
+    assert 0 < taken < len(twin.points)
+    held = system.aws.spooled()
+    assert ([one.body for one in held] == [before.body]) is not queue
+    assert all(20 < one.waits_s <= 72 for one in held)
+    left = sum(one.message.piece.points for one in held)
+    assert left == len(twin.points) - (taken if queue else 0)
+    assert len(system.lines("a message comes back whole")) == (0 if queue else 1)
+    system.aws.faults.clear()
+    there.fault = None
+    system.drain()
+    assert there.points == twin.points
+    assert system.aws.dead() == []
 
 
 def test_413_splits_what_was_spooled(system: System) -> None:
