@@ -187,7 +187,7 @@ def test_days_without_use_are_left_out_or_refused() -> None:
         report = filler.run({"from": "2026-11-01"})
         (told,) = report["relays"]
         # 13th and 17th are used, six days between and after are not: 3 + 1 + 4 * 6
-        assert "take 28 walks" in told["error"]
+        assert "take 28 scans" in told["error"]
         assert '"scans": 28' in told["error"]
         assert (relay.scans, filler.pushed, report["next"]) == (0, [], None)
 
@@ -304,7 +304,7 @@ def test_keys_that_make_an_answer_too_large_leave_fewer_days() -> None:
         report = filler.run({"from": "2026-11-13"})
         (told,) = report["relays"]
         assert (told["from"], told["to"]) == ("2026-11-19", "2026-11-20")
-        assert "the days before 2026-11-19 are not told" in told["error"]
+        assert "the days before 2026-11-19 are left out" in told["error"]
         assert "RELAY_MAX_RESPONSE_BYTES" in told["error"]
         assert report["next"] is None
 
@@ -351,7 +351,7 @@ def answered(path: str, body: object) -> Callable[[Request], Fault | None]:
     ("path", "body", "error"),
     [
         ("/admin/api-keys", {"success": True, "data": {}}, "answered without a list of keys"),
-        ("/admin/usage-trend", {"success": True, "data": []}, "does not tell of its past"),
+        ("/admin/usage-trend", {"success": True, "data": []}, "does not have past days"),
         ("/admin/dashboard", {"success": False, "error": "no"}, "admin/dashboard"),
     ],
 )
@@ -396,7 +396,7 @@ def test_a_kind_without_a_past_declines(
 ) -> None:
     monkeypatch.setattr(kinds, "past", lambda _: None)
     report = filler.run({})
-    assert "does not tell of its past" in report["relays"][0]["error"]
+    assert "does not have past days" in report["relays"][0]["error"]
     assert report["next"] is None
 
 

@@ -122,14 +122,14 @@ def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (
             EVENTBRIDGE | {"relay": ["main"], "shards": "1/4"},
             [
-                "the event has an unknown field 'relay': it is left out of account",
-                "the event has an unknown field 'shards': it is left out of account",
+                "the event has an unknown field 'relay': it is ignored",
+                "the event has an unknown field 'shards': it is ignored",
             ],
         ),
         *(
             (
                 {"relays": ["main"], "time": senseless},
-                ["time in the event is no instant like 2026-10-01T12:00:00Z: now is used"],
+                ["time in the event is no time like 2026-10-01T12:00:00Z: now is used"],
             )
             for senseless in SENSELESS
         ),

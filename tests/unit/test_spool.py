@@ -367,7 +367,7 @@ def test_a_queue_that_does_not_tell_how_many(
 ) -> None:
     with pytest.raises(SpoolError) as caught:
         counting(monkeypatch, answer).waiting()
-    assert str(caught.value) == f"SQS did not tell of the queue ({says})"
+    assert str(caught.value) == f"SQS did not describe the queue ({says})"
     assert caught.value.__suppress_context__
 
 

@@ -235,7 +235,7 @@ class _Work:
             raise Declined(name, str(client.relay.wrong))
         kind = kinds.past(client.relay.kind)
         if kind is None:
-            raise Declined(name, "a relay of this kind does not tell of its past")
+            raise Declined(name, "a relay of this kind does not have past days")
         scans = client.environment.scans_per_run if order.scans is None else order.scans
         wanted = Wanted(order.first, order.last, order.models, scans, order.dry_run)
         past = kind.past(client, self._runtime.state(client.relay.kind), wanted)

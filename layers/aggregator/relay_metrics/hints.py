@@ -65,7 +65,7 @@ def of_secret(error: SecretError, environment: Environment) -> str:
     if error.key:
         return "let the role decrypt with the key: the stack's SecretKmsKeyArn, or KmsKeyArn"
     if environment.sam_local:
-        return "put the secret's name or ARN into SECRET_ID, and tell sam local its region"
+        return "put the secret's name or ARN into SECRET_ID, and give sam local its region"
     return "put the secret's name or ARN into SECRET_ID and let the role read it"
 
 

@@ -131,9 +131,9 @@ class Spool:
             got = self.client.get_queue_attributes(QueueUrl=url(), AttributeNames=[*_COUNTS])
             return sum(int(got["Attributes"][name]) for name in _COUNTS)
         except (ClientError, BotoCoreError) as error:
-            raise SpoolError(f"SQS did not tell of the queue ({error_code(error)})") from None
+            raise SpoolError(f"SQS did not describe the queue ({error_code(error)})") from None
         except (LookupError, ValueError):  # botocore takes any 200 for an answer
-            raise SpoolError("SQS did not tell of the queue (no counts)") from None
+            raise SpoolError("SQS did not describe the queue (no counts)") from None
 
     def put(self, message: Message, delay_s: int = 0) -> None:
         """Queue a snapshot for the redriver, in several messages if one is too small.

@@ -61,10 +61,10 @@ class Event(NamedTuple):
                 what = f"the event has an unknown field {mend(str(name))[:64]!r}"
                 if action is not None:
                     raise SettingsError(f"{what}; known are {', '.join(known)}")
-                logger.warning("%s: it is left out of account", what)
+                logger.warning("%s: it is ignored", what)
         scheduled_ms = instant_ms(given.get("time"))
         if scheduled_ms is None and given.get("time") is not None:
-            logger.warning("time in the event is no instant like 2026-10-01T12:00:00Z: now is used")
+            logger.warning("time in the event is no time like 2026-10-01T12:00:00Z: now is used")
         return cls(
             action=action or COLLECT,
             relays=_names(given.get("relays")),

@@ -54,7 +54,7 @@ def past(client: RelayClient, kept: State, wanted: Wanted) -> ClaudePast | None:
     if not all(_ask(client, days, rounds) for rounds in (days.ask_used(), days.ask_list())):
         return None
     if days.today is None:
-        raise Declined(client.relay.name, "its release does not tell of its past")
+        raise Declined(client.relay.name, "its release does not have past days")
     found = ClaudePast(client, days, wanted)
     found.allow(wanted.scans, 0 if known is not None else CLOCK_SCANS)
     if known is None and found.plan.days and not wanted.dry_run:
@@ -107,8 +107,8 @@ class ClaudePast:
         if plan.scans > scans and not self._wanted.dry_run:
             raise Declined(
                 self._client.relay.name,
-                f"the days from {plan.days[0]} on take {plan.scans} walks of its database (each "
-                f"day without use since then takes four), and {scans} are allowed: tell fewer "
+                f"the days from {plan.days[0]} on take {plan.scans} scans of its database (each "
+                f"day without usage since then takes four), and {scans} are allowed: choose fewer "
                 f'days, or add "scans": {plan.scans} to the event',
             )
 
@@ -147,7 +147,7 @@ class ClaudePast:
         if plan.days[0] < first:
             plan.days = [day for day in plan.days if day >= first]
             plan.remark = (
-                f"relay {self._client.relay.name}: the days before {first} are not told: with "
+                f"relay {self._client.relay.name}: the days before {first} are left out: with "
                 f"{keys} keys, more than {count} days are larger than RELAY_MAX_RESPONSE_BYTES"
             )
 

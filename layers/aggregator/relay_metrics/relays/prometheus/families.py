@@ -101,7 +101,7 @@ class _Assembly:
         self._forms: _Forms = {}
 
     def families(self) -> Iterator[Family]:
-        _tell_summaries(self._exposition)
+        _recognise_summaries(self._exposition)
         names: dict[str, list[str]] = {}
         for name in self._exposition.columns:
             names.setdefault(self._exposition.family_of(name), []).append(name)
@@ -314,10 +314,10 @@ class _Compound:
             if len(parts.at) > MAX_PARTS:
                 self._left_out["too_large"] += 1
                 continue
-            told = self._told(parts)
-            if told is not None:
+            figures = self._figures(parts)
+            if figures is not None:
                 start_ms = 0 if self._start is None else self._start(labels, time_ms)
-                writing.add(labels, *told, time_ms, start_ms)
+                writing.add(labels, *figures, time_ms, start_ms)
         self._found.clear()
         return writing.columns()
 
@@ -381,7 +381,7 @@ class _Compound:
             self._left_out["duplicate_sample"] += len(parts.at) - len(latest)
         return latest
 
-    def _told(self, parts: _Parts) -> tuple[list[float], Layout] | None:
+    def _figures(self, parts: _Parts) -> tuple[list[float], Layout] | None:
         """The figures of a series and their layout; None if the series is left out."""
         raise NotImplementedError
 
@@ -486,7 +486,7 @@ class _Histograms(_Compound):
             return None
         return _Form(tuple(counts.text), bounds[:-1])
 
-    def _told(self, parts: _Parts) -> tuple[list[float], Layout] | None:
+    def _figures(self, parts: _Parts) -> tuple[list[float], Layout] | None:
         bounds = self._bounds(tuple(parts.at))
         counts = parts.values
         if bounds is None:
@@ -527,7 +527,7 @@ class _Summaries(_Compound):
     label = "quantile"
     type = FamilyType.SUMMARY
 
-    def _told(self, parts: _Parts) -> tuple[list[float], Layout] | None:
+    def _figures(self, parts: _Parts) -> tuple[list[float], Layout] | None:
         latest = self._latest(parts)
         if latest.pop("", None) is not None:
             self._left_out["incomplete_summary"] += 1
@@ -555,7 +555,7 @@ def _is_consistent(counts: Sequence[float], count: float) -> bool:
     )
 
 
-def _tell_summaries(exposition: Exposition) -> None:
+def _recognise_summaries(exposition: Exposition) -> None:
     """Set the type of summaries without one, which are recognised by `quantile` and a count.
 
     VictoriaMetrics' library for Go, and so its own software, writes no types by default.
