@@ -193,6 +193,37 @@ def test_a_key_that_is_refused_is_read_anew_from_the_secret(by: str) -> None:
     assert run.keys().keys() == {key.name}
 
 
+def test_an_api_key_that_was_made_anew_has_another_id() -> None:
+    former = Key("former")
+    with a_relay(former) as relay, Asker(relay, {"api_keys": [former.api_key]}) as asker:
+        assert asker.run().keys().keys() == {"former"}
+        del relay.by_id[former.id]
+        relay.add(Key("anew", api_key=former.api_key))
+        later(relay)
+        run = asker.run()
+    assert run.keys().keys() == {"anew"}
+    assert run.failures == {}
+
+
+def test_an_id_that_is_refused_once_is_asked_for_by_the_api_key_again() -> None:
+    key = Key("k")
+    refused: list[Request] = []
+
+    def once(request: Request) -> Fault | None:
+        if request.path != STATS or refused:
+            return None
+        refused.append(request)
+        return Fault(status=401)
+
+    with a_relay(key) as relay, Asker(relay, {"api_keys": [key.api_key]}) as asker:
+        asker.run()
+        later(relay)
+        relay.fault = once
+        run = asker.run()
+    assert run.keys().keys() == {"k"}
+    assert (run.failures, run.calls["/apiStats/api/get-key-id"]) == ({}, 1)
+
+
 def test_a_key_that_the_secret_has_no_more_is_refused() -> None:
     with a_relay() as relay, Asker(relay, WRONG, renewed=LOGIN) as asker:
         run = asker.run()

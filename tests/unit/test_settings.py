@@ -447,6 +447,24 @@ def test_every_credential_is_among_the_secrets() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("header", "parts"),
+    [
+        ("Basic no base64!", ["no base64!"]),
+        (basic("u", ""), [basic("u", "").removeprefix("Basic ")]),
+        ("bearer t0ken", ["t0ken"]),
+        ("t0ken", []),
+        ("", None),
+    ],
+)
+def test_a_header_is_a_secret_and_so_is_what_it_is_made_of(
+    header: str, parts: list[str] | None
+) -> None:
+    given = json.dumps({"Authorization": header})
+    expected = set() if parts is None else {header, *parts}
+    assert read({"OTEL_EXPORT_HEADERS": given}).secrets == expected
+
+
 def test_the_database_is_no_secret() -> None:
     headers = '{"x-greptime-db-name": "metrics"}'
     assert read({"OTEL_EXPORT_HEADERS": headers}).secrets == frozenset()

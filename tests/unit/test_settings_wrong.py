@@ -137,6 +137,9 @@ MISSING: dict[str, Sequence[tuple[dict[str, str], Any]]] = {
     f"SECRET_ID is not set: name a secret that has {CREDENTIALS}": [({"SECRET_ID": ""}, None)],
     "the secret has a claude-relay's credential, but RELAY_KIND is wyolet-relay, "
     "which takes relay_headers and relay_admin_token": [({"RELAY_KIND": "wyolet-relay"}, SECRET)],
+    "relay_admin_token in the secret has a character that no token has": [
+        ({"RELAY_KIND": "wyolet-relay"}, {"relay_admin_token": "t0 ken"})
+    ],
     "RELAY_BASE_URL is set and the secret has relays: give the relay in one place": [
         ({}, listed())
     ],
@@ -150,7 +153,7 @@ MISSING: dict[str, Sequence[tuple[dict[str, str], Any]]] = {
 
 
 @pytest.mark.parametrize(("says", "given"), flat(MISSING))
-def test_what_is_missing_or_twice_is_named(says: str, given: tuple[dict[str, str], Any]) -> None:
+def test_what_does_not_go_together_is_named(says: str, given: tuple[dict[str, str], Any]) -> None:
     assert refused(*given) == says
 
 
