@@ -28,6 +28,7 @@ SERIES_AT_ONCE = 4096
 _PART_BYTES = 1 << 17
 _MOST_KNOWN = 16384
 _MOST_TEXT = 2 << 20
+_MOST_AT_ONCE = 1 << 19
 _LONG = 1024
 """Texts of this many characters and more are not cached."""
 _NANOS = 1_000_000
@@ -313,7 +314,8 @@ class _Attributes:
     def _alike(self, text: str) -> list[bytes]:
         """The attributes of all label sets at once; empty if their label names or order differ."""
         width = text.partition("\n")[0].count('"') // 2
-        if not width or "\\" in text:
+        # to take them apart takes some times their length
+        if not width or "\\" in text or len(text) > _MOST_AT_ONCE:
             return []
         parts = text.split('"')
         count = len(parts) // 2 // width

@@ -204,7 +204,9 @@ class _Assembly:
         times = column.times or bytes(len(column))
         identities = zip(map(key, column.label_sets), times, strict=True)
         latest = {identity: at for at, identity in enumerate(identities)}
-        return set(range(len(column))).difference(latest.values())
+        dropped = set(range(len(column)))
+        dropped.difference_update(latest.values())
+        return dropped
 
     def _has_table(self, name: str, series: Columns) -> bool:
         """Whether a family has tables of its own in GreptimeDB. Otherwise it is counted."""
