@@ -211,7 +211,8 @@ def test_a_rotation_at_the_destination_alone_waits_in_the_spool(system: System) 
 
 # -- time -----------------------------------------------------------------------------------------
 
-SECONDS = 5.0
+SECONDS = 10.0
+"""Most of it is waited for. What is left for the queue has to do on a busy machine."""
 
 
 def unhurried(system: System) -> None:
@@ -229,7 +230,7 @@ def test_the_time_runs_out_while_a_relay_answers(system: System, fault: Fault) -
     system.claude("healthy")
     there = system.receiver()
     # time for the healthy one to answer on a busy machine as well
-    ended = system.collect(seconds=3 * SECONDS)
+    ended = system.collect(seconds=2 * SECONDS)
     assert ended.error is None
     assert ended.left_s > 0
     assert there.of(relay_name="slow")["relay_up"] == [0.0]

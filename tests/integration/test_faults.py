@@ -219,10 +219,16 @@ class AtDestination:
     hook: Callable[[], FaultHook] = well
     listed: Mapping[str, str] = field(default_factory=dict)
     tls: bool = False
-    short: bool = True
 
     def __str__(self) -> str:
         return self.what
+
+    @property
+    def ends_by_its_time(self) -> bool:
+        """Whether the time of a push decides: it is tried again until then, or never answered."""
+        return self.fate == "spooled" and (
+            self.asked in ("often", "never") or "within" in self.says
+        )
 
 
 def partial(rejected: int, message: str) -> Fault:
@@ -290,34 +296,28 @@ AT_DESTINATION = [
         "answered 400 (no such database)",
         always(Fault(status=400, body=b'{"error":"no such database"}')),
     ),
-    AtDestination(
-        "401 then good", "pushed", "once more", "", first(Fault(status=401)), short=False
-    ),
+    AtDestination("401 then good", "pushed", "once more", "", first(Fault(status=401))),
     AtDestination("401 for ever", "spooled", "twice", "answered 401", always(Fault(status=401))),
     AtDestination("403", "spooled", "twice", "answered 403", always(Fault(status=403))),
     AtDestination("404", "spooled", "once", "answered 404", always(Fault(status=404))),
     AtDestination("408", "spooled", "often", "answered 408", always(Fault(status=408))),
-    AtDestination("408 once", "pushed", "once more", "", first(Fault(status=408)), short=False),
-    AtDestination(
-        "413 for the whole", "pushed", "in parts", "", of_a_whole_snapshot(Fault(413)), short=False
-    ),
+    AtDestination("408 once", "pushed", "once more", "", first(Fault(status=408))),
+    AtDestination("413 for the whole", "pushed", "in parts", "", of_a_whole_snapshot(Fault(413))),
     AtDestination(
         "413 for ever",
         "dead",
         "often",
         "413 for what cannot be split further",
         always(Fault(status=413)),
-        short=False,
     ),
     AtDestination("429", "spooled", "often", "answered 429", always(Fault(status=429))),
-    AtDestination("429 once", "pushed", "once more", "", first(Fault(status=429)), short=False),
+    AtDestination("429 once", "pushed", "once more", "", first(Fault(status=429))),
     AtDestination(
         "429 for 1 s",
         "pushed",
         "once more",
         "",
         first(Fault(status=429, headers={"Retry-After": "1"})),
-        short=False,
     ),
     AtDestination(
         "429 for an hour",
@@ -335,7 +335,7 @@ AT_DESTINATION = [
         always(Fault(status=500, body=INCOMPATIBLE)),
     ),
     AtDestination("503", "spooled", "often", "answered 503", always(Fault(status=503))),
-    AtDestination("503 once", "pushed", "once more", "", first(Fault(status=503)), short=False),
+    AtDestination("503 once", "pushed", "once more", "", first(Fault(status=503))),
     AtDestination("HTML", "spooled", "once", "with HTML", always(html_page())),
     AtDestination("HTML and 502", "spooled", "often", "answered 502", always(html_page(502))),
     AtDestination(
@@ -434,7 +434,7 @@ def test_a_fault_of_a_relay_and_one_of_a_destination(
     system.environment["RELAY_MAX_RESPONSE_BYTES"] = "200000"
     if at_relay.short:
         system.environment["RELAY_TIMEOUT_MS"] = SHORT_MS
-    if at_destination.short:
+    if at_destination.ends_by_its_time:
         system.environment["OTEL_TIMEOUT_MS"] = SHORT_MS
     if not queue:
         system.aws.faults["SendMessage"] = Fault(status=500)

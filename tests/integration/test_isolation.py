@@ -118,9 +118,9 @@ def test_a_resolver_that_hangs_for_one_relay_and_one_destination(system: System)
     system.listed("hanging")["base_url"] = "http://hanging.invalid"
     system.listed("lost")["url"] = "http://hanging.invalid/"
     there = system.receiver()
-    system.environment |= {"RELAY_TIMEOUT_MS": "1000", "OTEL_TIMEOUT_MS": "1000"}
+    system.environment |= {"RELAY_TIMEOUT_MS": "4000", "OTEL_TIMEOUT_MS": "4000"}
 
-    ended = system.collect(seconds=20)
+    ended = system.collect(seconds=40)
 
     assert not ended.relay("hanging")["up"]
     assert ended.relay("healthy")["up"]

@@ -25,10 +25,10 @@ class Client:
         self.session = requests.Session()
 
     def post(self, path: str, **body: Any) -> requests.Response:
-        return self.session.post(self.relay.url + path, json=body, timeout=10)
+        return self.session.post(self.relay.url + path, json=body, timeout=60)
 
     def get(self, path: str) -> requests.Response:
-        return self.session.get(self.relay.url + path, timeout=10)
+        return self.session.get(self.relay.url + path, timeout=60)
 
     def login(self) -> requests.Response:
         answer = self.post("/web/auth/login", username=ADMIN[0], password=ADMIN[1])
