@@ -277,6 +277,11 @@ class Record(NamedTuple):
         return Known(name, created_ms, expires_ms, self.costs)
 
     @property
+    def latest_identity(self) -> Identity:
+        """Who the key is by its last answer: its id may have changed in the run."""
+        return (self.stats or self.models or self).identity
+
+    @property
     def described(self) -> Described:
         """Its name, creation, expiry and week, from this run or else from an earlier one."""
         name = (self.usage and self.usage.name) or (self.batched and self.batched.name) or ""
@@ -296,7 +301,7 @@ class Record(NamedTuple):
         For a discovered key that may not be read, these are its totals and `relay_key_info`.
         """
         name, created_ms, expires_ms, week = self.described
-        identity = (self.stats or self.models or self).identity
+        identity = self.latest_identity
         if self.listed is not None:
             yield Reading(
                 Scope.KEY_INFO,
@@ -336,7 +341,7 @@ class Record(NamedTuple):
 
     @property
     def _resource(self) -> Mapping[str, str]:
-        identity = (self.stats or self.models or self).identity
+        identity = self.latest_identity
         return {
             "service.instance.id": identity.instance,
             "relay.key.id": identity.id,

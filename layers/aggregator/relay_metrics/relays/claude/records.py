@@ -148,21 +148,22 @@ class Records:
         """The readings of keys, without those of models. `readings` then leaves them out."""
         ids = list(ids)
         self._handed_over.update(ids)
-        calendar = self._calendar
+        calendar = self.calendar
         return [reading for key_id in ids for reading in self.of[key_id].figures(calendar)]
 
     def readings(self) -> Iterable[Reading]:
         """The readings of all keys. The facts about them are kept for later runs."""
-        calendar = self._calendar
+        calendar = self.calendar
         for key_id, record in self.of.items():
-            identity = (record.stats or record.models or record).identity
+            identity = record.latest_identity
             self._kept.keys.keep(self._client.relay.base_url, identity.id, record.to_keep)
             if key_id not in self._handed_over:
                 yield from record.figures(calendar)
             yield from record.use_of_models()
 
     @property
-    def _calendar(self) -> Calendar:
+    def calendar(self) -> Calendar:
+        """The run's day by the relay's clock, or by `RELAY_UTC_OFFSET_HOURS` if it is not known."""
         offset = self._kept.utc_offset_hours.get(
             self._client.relay.base_url, self._client.environment.utc_offset_hours
         )

@@ -13,7 +13,6 @@ from relay_metrics.relays import Fetched
 from relay_metrics.relays.claude import at_large, discovery
 from relay_metrics.relays.claude.accounts import PLATFORMS, SCANNED
 from relay_metrics.relays.claude.answers import Answers
-from relay_metrics.relays.claude.calendar import Calendar
 from relay_metrics.relays.claude.day_before import DayBefore
 from relay_metrics.relays.claude.keys import Identity, in_shard
 from relay_metrics.relays.claude.record import Models, Record, Usage, most_used
@@ -199,7 +198,7 @@ class Whole:
             return 1 + int(states.get("total", 0))
         if not counted.accounts and self._client.scheduled_s // 60 % EMPTY_LIST_MINUTES:
             return None
-        today = counted.day == self._calendar.day
+        today = counted.day == self._records.calendar.day
         return 1 + (counted.idle if today else counted.accounts)
 
     def _list(self, platform: str, scans: int) -> Request[Any]:
@@ -211,7 +210,7 @@ class Whole:
             if scans:
                 self.scans = max(0, self.scans + scans - 1 - listed.idle)
                 self._kept.lists[self._client.relay.base_url, platform] = Counted(
-                    self._calendar.day, len(listed.accounts), listed.idle
+                    self._records.calendar.day, len(listed.accounts), listed.idle
                 )
 
         return self._ask(
@@ -219,13 +218,6 @@ class Whole:
             lambda client, administrator: at_large.accounts(client, administrator, platform),
             take,
         )
-
-    @property
-    def _calendar(self) -> Calendar:
-        offset = self._kept.utc_offset_hours.get(
-            self._client.relay.base_url, self._client.environment.utc_offset_hours
-        )
-        return Calendar.at(self._client.time_ms, offset)
 
     def keys(self) -> Iterator[Round]:
         """Make a record of each key. It sends no request."""
