@@ -176,12 +176,19 @@ def test_a_destination_that_was_added_a_moment_ago(system: System) -> None:
     [
         "",
         "hello",
+        "7",
+        "[]",
+        "{}",
+        '{"destination":["default"],"snapshot":"H4sIAAAAAAAA"}',
         '{"destination":"default"}',
         '{"destination":"default","snapshot":"H4sIAAAAAAAA"}',
         "[" * 100_000,
         "x" * (MAX_MESSAGE_BYTES - 5),
     ],
-    ids=["empty", "text", "no snapshot", "cut", "deep", "large"],
+    ids=[
+        *("empty", "text", "number", "list", "nothing", "destinations"),
+        *("no snapshot", "cut", "deep", "large"),
+    ],
 )
 def test_a_body_that_cannot_be_read(system: System, body: str) -> None:
     there = refusing(system)
@@ -273,7 +280,21 @@ def test_a_record_that_lacks_something(system: System, lacking: str) -> None:
         assert answer == {"batchItemFailures": [{"itemIdentifier": record["messageId"]}]}
 
 
-@pytest.mark.parametrize("event", [{}, None, [], {"Records": None}])
+@pytest.mark.parametrize("attributes", [None, [], {}, {"ApproximateReceiveCount": "often"}])
+def test_a_record_with_odd_attributes(system: System, attributes: object) -> None:
+    refusing(system)
+    event = system.aws.event()
+    [record] = event["Records"]
+    record["attributes"] = attributes
+    answer = system.redrive(event).answer
+    assert answer == {"batchItemFailures": [{"itemIdentifier": record["messageId"]}]}
+    [held] = system.aws.spooled()
+    assert 20 < held.waits_s <= 72
+
+
+@pytest.mark.parametrize(
+    "event", [{}, None, [], {"Records": None}, {"Records": [7]}, {"Records": [{"s3": {}}]}]
+)
 def test_an_event_of_something_else(system: System, event: Any) -> None:
     system.claude()
     system.receiver()

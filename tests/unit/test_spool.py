@@ -79,6 +79,7 @@ class Queues:
         sent: (queue, body, reason), in order.
         delays: of what was sent.
         receipt: the answer to what is sent.
+        policy: the redrive policy of the spool.
     """
 
     def __init__(self, refuse: Callable[[str], Exception | None] = lambda operation: None) -> None:
@@ -86,13 +87,14 @@ class Queues:
         self.sent: list[tuple[str, str, str | None]] = []
         self.delays: list[int] = []
         self.receipt = {"MessageId": "1"}
+        arn = "arn:aws:sqs:eu-central-1:123456789012:dead"
+        self.policy = json.dumps({"deadLetterTargetArn": arn})
         self.refuse = refuse
 
     def get_queue_attributes(self, **asked: Any) -> dict[str, Any]:
         self._maybe("GetQueueAttributes")
         assert asked == {"QueueUrl": "spool", "AttributeNames": ["RedrivePolicy"]}
-        arn = "arn:aws:sqs:eu-central-1:123456789012:dead"
-        return {"Attributes": {"RedrivePolicy": json.dumps({"deadLetterTargetArn": arn})}}
+        return {"Attributes": {"RedrivePolicy": self.policy}}
 
     def get_queue_url(self, **asked: str) -> dict[str, str]:
         self._maybe("GetQueueUrl")
@@ -320,6 +322,17 @@ def test_a_queue_that_gives_no_receipt() -> None:
     queues.receipt = {}
     with pytest.raises(SpoolError, match=r"^SQS did not take a message \(no receipt\)$"):
         spool_of(queues).put(ANY)
+
+
+@pytest.mark.parametrize(
+    "policy", ["", "{", "[]", "7", "{}", '{"deadLetterTargetArn":7}', '{"deadLetterTargetArn":"a"}']
+)
+def test_a_redrive_policy_of_something_else(policy: str) -> None:
+    queues = Queues()
+    queues.policy = policy
+    with pytest.raises(SpoolError, match=r"^SQS did not name the dead-letter queue$"):
+        spool_of(queues).bury_body("body", "a reason")
+    assert queues.sent == []
 
 
 COUNTS = {

@@ -55,9 +55,7 @@ def redrive(runtime: Runtime, event: object, seconds: float) -> dict[str, Any]:
         SecretError: the secret cannot be read.
         After any exception all messages come back, with the same delays.
     """
-    records = event.get("Records") if isinstance(event, Mapping) else None
-    if not isinstance(records, list):
-        raise SettingsError("the event must be one of SQS, with Records")
+    records = _records(event)
     if runtime.spool is None:
         raise SettingsError("SPOOL_QUEUE_URL is not set: the redriver cannot do without it")
     times = Times.of(seconds, runtime.environment.push_timeout_s)
@@ -75,6 +73,16 @@ def redrive(runtime: Runtime, event: object, seconds: float) -> dict[str, Any]:
         raise
     count("PointsRejected", batch.rejected)
     return {"batchItemFailures": failures}
+
+
+def _records(event: object) -> list[Mapping[str, Any]]:
+    """The messages of an event; only their IDs are certain to be there."""
+    records = event.get("Records") if isinstance(event, Mapping) else None
+    if not isinstance(records, list) or not all(
+        isinstance(one, Mapping) and isinstance(one.get("messageId"), str) for one in records
+    ):
+        raise SettingsError("the event must be one of SQS, with Records that have a messageId each")
+    return records
 
 
 class _Batch:
@@ -204,7 +212,9 @@ def _destination(record: Mapping[str, Any]) -> str | None:
 
 def _postpone(spool: Spool, record: Mapping[str, Any]) -> None:
     """Have a message come back after the delay for its receive count."""
-    received = number(record.get("attributes", {}).get("ApproximateReceiveCount"))
+    attributes = record.get("attributes")
+    known = attributes if isinstance(attributes, Mapping) else {}
+    received = number(known.get("ApproximateReceiveCount"))
     spread = random.uniform(-1, 1)  # noqa: S311 - it spreads retries, it guards nothing
     try:
         spool.postpone(str(record.get("receiptHandle")), delay_s(int(received or 1), spread))

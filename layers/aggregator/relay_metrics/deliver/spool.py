@@ -201,9 +201,17 @@ class Spool:
             policy = got.get("Attributes", {}).get("RedrivePolicy")
             if policy is None:
                 raise SpoolError("the spool has no dead-letter queue")
-            *_, account, name = json.loads(policy)["deadLetterTargetArn"].split(":")
-            found = self.client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
-            self._dead_letters = found["QueueUrl"]
+            try:
+                *_, account, name = json.loads(policy)["deadLetterTargetArn"].split(":")
+                found = self.client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
+                self._dead_letters = found["QueueUrl"]
+            except (
+                ValueError,
+                LookupError,
+                TypeError,
+                AttributeError,
+            ):  # botocore takes any 200 for an answer
+                raise SpoolError("SQS did not name the dead-letter queue") from None
         return self._dead_letters
 
     def postpone(self, receipt_handle: str, seconds: int) -> None:
