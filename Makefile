@@ -38,7 +38,7 @@ check: $(LOCAL) ## Does the relay in RELAY_BASE_URL answer, does OTEL_EXPORT_URL
 	@.venv/bin/python -m local.check $(ARGS)
 
 .PHONY: backfill
-backfill: $(LOCAL) ## Tell a relay's past: STACK=… FROM=…, or RELAY_BASE_URL=… without AWS
+backfill: $(LOCAL) ## Deliver a relay's past: STACK=… FROM=…, or RELAY_BASE_URL=… without AWS
 	@.venv/bin/python -m local.backfill $(ARGS)
 
 .PHONY: test

@@ -68,7 +68,7 @@ def collect(environment: Mapping[str, str], runs: int, *, spooling: bool = False
     Raises:
         RuntimeError: a run did not deliver everything.
     """
-    told = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-m", "bench.collector", str(runs)],
         cwd=ROOT,
         env={**clean_environment(), **environment},
@@ -78,7 +78,7 @@ def collect(environment: Mapping[str, str], runs: int, *, spooling: bool = False
         timeout=600,
     )
     # the log comes before it
-    answer = json.loads(told.stdout.splitlines()[-1])
+    answer = json.loads(ended.stdout.splitlines()[-1])
     process = Process(
         tuple(Run(**run) for run in answer["runs"]),
         answer["peak_bytes"],
@@ -124,8 +124,8 @@ def main(runs: Sequence[str]) -> None:
     import app  # type: ignore[import-not-found]  # from the task root, as in Lambda
 
     taken = [_run(app.lambda_handler) for _ in range(int(runs[0]))]
-    told = [{"wall_s": run.wall_s, "cpu_s": run.cpu_s, "report": run.report} for run in taken]
-    print(json.dumps({"runs": told, "peak_bytes": peak_bytes(), "modules": [*sys.modules]}))
+    ended = [{"wall_s": run.wall_s, "cpu_s": run.cpu_s, "report": run.report} for run in taken]
+    print(json.dumps({"runs": ended, "peak_bytes": peak_bytes(), "modules": [*sys.modules]}))
 
 
 if __name__ == "__main__":

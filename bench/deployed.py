@@ -65,7 +65,7 @@ def peak_bytes(layer: Path, environment: Mapping[str, str]) -> int:
     Raises:
         subprocess.CalledProcessError: a run failed; it says why on the standard error.
     """
-    told = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-m", "bench.deployed"],
         input=json.dumps({"layer": str(layer), "environment": dict(environment)}),
         cwd=ROOT,
@@ -74,7 +74,7 @@ def peak_bytes(layer: Path, environment: Mapping[str, str]) -> int:
         text=True,
         timeout=120,
     )
-    return int(told.stdout)
+    return int(ended.stdout)
 
 
 def main() -> None:

@@ -145,11 +145,11 @@ class Endpoint:
             stdout=subprocess.PIPE,
             text=True,
         )
-        told = self._told()
-        self.url: str = told["url"]
-        self.size: int = told["size"]
+        started = self._line()
+        self.url: str = started["url"]
+        self.size: int = started["size"]
 
-    def _told(self) -> Any:
+    def _line(self) -> Any:
         assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
         return json.loads(self._process.stdout.readline())
 
@@ -158,7 +158,7 @@ class Endpoint:
         """How often it was scraped."""
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
         print(file=self._process.stdin, flush=True)
-        scrapes: int = self._told()
+        scrapes: int = self._line()
         return scrapes
 
     def close(self) -> None:
@@ -276,7 +276,7 @@ def scrape(kind: str, samples: int, runs: int = 4, *, spooling: bool = False) ->
 
 def sdk_encoder_s(points: int) -> float:
     """The processor time of the SDK's encoder alone over so many points, the median of three."""
-    told = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-m", "bench.exposition", "encode", "", str(points)],
         cwd=ROOT,
         env=clean_environment(),
@@ -285,7 +285,7 @@ def sdk_encoder_s(points: int) -> float:
         text=True,
         timeout=300,
     )
-    return float(told.stdout)
+    return float(ended.stdout)
 
 
 def encode(points: int) -> None:

@@ -93,28 +93,28 @@ class Servers(Closing):
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        told = self._told()
-        self.relay_url: str = told["relay"]
-        self.push_url: str = told["push"]
-        self._secrets_url: str = told["secrets"]
-        self.key_ids: list[str] = told["key_ids"]
+        started = self._line()
+        self.relay_url: str = started["relay"]
+        self.push_url: str = started["push"]
+        self._secrets_url: str = started["secrets"]
+        self.key_ids: list[str] = started["key_ids"]
 
-    def _told(self) -> Any:
+    def _line(self) -> Any:
         assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
         return json.loads(self._process.stdout.readline())
 
-    def _tell(self, value: object) -> Any:
+    def _ask(self, value: object) -> Any:
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
         print(json.dumps(value), file=self._process.stdin, flush=True)
-        return self._told()
+        return self._line()
 
     def counts(self) -> Counts:
         """The requests that the servers have received so far."""
-        return Counts(**self._tell("counts"))
+        return Counts(**self._ask("counts"))
 
     def environment(self, secret: Mapping[str, Any], **variables: str) -> dict[str, str]:
         """The variables of a collector that reads this secret and these servers."""
-        self._tell({"secret": {"greptime_username": "u", "greptime_password": "p", **secret}})
+        self._ask({"secret": {"greptime_username": "u", "greptime_password": "p", **secret}})
         return {
             "SECRET_ID": "bench",
             "OTEL_EXPORT_URL": self.push_url,

@@ -15,7 +15,7 @@ class Row:
         measured: the figure, with its unit.
         against: the floor, baseline or limit, with its unit.
         ratio: of the two.
-        bound: that the ratio must not pass; None where it is told only.
+        bound: that the ratio must not pass; None where there is none.
     """
 
     what: str

@@ -31,7 +31,7 @@ variables:
   RELAYS    names, with commas between (default: all)
   MODELS=1  each key's models by day as well
   SCANS     more walks of a relay's database a call than RELAY_SCANS_PER_RUN
-  DRY_RUN=1 only say what would be asked and told
+  DRY_RUN=1 only say what would be asked and delivered
 
 examples:
   make backfill STACK=relay-metrics FROM=2026-10-01
@@ -40,9 +40,9 @@ examples:
     RELAY_ADMIN_PASSWORD=… OTEL_EXPORT_URL=https://greptimedb.example.com \\
     GREPTIME_USERNAME=… GREPTIME_PASSWORD=… FROM=2026-10-01
 
-It can be stopped and begun again at any time: what is told twice changes nothing. The exit code
-is 0 where all was told, 1 where something is left, 2 where it could not be run at all, and 130
-where it was stopped by Ctrl-C.
+It can be stopped and begun again at any time: what is delivered twice changes nothing. The exit
+code is 0 where all was delivered, 1 where something is left, 2 where it could not be run at all,
+and 130 where it was stopped by Ctrl-C.
 """
 MINUTE_S: Final = 60.0
 WALKING: Final = ("claude-relay",)
@@ -121,7 +121,7 @@ def run(
         began = time.monotonic()
         report = invoke(left)
         progress.count(report)
-        idle = idle + 1 if report["next"] == left and not progress.told_last else 0
+        idle = idle + 1 if report["next"] == left and not progress.progressed else 0
         left = report["next"]
         if idle == TRIES:
             break
@@ -132,7 +132,7 @@ def run(
             sleep(max(0.0, began + MINUTE_S - time.monotonic()))
     progress.end()
     if left is not None:
-        print(f"\nNot all was told. To go on later: FROM={left.get('from', '…')}")
+        print(f"\nNot all was delivered. To go on later: FROM={left.get('from', '…')}")
     return 1 if left is not None or progress.errors else 0
 
 
@@ -141,39 +141,39 @@ class Progress:
     """What was delivered so far.
 
     Attributes:
-        wanted: how many days are to be told, by relay.
-        told: the first and last day that were, by relay.
+        wanted: how many days are to be delivered, by relay.
+        delivered: the first and last day that were, by relay.
         points: data points, by relay.
         errors: sentences of the last call.
-        told_last: whether the last call told anything.
+        progressed: whether the last call delivered anything.
     """
 
     wanted: dict[str, int]
-    told: dict[str, tuple[str, str]] = field(default_factory=dict)
+    delivered: dict[str, tuple[str, str]] = field(default_factory=dict)
     points: dict[str, int] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
-    told_last: bool = False
+    progressed: bool = False
     _began: float = field(default_factory=time.monotonic)
 
     def count(self, report: Mapping[str, Any]) -> None:
         """Add what a call delivered."""
-        self.errors, self.told_last = [], False
+        self.errors, self.progressed = [], False
         for one in (*report["relays"], *report["destinations"]):
             if one["error"]:
                 self.errors.append(one["error"])
         for relay in report["relays"]:
             if relay["from"] is None:
                 continue
-            self.told_last = True
+            self.progressed = True
             name = relay["name"]
-            first = self.told.get(name, (relay["from"], ""))[0]
-            self.told[name] = min(first, relay["from"]), relay["to"]
+            first = self.delivered.get(name, (relay["from"], ""))[0]
+            self.delivered[name] = min(first, relay["from"]), relay["to"]
             self.points[name] = self.points.get(name, 0) + relay["samples"]
 
     def show(self, *, waits: bool = False) -> None:
         """The bar; on a terminal in place of the one before."""
         total = sum(self.wanted.values())
-        done = min(sum(_days(*days) for days in self.told.values()), total)
+        done = min(sum(_days(*days) for days in self.delivered.values()), total)
         filled = _BAR * done // total if total else _BAR
         line = (
             f"  [{'#' * filled}{'.' * (_BAR - filled)}] {done} of {total} days, "
@@ -193,7 +193,7 @@ class Progress:
     def end(self) -> None:
         """What was delivered of each relay, and the failures of the last call."""
         print()
-        for name, (first, last) in sorted(self.told.items()):
+        for name, (first, last) in sorted(self.delivered.items()):
             print(f"  {name}: {first} to {last}, {self.points[name]:,} points")
         for error in self.errors:
             print(f"  → {error}")
@@ -203,7 +203,7 @@ def _planned(relay: Mapping[str, Any]) -> str:
     if relay["error"] and relay["from"] is None:
         return f"{relay['name']}: {relay['error']}"
     if relay["from"] is None:
-        return f"{relay['name']}: nothing to tell"
+        return f"{relay['name']}: nothing to deliver"
     asked = sum(relay.get("requests", {}).values())
     walks = f", of which {relay['scans']} walk its database" if relay.get("scans") else ""
     text = (

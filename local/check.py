@@ -35,7 +35,7 @@ def main() -> int:
     )
     parser.parse_args()
     try:
-        with Stack(os.environ, tell=lambda line: print(f"  {line}")) as stack:
+        with Stack(os.environ, announce=lambda line: print(f"  {line}")) as stack:
             result = stack.collector.invoke(json.loads(EVENT.read_text("utf-8")))
     except (OSError, RuntimeError, ValueError) as error:
         print(f"make check: {error}", file=sys.stderr)

@@ -1,10 +1,10 @@
 """Run the whole way on this machine, and show what is in the store: `make demo`.
 
 Nothing is needed but what `make demo` installs, and nothing is left running. Two simulated relays,
-a stand-in for GreptimeDB, Secrets Manager and SQS are started on loopback; a back-fill tells the
-days that the Claude Relay Service has behind it; the collector runs three times as Lambda would run
-it, with events/schedule.json; then the store is asked by SQL, and its figures are held against the
-relays' own.
+a stand-in for GreptimeDB, Secrets Manager and SQS are started on loopback; a back-fill delivers
+the days that the Claude Relay Service has behind it; the collector runs three times as Lambda would
+run it, with events/schedule.json; then the store is asked by SQL, and its figures are held against
+the relays' own.
 """
 
 from __future__ import annotations

@@ -118,8 +118,8 @@ def _backfill(stack: Stack) -> None:
     for result in stack.backfill():
         if result.error:
             raise DemoError(f"the back-fill says: {result.error.message}")
-        told = [*result.payload["relays"], *result.payload["destinations"]]
-        if failed := next((one["error"] for one in told if one["error"]), None):
+        parts = [*result.payload["relays"], *result.payload["destinations"]]
+        if failed := next((one["error"] for one in parts if one["error"]), None):
             raise DemoError(f"the back-fill says: {failed}")
         for relay in result.payload["relays"]:
             print(
@@ -145,7 +145,7 @@ def _run(stack: Stack, *, show_logs: bool) -> Runs:
             raise DemoError(f"the collector says: {result.error.message}")
         if own:
             runs.own.append(own)
-        print(f"  run {run + 1}      {_told(result)}", flush=True)
+        print(f"  run {run + 1}      {_line(result)}", flush=True)
         relays = result.payload["relays"]
         failed = [relay["error"] for relay in relays if relay["error"]]
         for destination in result.payload["destinations"]:
@@ -165,7 +165,7 @@ def _counted(stack: Stack) -> Counted | None:
     return counted(stack.claude, stack.wyolet, period)
 
 
-def _told(result: Result) -> str:
+def _line(result: Result) -> str:
     """One line on an invocation."""
     relays = " + ".join(
         f"{relay['samples']:,} of {relay['name']}" for relay in result.payload["relays"]
@@ -278,17 +278,17 @@ def _show_overhead(store: Stored) -> None:
 
 def _show_days(database: Database, claude: ClaudeRelay, comparison: Comparison) -> None:
     """What the back-fill delivered, day by day."""
-    told = _asked(partial(days, database, claude))
-    if not told:
+    found = _asked(partial(days, database, claude))
+    if not found:
         raise DemoError("the store holds no day")
-    for (day, key_id), figures in told.items():
+    for (day, key_id), figures in found.items():
         own = claude.by_id[key_id].usage_in(day)
         what = f"{day}, key {key_id}"
         comparison.hold(f"{what}: requests", own.requests, figures.requests)
         comparison.hold(f"{what}: tokens", own.all_tokens, figures.tokens)
         comparison.hold(f"{what}: cost", own.rated_usd, figures.cost_usd)
     by_day: dict[str, list[Day]] = {}
-    for (day, _), figures in told.items():
+    for (day, _), figures in found.items():
         by_day.setdefault(day, []).append(figures)
     earlier, shown = sorted(by_day)[:-_DAYS_SHOWN], sorted(by_day)[-_DAYS_SHOWN:]
     rows = [(day, by_day[day]) for day in shown]
@@ -312,8 +312,8 @@ def _show_days(database: Database, claude: ClaudeRelay, comparison: Comparison) 
         (
             "all",
             "",
-            whole(sum(one.requests for one in told.values())),
-            whole(sum(one.tokens for one in told.values())),
+            whole(sum(one.requests for one in found.values())),
+            whole(sum(one.tokens for one in found.values())),
             all_cost,
         ),
     )
@@ -324,16 +324,16 @@ def _show_usage(
 ) -> None:
     """What the Wyolet relay's minutes add up to; their times are before the runs."""
     for of in ("model", "key"):
-        told = _asked(partial(used, database, usage, of, asked_at))
-        for one in told:
+        uses = _asked(partial(used, database, usage, of, asked_at))
+        for one in uses:
             comparison.hold(f"usage of {of} {one.name}: cost", one.own_usd, one.usd)
             comparison.hold(f"usage of {of} {one.name}: requests", one.own_requests, one.requests)
-        cost, all_cost = moneys(one.usd for one in told)
+        cost, all_cost = moneys(one.usd for one in uses)
         _print(
             f"The Wyolet relay's requests by {of}, minute by minute, added up",
             (of, ">requests", ">cost, USD"),
-            [(one.name, whole(one.requests), usd) for one, usd in zip(told, cost, strict=True)],
-            ("all", whole(sum(one.requests for one in told)), all_cost),
+            [(one.name, whole(one.requests), usd) for one, usd in zip(uses, cost, strict=True)],
+            ("all", whole(sum(one.requests for one in uses)), all_cost),
         )
 
 

@@ -142,7 +142,7 @@ def stored(database: Database, since_ms: int, environment: str) -> Stored:
 def counted(claude: ClaudeRelay, wyolet: WyoletRelay, period: str = "monthly") -> Counted:
     """What the simulated relays have counted themselves by now.
 
-    Of a key that is disabled or has expired only its running totals are told.
+    Of a key that is disabled or has expired only its running totals are counted.
 
     Args:
         period: of the model rows, as `RELAY_METRICS_PERIOD` has it.
@@ -187,12 +187,12 @@ def days(database: Database, claude: ClaudeRelay) -> dict[tuple[str, str], Day]:
         SqlError: the store does not answer.
     """
     ahead_s = 3600 * claude.utc_offset_hours
-    told = {}
+    found = {}
     for row in database.query(DAYS):
         noon = datetime.fromtimestamp(row["greptime_timestamp"] / 1000 + ahead_s, UTC)
         at = (noon.date().isoformat(), row["relay_key_id"])
-        told[at] = Day(row["requests"], row["tokens"], row["cost_usd"])
-    return told
+        found[at] = Day(row["requests"], row["tokens"], row["cost_usd"])
+    return found
 
 
 @dataclass
@@ -232,12 +232,12 @@ def used(database: Database, usage: WyoletUsage, what: str, asked_at: Sequence[f
         events[name, int(event.ts // 60)].append(event)
     names = {key.id: key.name for key in usage.keys}
     found: dict[str, Use] = {}
-    for (name, minute), told in stored.items():
+    for (name, minute), held in stored.items():
         use = found.setdefault(name, Use(names.get(name, name) or "without a key"))
-        use.usd += told["cost_usd"]
-        use.requests += told["requests"]
+        use.usd += held["cost_usd"]
+        use.requests += held["requests"]
         counted = [_counted(events[name, minute], at) for at in asked_at]
-        own = next((one for one in counted if one[1] == told["requests"]), counted[-1])
+        own = next((one for one in counted if one[1] == held["requests"]), counted[-1])
         use.own_usd += own[0]
         use.own_requests += own[1]
     return sorted(found.values(), key=lambda one: -one.usd)

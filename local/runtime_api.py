@@ -110,7 +110,7 @@ class Function(Closing):
         environment: the function's environment variables. They win over what Lambda sets.
         layer_path: an unpacked layer. Its `python` folder is importable, as `/opt/python` is, or
             it itself where it has none (a layer's source, as SAM's builder takes it).
-        memory_mb: only told to the function.
+        memory_mb: only a variable of the function's.
         timeout_s: a longer invocation is ended, the child with it.
         name: the function's name.
         isolated: let the child import nothing of this environment but Python, the runtime client

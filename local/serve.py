@@ -1,9 +1,9 @@
 """Keep the demo running, and serve a page of what it stores: `make demo-serve`.
 
-The system is that of `make demo`. First a back-fill tells the days that the simulated Claude Relay
-Service has behind it, then the last day of the simulated relays is collected, half an hour by half
-an hour, by a clock that is moved; from then on they live by this machine's clock. A relay of yours
-(`RELAY_BASE_URL`, see `python -m local.demo --help`) is asked once a minute. Ctrl-C ends
+The system is that of `make demo`. First a back-fill delivers the days that the simulated Claude
+Relay Service has behind it, then the last day of the simulated relays is collected, half an hour by
+half an hour, by a clock that is moved; from then on they live by this machine's clock. A relay of
+yours (`RELAY_BASE_URL`, see `python -m local.demo --help`) is asked once a minute. Ctrl-C ends
 everything.
 """
 

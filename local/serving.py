@@ -51,7 +51,7 @@ class Runs:
     def go_on(self, stop: threading.Event) -> None:
         """Back-fill the days before, then run after run, until it is stopped."""
         if self._stack.claude is not None and not stop.is_set():
-            self._tell_days(stop)
+            self._deliver_days(stop)
         while not stop.is_set():
             began = time.monotonic()
             self._stack.tick(REPLAY_MINUTES if self._left else None)
@@ -65,7 +65,7 @@ class Runs:
             else:
                 stop.wait(max(0.0, began + self._every_s - time.monotonic()))
 
-    def _tell_days(self, stop: threading.Event) -> None:
+    def _deliver_days(self, stop: threading.Event) -> None:
         for result in self._stack.backfill():
             if stop.is_set():
                 return
@@ -84,12 +84,12 @@ class Runs:
         result = self._stack.replay() if self._left else self._stack.collect()
         if result.error:
             return f"the collector says: {result.error.message}"
-        told = [*result.payload["relays"], *result.payload["destinations"]]
+        parts = [*result.payload["relays"], *result.payload["destinations"]]
         try:
             self._history.read()
         except SqlError as error:
             return f"the store cannot be asked: {error}"
-        return next((one["error"] for one in told if one["error"]), None)
+        return next((one["error"] for one in parts if one["error"]), None)
 
 
 def serve(port: int, host: str, every_s: float | None, stop: threading.Event) -> str | None:

@@ -92,9 +92,9 @@ class Database:
         except ValueError:
             answer = None
         if status != 200:
-            told = answer if isinstance(answer, dict) else {}
-            reason = str(told.get("error", "no reason given"))[:300]
-            raise SqlError(f"{self.url} answered {status}: {reason}", told.get("code"))
+            failure = answer if isinstance(answer, dict) else {}
+            reason = str(failure.get("error", "no reason given"))[:300]
+            raise SqlError(f"{self.url} answered {status}: {reason}", failure.get("code"))
         return answer
 
 

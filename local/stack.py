@@ -112,7 +112,7 @@ class Stack(Closing):
         variables: the collector's, as somebody sets them. With `RELAY_BASE_URL` that relay is
             read in place of the simulated ones, with `OTEL_EXPORT_URL` that database is written to
             in place of the stand-in; `CREDENTIALS` says how their credentials are given.
-        tell: is told of each part as it starts.
+        announce: gets a line on each part as it starts.
         behind_s: how far behind this machine's clock the simulated relays' is, until `tick` has
             moved it on.
 
@@ -127,7 +127,7 @@ class Stack(Closing):
     def __init__(
         self,
         variables: Mapping[str, str],
-        tell: Callable[[str], None] = lambda _: None,
+        announce: Callable[[str], None] = lambda _: None,
         *,
         behind_s: float = 0,
     ) -> None:
@@ -148,12 +148,12 @@ class Stack(Closing):
             self.environment |= _proxies(variables)
         secret = secret_of(variables)
         with ExitStack() as parts:
-            secret = self._start_relays(parts, secret, tell)
-            secret = self._start_database(parts, secret, tell)
+            secret = self._start_relays(parts, secret, announce)
+            secret = self._start_database(parts, secret, announce)
             self.database = self._database(secret)
             self.aws = parts.enter_context(Aws(secret))
             self.environment |= self.aws.environment
-            tell(f"AWS        {self.aws.url} is Secrets Manager and SQS (moto)")
+            announce(f"AWS        {self.aws.url} is Secrets Manager and SQS (moto)")
             self.collector = parts.enter_context(self._function("functions/collector", "app"))
             self._replay = parts.enter_context(self._function("local", "replay"))
             self._parts = parts.pop_all()
@@ -208,12 +208,12 @@ class Stack(Closing):
         self._parts.close()
 
     def _start_relays(
-        self, parts: ExitStack, secret: Secret, tell: Callable[[str], None]
+        self, parts: ExitStack, secret: Secret, announce: Callable[[str], None]
     ) -> Secret:
         if "RELAY_BASE_URL" in self.environment:
-            tell(f"relay      {place(self.environment['RELAY_BASE_URL'])}, which is yours")
+            announce(f"relay      {place(self.environment['RELAY_BASE_URL'])}, which is yours")
             return secret
-        # so many that each run tells all of this small relay, and can be compared with it
+        # so many that each run asks for all of this small relay, and can be compared with it
         self.environment.setdefault("RELAY_SCANS_PER_RUN", "40")
         self.environment.setdefault("RELAY_KEY_LABELS", "team")
         self.claude = parts.enter_context(living_relay(clock=self.clock, now=time.time()))
@@ -223,9 +223,9 @@ class Stack(Closing):
         self.wyolet = parts.enter_context(
             WyoletRelay(clock=self.clock, usage=usage, overhead=overhead)
         )
-        tell(f"relays     {self.claude.url} is a simulated Claude Relay Service, to be read")
-        tell("           by an administrator's login;")
-        tell(f"           {self.wyolet.url} is a simulated Wyolet Relay")
+        announce(f"relays     {self.claude.url} is a simulated Claude Relay Service, to be read")
+        announce("           by an administrator's login;")
+        announce(f"           {self.wyolet.url} is a simulated Wyolet Relay")
         relays = [
             {
                 "name": "claude",
@@ -245,10 +245,10 @@ class Stack(Closing):
         return {**databases, "relays": relays}
 
     def _start_database(
-        self, parts: ExitStack, secret: Secret, tell: Callable[[str], None]
+        self, parts: ExitStack, secret: Secret, announce: Callable[[str], None]
     ) -> Secret:
         if "OTEL_EXPORT_URL" in self.environment:
-            tell(f"database   {place(self.environment['OTEL_EXPORT_URL'])}, which is yours")
+            announce(f"database   {place(self.environment['OTEL_EXPORT_URL'])}, which is yours")
             return secret
         username, password = "demo", secrets.token_urlsafe(16)
         databases = {"public", self.environment.get("GREPTIME_DATABASE", "public")}
@@ -256,7 +256,7 @@ class Stack(Closing):
             GreptimeDB(username=username, password=password, databases=databases)
         )
         self.environment["OTEL_EXPORT_URL"] = self.greptimedb.url
-        tell(f"database   {self.greptimedb.url} stands in for GreptimeDB")
+        announce(f"database   {self.greptimedb.url} stands in for GreptimeDB")
         return {**secret, "greptime_username": username, "greptime_password": password}
 
     def _database(self, secret: Secret) -> Database | None:

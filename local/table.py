@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 MISSING = "–"
 MONEY_PARTS = 10_000
-"""Of a USD, as many are told apart."""
+"""The parts of a USD that are shown."""
 _WIDEST = 48
 
 

@@ -41,8 +41,8 @@ def serving(every_s: float) -> Iterator[str]:
         try:
             # if it cannot start, it ends by itself, and so does its output
             lines = iter(process.stdout or ())
-            told = (re.search(r"^Open (\S+) in a browser", line) for line in lines)
-            opened = next((one for one in told if one), None)
+            found = (re.search(r"^Open (\S+) in a browser", line) for line in lines)
+            opened = next((one for one in found if one), None)
             if opened is None:
                 raise RuntimeError("make demo-serve did not start")
             yield opened[1]

@@ -4,7 +4,7 @@
     python -m scripts.spool_drain MINUTES KEYS SECONDS  one line, for an outage of so many minutes,
                                                         so many keys, and so many seconds a push
 
-Told from the redriver's own rule of delays and from what the template gives it: how many run at
+Reckoned from the redriver's own rule of delays and from what the template gives it: how many run at
 once, and how many messages each is given.
 """
 

@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
     @classmethod
     def of(cls, name: str, at_ms: int, value: float, labels: Mapping[str, str]) -> Row:
-        """A row with the labels that tell it from others of its name."""
+        """A row with the labels that distinguish it from others of its name."""
         return cls(name, at_ms, tuple(sorted(labels.items())), float(value))
 
     @property

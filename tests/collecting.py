@@ -89,7 +89,7 @@ class Collector(Closing):
         renewed_secret: what it holds when it is read anew, where that differs.
 
     Attributes:
-        destination: the default one, to be told to misbehave.
+        destination: the default one, which can be made to misbehave.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ What the text does not say, and why; nothing else of a request is left out:
   in tests/unit/test_exposition.py;
 - the scope's name, which is asserted to be the same everywhere;
 - schema URLs, flags, exemplars, min and max, which are asserted not to be set;
-- whether a resource is told of once or in several places;
+- whether a resource is given once or in several places;
 - the order of resources, metrics, points and attributes, which has no meaning in OTLP.
 """
 
@@ -32,7 +32,7 @@ def request_of(snapshot: Snapshot) -> ExportMetricsServiceRequest:
     return ExportMetricsServiceRequest.FromString(b"".join(one.data for one in convert(snapshot)))
 
 
-def told(requests: Iterable[ExportMetricsServiceRequest]) -> str:
+def as_text(requests: Iterable[ExportMetricsServiceRequest]) -> str:
     """Everything that the requests say, but what is named above.
 
     A resource, its attributes below it; then its metrics, KIND NAME UNIT; then the points of each,

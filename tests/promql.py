@@ -1,6 +1,6 @@
 """PromQL, parsed as GreptimeDB parses it and held to what GreptimeDB can.
 
-The rules are those that its documentation and its open issues tell of releases up to 1.3: what
+The rules are those that its documentation and its open issues describe of releases up to 1.3: what
 breaks them is refused there with a 400 or a 500, or answered otherwise than Prometheus would.
 """
 

@@ -15,7 +15,7 @@ from tests.collecting import LOGIN, Provider
 KEYS = 10_000
 LATENCY_S = 0.01
 NOON_S = 1_795_752_000
-"""An hour of the relay's day at which the day before is told."""
+"""An hour of the relay's day at which the day before is delivered."""
 
 
 def test_ten_thousand_keys() -> None:
@@ -39,10 +39,10 @@ def test_ten_thousand_keys() -> None:
         report = collect(runtime, Event.of({}), seconds=900)
         assert relay.server.errors == []
 
-        (told,) = report["relays"]
+        (delivered,) = report["relays"]
         (destination,) = report["destinations"]
-        assert (told["up"], told["error"], destination["error"]) == (True, None, None)
-        assert destination["pushed"] == told["samples"] > 20 * KEYS
+        assert (delivered["up"], delivered["error"], destination["error"]) == (True, None, None)
+        assert destination["pushed"] == delivered["samples"] > 20 * KEYS
 
         for table, attribute in {
             "relay_requests_total": "requests",

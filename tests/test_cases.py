@@ -16,7 +16,7 @@ from relay_metrics.errors import RelayMetricsError
 from tests import RECORDINGS
 from tests.collecting import Collector
 from tests.exchanges import ExchangeServer
-from tests.otlp import told
+from tests.otlp import as_text
 
 CASES = Path(__file__).parent / "cases"
 FOLDERS = sorted(path.parent for path in CASES.glob("*/settings.json"))
@@ -84,7 +84,7 @@ def _runs(settings: Mapping[str, Any]) -> Iterator[str]:
                 return
             yield from _reported(run.report)
             yield ""
-            yield told(run.pushed)
+            yield as_text(run.pushed)
 
 
 def _reported(report: Mapping[str, Any]) -> Iterator[str]:

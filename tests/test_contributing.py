@@ -27,12 +27,12 @@ CASE = ROOT / "tests/cases/claude-one-key"
 RUN = """
 import json, sys
 from tests.collecting import Collector
-from tests.otlp import told
+from tests.otlp import as_text
 
 asked = json.load(sys.stdin)
 with Collector(asked["environment"], asked["secret"], asked["secret"]) as collector:
     run = collector.run("2026-11-21T21:00:00Z")
-print(json.dumps({"report": run.report, "told": told(run.pushed)}))
+print(json.dumps({"report": run.report, "text": as_text(run.pushed)}))
 """
 
 
@@ -73,7 +73,7 @@ def test_a_field_is_one_row(layer: Path) -> None:
     with ExchangeServer(json.loads((CASE / "exchanges.json").read_text("utf-8"))) as relay:
         environment = {**settings["environment"], "RELAY_BASE_URL": relay.url}
         answer = run(layer, environment, settings["secret"])
-    assert "gauge relay_daily_input_tokens {token}" in answer["told"].lower()
+    assert "gauge relay_daily_input_tokens {token}" in answer["text"].lower()
 
 
 def test_a_kind_is_a_package_and_one_line(layer: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_kind_is_a_package_and_one_line(layer: Path) -> None:
         answer = run(layer, environment, {"hello_token": "t0ken"})
     [told_of] = answer["report"]["relays"]
     assert (told_of["kind"], told_of["up"], told_of["error"]) == ("hello-relay", True, None)
-    assert "gauge relay_uptime_seconds s" in answer["told"].lower()
+    assert "gauge relay_uptime_seconds s" in answer["text"].lower()
 
 
 def test_a_destination_is_an_entry_of_the_secret() -> None:

@@ -1,6 +1,6 @@
 """A page of what the demo stores, for a browser on this machine: spend, tokens, overhead, health.
 
-It is told nothing but what the store answers to SQL, and asks no address but its own.
+It knows only what the store answers to SQL, and asks no address but its own.
 """
 
 from local.page.history import History

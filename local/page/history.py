@@ -67,7 +67,7 @@ class History:
 
     Args:
         database: that the collector pushes to.
-        environment: the `deployment.environment` that tells these runs from others there.
+        environment: the `deployment.environment` that only these runs have there.
         since_ms: when the first of them begins, epoch milliseconds.
     """
 
@@ -80,7 +80,7 @@ class History:
         self._series = {metric: Series() for metric in _READ}
         self._errors: dict[str, float] = {}
         self._days: Sequence[Row] = ()
-        self._usage: Figures = usage.told(self._database.query_if_there, (), 0)
+        self._usage: Figures = usage.figures(self._database.query_if_there, (), 0)
 
     def read(self) -> None:
         """Read what has come since the last time.
@@ -90,15 +90,15 @@ class History:
         """
         read = {metric: self._rows(metric) for metric in self._series}
         errors = self._rows("relay_scrape_errors")
-        days = self._told_days()
+        days = self._days_there()
         times = sorted({row["greptime_timestamp"] for row in read[_OF_RUNS["up"]]})
         if not times:
             return
-        told = usage.told(
+        used = usage.figures(
             self._database.query_if_there, _wyolet(read[_OF_RUNS["up"]]), times[-1] / 1000
         )
         with self._lock:
-            self._usage = told
+            self._usage = used
             for metric, rows in read.items():
                 self._series[metric].add(rows)
             self._errors = defaultdict(float)
@@ -125,7 +125,7 @@ class History:
                 "overhead": self._overhead(),
                 "days": self._by_day(keys),
                 "usage": self._usage,
-                **outlook.told(self._series, self._runs),
+                **outlook.limits(self._series, self._runs),
             }
 
     def _rows(self, metric: str) -> Sequence[Row]:
@@ -136,7 +136,7 @@ class History:
             f" AND greptime_timestamp > {_literal(since)}"
         )
 
-    def _told_days(self) -> Sequence[Row]:
+    def _days_there(self) -> Sequence[Row]:
         return self._database.query_if_there(
             "SELECT relay_name, relay_key_id, greptime_timestamp, greptime_value"  # noqa: S608 - an instant
             f" FROM relay_day_cost_usd WHERE greptime_timestamp > {_literal(_told_since())}"

@@ -26,7 +26,7 @@ class _Limit(NamedTuple):
 
     Attributes:
         limit: the metric, or 100 for a percentage.
-        grows: the metric whose growth over `hours` tells how fast it is used.
+        grows: the metric whose growth over `hours` is how fast it is used.
         resets: a metric: an instant, or where `remaining` the seconds until then; "" for never.
     """
 
@@ -117,10 +117,10 @@ OF_ACCOUNTS: Final = (
     "relay_account_schedulable",
 )
 
-Told = dict[str, Any]
+Figures = dict[str, Any]
 
 
-def told(series: Mapping[str, Series], runs: Sequence[int]) -> Told:
+def limits(series: Mapping[str, Series], runs: Sequence[int]) -> Figures:
     """The limits on the page, as of the latest run.
 
     Returns:
@@ -161,7 +161,7 @@ def told(series: Mapping[str, Series], runs: Sequence[int]) -> Told:
 
 def _held(
     series: Mapping[str, Series], run: int, limit: _Limit, identity: Identity, kind: str
-) -> Told | None:
+) -> Figures | None:
     """A figure and its limit; None if there is no limit, or no current value."""
     used = series[limit.used].at(identity, run)
     most = series[limit.limit].at(identity, run) if isinstance(limit.limit, str) else limit.limit
@@ -198,15 +198,15 @@ def _resets(
 ) -> float | None:
     if not limit.resets:
         return None
-    told = series[limit.resets]
-    if identity in told:
-        return told.at(identity, run)
+    known = series[limit.resets]
+    if identity in known:
+        return known.at(identity, run)
     # an account's day is that of its relay's keys
-    days = (told.at(key, run) for key in told if key[0] == identity[0])
+    days = (known.at(key, run) for key in known if key[0] == identity[0])
     return next((day for day in days if day is not None), None)
 
 
-def _expiring(series: Mapping[str, Series], run: int) -> Iterator[Told]:
+def _expiring(series: Mapping[str, Series], run: int) -> Iterator[Figures]:
     for key, values in series[_EXPIRES].items():
         expires, now = values[max(values)], run / 1000
         if now < expires < now + SOON_S:
@@ -218,7 +218,7 @@ def _expiring(series: Mapping[str, Series], run: int) -> Iterator[Told]:
             }
 
 
-def _limited(series: Mapping[str, Series], run: int) -> Iterator[Told]:
+def _limited(series: Mapping[str, Series], run: int) -> Iterator[Figures]:
     for account in series[_LIMITED]:
         if seconds := series[_LIMITED].at(account, run):
             yield {
@@ -229,9 +229,9 @@ def _limited(series: Mapping[str, Series], run: int) -> Iterator[Told]:
             }
 
 
-def _accounts(series: Mapping[str, Series], run: int, windows: Sequence[Told]) -> list[Told]:
+def _accounts(series: Mapping[str, Series], run: int, windows: Sequence[Figures]) -> list[Figures]:
     up, schedulable = series["relay_account_up"], series["relay_account_schedulable"]
-    told = []
+    listed = []
     for account in sorted(up, key=lambda one: (_name(up, one), one)):
         if up.at(account, run) is None:
             continue
@@ -246,7 +246,7 @@ def _accounts(series: Mapping[str, Series], run: int, windows: Sequence[Told]) -
             else "paused"
         )
         its = {one["what"]: one for one in windows if one["id"] == account}
-        told.append(
+        listed.append(
             {
                 **_named(up, account, "account"),
                 "platform": account[1],
@@ -257,10 +257,10 @@ def _accounts(series: Mapping[str, Series], run: int, windows: Sequence[Told]) -
                 "quota": its.get("day's quota"),
             }
         )
-    return told
+    return listed
 
 
-def _named(series: Series, identity: Identity, kind: str) -> Told:
+def _named(series: Series, identity: Identity, kind: str) -> Figures:
     nothing = dict.fromkeys(("unit", "used", "limit", "share", "at", "resets"))
     return {**nothing, "of": _name(series, identity), "id": identity, "kind": kind}
 
@@ -270,7 +270,7 @@ def _name(series: Series, identity: Identity) -> str:
     return next((name for one in labels if (name := series.label(identity, one))), identity[-1])
 
 
-def month(today: date, spent: Mapping[date, float], so_far: float | None) -> Told:
+def month(today: date, spent: Mapping[date, float], so_far: float | None) -> Figures:
     """This month so far and at its end, and the last one to the same day.
 
     Args:

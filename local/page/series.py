@@ -10,8 +10,8 @@ from typing import Final
 from local.sql import Row
 
 Identity = tuple[str, ...]
-"""What tells a key, an account, a key's use of a model or a relay from all others, also after it
-was renamed."""
+"""What a key, an account, a key's use of a model or a relay has for itself, also after it was
+renamed."""
 
 _IDENTIFY: Final = (
     *("relay_name", "relay_key_id", "platform", "relay_account_id", "model"),
@@ -68,7 +68,7 @@ class Series(Mapping[Identity, Mapping[int, float]]):
                 del self._values[identity], self._labels[identity]
             else:
                 for time in forgotten & values.keys():
-                    # the latest stays: what is told in turn is not in each run
+                    # the latest stays: what is asked for in turn is not in each run
                     if time != max(values):
                         del values[time]
 
@@ -85,18 +85,18 @@ class Series(Mapping[Identity, Mapping[int, float]]):
 def rates(values: Mapping[int, float], runs: Sequence[int], window_ms: int) -> list[float | None]:
     """How fast something grew over a window before each run, a second.
 
-    Over less where it was not told for so long yet; None before its second value, and where it
+    Over less where it is not there for so long yet; None before its second value, and where it
     started over.
     """
     times = sorted(values)
-    told: list[float | None] = []
+    found: list[float | None] = []
     for run in runs:
         latest = bisect_right(times, run) - 1
         before = max(0, bisect_right(times, run - window_ms) - 1)
         if latest <= before:
-            told.append(None)
+            found.append(None)
             continue
         grown = values[times[latest]] - values[times[before]]
         seconds = (times[latest] - times[before]) / 1000
-        told.append(grown / seconds if grown >= 0 else None)
-    return told
+        found.append(grown / seconds if grown >= 0 else None)
+    return found

@@ -14,12 +14,12 @@ HOUR_S: Final = 3600
 
 _HOUR: Final = "floor(date_part('epoch', greptime_timestamp) / 3600)"
 
-Told = dict[str, Any]
+Figures = dict[str, Any]
 Ask = Callable[[str], Sequence[Row]]
 """Answers a statement; nothing where a table is not there yet."""
 
 
-def told(ask: Ask, relays: Iterable[str], now_s: float) -> Told:
+def figures(ask: Ask, relays: Iterable[str], now_s: float) -> Figures:
     """Cost by model and hour, and by key, as of the latest run.
 
     Minutes have `relay_name` and a model or a key's id alone: names and labels of keys are in
@@ -28,7 +28,7 @@ def told(ask: Ask, relays: Iterable[str], now_s: float) -> Told:
     Returns:
         `{hours, models: [{name, values}], keys: [{name, team, usd, requests}], usd}`: when each
         hour begins, epoch seconds, the last one not over; dearest first. All of it is empty where
-        no relay told any.
+        no relay has any.
     """
     last = int(now_s // HOUR_S)
     hours = [last - back for back in reversed(range(HOURS))]
@@ -54,7 +54,7 @@ def told(ask: Ask, relays: Iterable[str], now_s: float) -> Told:
     }
 
 
-def _keys(ask: Ask, names: str, since: str, now_s: float) -> list[Told]:
+def _keys(ask: Ask, names: str, since: str, now_s: float) -> list[Figures]:
     info: dict[str, Row] = {
         row["relay_key_id"]: row
         for row in ask(

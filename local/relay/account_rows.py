@@ -49,7 +49,7 @@ ccr                 bool      bool         rateLimitInfo                     tot
 - What is not converted is text, as Redis has it: `priority`, `rateLimitDuration`,
   `disableAutoProtection` of openai, openai-responses, gemini, azure-openai and droid.
 - `expiresAt` is the subscription's, `tokenExpiresAt` the OAuth token's (claude: epoch
-  milliseconds as text; else ISO 8601): neither tells whether the account works.
+  milliseconds as text; else ISO 8601): neither says whether the account works.
 """
 
 from __future__ import annotations

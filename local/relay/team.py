@@ -43,7 +43,7 @@ def living_relay(  # noqa: PLR0913 - all that makes it another relay
 
     Args:
         clock: epoch seconds.
-        now: when the story is told from, of which a clock that is behind has not heard all; what
+        now: when the story is seen from, of which a clock that is behind has not heard all; what
             the clock says first by default.
         days: how long it has been used.
         utc_offset_hours: of the relay's own clock, by which its days begin.

@@ -248,8 +248,8 @@ class WyoletUsage:
             f"Bearer {self.token}"
         ):
             error = {"type": "authentication_error", "message": "unauthenticated"}
-            told = Response.of_json({"error": error}, 401)
-            return replace(told, content_type="text/plain; charset=utf-8")
+            refusal = Response.of_json({"error": error}, 401)
+            return replace(refusal, content_type="text/plain; charset=utf-8")
         if request.method != "GET":
             return _problem(405, "method not allowed")
         if path.startswith("usage/"):
@@ -278,13 +278,13 @@ class WyoletUsage:
                 left = max(0.0, (key.open_until or 0.0) - self.clock())
                 if key.state == "open" and not left:
                     key.state, key.open_until = "half_open", None
-                told = {
+                health = {
                     "state": key.state,
                     "reason": key.reason,
                     "open_until": _iso(key.open_until) if key.open_until else None,
                     "cooldown_remaining_seconds": round(left),
                 }
-                return Response.of_json(told)
+                return Response.of_json(health)
         return _problem(404, "not found")
 
     def _usage(self, name: str, query: Mapping[str, str]) -> Response:
@@ -336,7 +336,7 @@ class WyoletUsage:
         for one in events:
             if one.status:
                 rows[one.get(group) if group else ""][one.ts // step * step].append(one)
-        told = [
+        series = [
             {
                 **({"group": {group: value}} if group else {}),
                 "points": [
@@ -350,7 +350,7 @@ class WyoletUsage:
         return Response.of_json(
             {
                 "$schema": "http://relay/schemas/TimeSeriesResult.json",
-                "rows": told,
+                "rows": series,
                 "interval": _go_duration(step),
                 "from": start,
                 "to": end,
@@ -363,7 +363,7 @@ class WyoletUsage:
         for one in events:
             if one.status:
                 rows[one.get(group) if group else ""].append(one)
-        told = [
+        sums = [
             {
                 **({"group": {group: value}} if group else {}),
                 **self._sums(counted),
@@ -376,7 +376,7 @@ class WyoletUsage:
         starts = [one.ts for counted in rows.values() for one in counted]
         first = _iso(min(starts)) if starts else nothing
         last = _iso(max(starts)) if starts else nothing
-        return Response.of_json({"rows": told, "from": first, "to": last})
+        return Response.of_json({"rows": sums, "from": first, "to": last})
 
     def _sums(self, events: list[Usage], *, codes: bool = False) -> dict[str, Any]:
         tokens: dict[str, int] = defaultdict(int)
@@ -385,23 +385,23 @@ class WyoletUsage:
                 tokens[kind] += count
         statuses = [one.status for one in events]
         first_tokens = [one.ttft_ms for one in events if one.ttft_ms is not None]
-        told: dict[str, Any] = {
+        sums: dict[str, Any] = {
             "requests": len(events),
             "error_count": sum(one.failed for one in events),
         }
         if codes:
-            told["errors_4xx"] = sum(400 <= status < 500 for status in statuses)
-            told["errors_5xx"] = sum(status >= 500 for status in statuses)
-        told |= {
+            sums["errors_4xx"] = sum(400 <= status < 500 for status in statuses)
+            sums["errors_5xx"] = sum(status >= 500 for status in statuses)
+        sums |= {
             "tokens": dict(sorted(tokens.items())),
             "duration_ms": _spread([one.duration_ms for one in events]),
         }
         if self.before_0_3:
-            return told
+            return sums
         if first_tokens:
-            told["ttft_ms"] = _spread(first_tokens)
+            sums["ttft_ms"] = _spread(first_tokens)
         return {
-            **told,
+            **sums,
             "cost_nanos": sum(one.cost_nanos or 0 for one in events),
             "unpriced": sum(one.cost_nanos is None for one in events),
         }

@@ -37,7 +37,7 @@ NOT_HERE = (
     *("relay_account_model_rate_limited", "relay_account_subscription_expiry_timestamp_seconds"),
     "relay_day_model_",
 )
-"""Figures that no account of the demo has, and those that a back-fill with `models` alone tells:
+"""Figures that no account of the demo has, and those that only a back-fill with `models` delivers:
 `test_days.py` holds their queries to the relay's own numbers."""
 OF_WEEKS = ("Projected month's end", "Last month to the same day")
 """Panels that one day is too short for: see `test_days.py`."""
@@ -156,8 +156,8 @@ def test_each_promql_of_alerts_and_documents_answers(day: DemoDay, where: str, q
 def test_each_sql_of_the_documents_answers(day: DemoDay, where: str, query: str) -> None:
     day.greptimedb.sql(query)  # as it stands: by then the day is long ago
     found = rows(day, query)
-    told = not where.endswith(RARE) and not where.startswith(OF_MONTHS)
-    if told and not query.startswith("DELETE"):
+    got = not where.endswith(RARE) and not where.startswith(OF_MONTHS)
+    if got and not query.startswith("DELETE"):
         assert found
 
 

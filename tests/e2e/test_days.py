@@ -1,8 +1,8 @@
 """An empty VictoriaMetrics is filled with 32 days, and queries over days show the relay's own.
 
-Then one run of the collector tells what is now, and the panels of *Claude Relay usage* that are
+Then one run of the collector delivers what is now, and the panels of *Claude Relay usage* that are
 made of days show what follows from both. It is half past nine on 2 May 2025 at the relay, whose
-clock is eight hours ahead of UTC: the whole of April was told, and the last of March.
+clock is eight hours ahead of UTC: the whole of April was delivered, and the last of March.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def filled(
         living_relay(clock=lambda: NOW, now=NOW) as relay,
         Backfiller(relay, secret=LOGIN, also=f"{database.url}/opentelemetry/v1/metrics") as filler,
     ):
-        for _ in range(2):  # telling it again changes nothing
+        for _ in range(2):  # delivering it again changes nothing
             report = filler.run({"models": True})
             assert [one["error"] for one in report["destinations"]] == [None, None]
             assert report["next"] is None
@@ -119,7 +119,7 @@ def test_where_the_month_ends(filled: tuple[ClaudeRelay, VictoriaMetrics]) -> No
     so_far = rated(relay, "2025-05")
     left_today = (midnight_after(relay, relay.day()) - NOW) / 86_400
     days_left = calendar.monthrange(today.year, today.month)[1] - today.day + left_today
-    # it is before noon: of the last eight times 24 hours eight noons are told
+    # it is before noon: of the last eight times 24 hours eight noons are delivered
     expected = so_far + rated(relay, *eight) / 8 * days_left
     found = value(database, panel_query("Projected month's end"), NOW)
     assert found == pytest.approx(expected, rel=1e-6)
@@ -138,7 +138,7 @@ def test_the_last_month_to_the_same_day(filled: tuple[ClaudeRelay, VictoriaMetri
         # as Grafana asks with the panel's time `now/M`, shifted by a month of 30 days
         query = panel_query("Last month to the same day", __range_s=f"{NOW - first:.0f}")
         assert value(database, query, NOW - 30 * 86_400) == pytest.approx(own, rel=1e-6)
-        # the month before that was not told
+        # the month before that was not delivered
         assert database.query(query, time=f"{NOW - 61 * 86_400:.0f}") == []
 
 
@@ -151,7 +151,7 @@ def test_days_against_those_of_the_month_before(
     of_a_day = PROMQL["14"].replace("[7d]", "[1d]").replace("== 7", "== 1")
     found = value(database, of_a_day, at)
     assert found == pytest.approx(rated(relay, last) / rated(relay, first), rel=1e-6)
-    # seven days, six of the earlier ones were not told
+    # seven days, six of the earlier ones were not delivered
     assert database.query(PROMQL["14"], time=f"{at:.0f}") == []
 
 

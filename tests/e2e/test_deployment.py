@@ -299,10 +299,10 @@ def test_the_redriver_delivers_a_message_with_its_instant(
     assert rows == [{"instant": instant, "greptime_value": 1250.0}]
 
 
-def test_make_backfill_tells_the_past_through_the_stack_s_function(
+def test_make_backfill_delivers_the_past_through_the_stack_s_function(
     account: Account, tmp_path: Path
 ) -> None:
-    """The command is told the stack's name alone. moto would run the function in Docker."""
+    """The command gets the stack's name alone. moto would run the function in Docker."""
     with (
         living_relay(days=5) as relay,
         GreptimeDB(username=USERNAME, password=PASSWORD) as database,

@@ -46,7 +46,7 @@ def _documented() -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("command", _documented())
 def test_sam_has_every_option_that_the_documents_use(command: str) -> None:
-    told = subprocess.run(
+    found = subprocess.run(
         [ROOT / ".venv-deploy/bin/sam", *command.split(), "--help"],
         env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "SAM_CLI_TELEMETRY": "0"},
         capture_output=True,
@@ -54,6 +54,6 @@ def test_sam_has_every_option_that_the_documents_use(command: str) -> None:
         timeout=60,
         check=False,
     )
-    assert told.returncode == 0, told.stderr
-    known = set(re.findall(r"--[a-z][a-z-]*", told.stdout))
+    assert found.returncode == 0, found.stderr
+    known = set(re.findall(r"--[a-z][a-z-]*", found.stdout))
     assert _documented()[command] <= known

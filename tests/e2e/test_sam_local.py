@@ -42,7 +42,7 @@ def engine() -> None:
     )
     if done.returncode == 0:
         return
-    why = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no reason was told"
+    why = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no reason was given"
     if os.environ.get("CI") == "true":
         pytest.fail(f"sam local cannot be run: {why}")
     pytest.skip(why)
@@ -128,9 +128,9 @@ COLLECTED = ["schedule", "relays", "shard"]
 
 
 def test_one_invocation_checks_everything(answers: dict[str, Any]) -> None:
-    told = answers["invoked"]
-    assert told["status"] == 0, told["log"]
-    answer = json.loads(told["answer"])
+    found = answers["invoked"]
+    assert found["status"] == 0, found["log"]
+    answer = json.loads(found["answer"])
     assert answer.get("ok") is True, answer
 
 

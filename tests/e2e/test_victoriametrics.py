@@ -196,7 +196,7 @@ exported{job="j",exported_job="e"} 1
         pushed=('exported{exported_exported_job="j",exported_job="e"}',),
     ),
     Difference(
-        "VictoriaMetrics, told to name as Prometheus, gives every counter of OTLP _total",
+        "VictoriaMetrics, set to name as Prometheus, gives every counter of OTLP _total",
         """
 # TYPE bare counter
 bare 12

@@ -1,4 +1,4 @@
-"""Secrets Manager and SQS for a test: moto, behind a server that can be told to misbehave."""
+"""Secrets Manager and SQS for a test: moto, behind a server that can be made to misbehave."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class Aws:
             held.visible_at = held.delayed_until = 0
 
     def bring_back(self) -> None:
-        """Move the dead-letter queue's messages to the spool, as the docs tell an operator to."""
+        """Move the dead-letter queue's messages to the spool, as the docs ask an operator to."""
         for held in self.dead():
             self.sqs.send_message(QueueUrl=self.spool_url, MessageBody=held.body)
         # SQS, and moto, purge a queue once a minute only

@@ -52,7 +52,7 @@ def _digest(name: str) -> str:
 
 
 class Context:
-    """What Lambda tells an invocation: the time that it has left runs out."""
+    """What Lambda gives an invocation: the time that it has left runs out."""
 
     aws_request_id = "00000000-0000-0000-0000-000000000000"
 

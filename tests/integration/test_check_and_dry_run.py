@@ -148,9 +148,9 @@ def test_an_empty_request_has_the_headers_and_the_resource_of_a_run(system: Syst
 
     def resources(requests: list[ExportMetricsServiceRequest]) -> set[frozenset[str]]:
         every = [one.resource for request in requests for one in request.resource_metrics]
-        told = {frozenset(str(item) for item in one.attributes) for one in every}
+        delivered = {frozenset(str(item) for item in one.attributes) for one in every}
         # a key's have more
-        return {one for one in told if "relay.key.id" not in str(one)}
+        return {one for one in delivered if "relay.key.id" not in str(one)}
 
     assert resources(sent[:1]) == resources(sent[1:])
     per_request = ("content-length", "host")
@@ -214,7 +214,7 @@ def test_a_token_in_the_clear() -> None:
 
 
 @pytest.mark.parametrize(
-    ("secret", "overwrites", "told"),
+    ("secret", "overwrites", "delivered"),
     [
         ({"relay_admin_username": "a", "relay_admin_password": "b"}, False, True),
         ({"relay_admin_username": "a", "relay_admin_password": "b"}, True, False),
@@ -222,11 +222,11 @@ def test_a_token_in_the_clear() -> None:
     ],
 )
 def test_a_destination_that_does_not_overwrite_is_told_of_what_it_is_not_sent(
-    secret: dict[str, Any], overwrites: bool, told: bool
+    secret: dict[str, Any], overwrites: bool, delivered: bool
 ) -> None:
     other = {"name": "other", "url": "https://other.example", "overwrites": overwrites}
     [*found] = check_module._without_timed_figures(read({}, {**secret, "destinations": [other]}))
-    assert [(one.target, one.ok) for one in found] == [("destination other", True)] * told
+    assert [(one.target, one.ok) for one in found] == [("destination other", True)] * delivered
     assert all("overwrites: true" in one.hint for one in found)
 
 

@@ -83,7 +83,7 @@ BOMB = Response(200, gzip.compress(bytes(30_000_000), 1), headers={"Content-Enco
 
 
 def echo() -> FaultHook:
-    """A server that tells everybody what it was sent."""
+    """A server that shows everybody what it was sent."""
 
     def hook(request: Request) -> Fault:
         said = "".join(f"{name}: {text}\n" for name, text in request.headers.items())

@@ -232,11 +232,11 @@ alive.wait()
     not hasattr(ctypes.CDLL(None), "malloc_info"), reason="of glibc, which Lambda has"
 )
 def test_threads_share_what_is_freed() -> None:
-    told = subprocess.run(
+    got = subprocess.run(
         [sys.executable, "-c", ARENAS],
         env={"PYTHONPATH": str(ROOT / "layers/aggregator"), "PATH": ""},
         check=True,
         stdout=subprocess.PIPE,
         text=True,
     ).stdout
-    assert told.count("<heap ") == 1, "an arena a thread would keep what each has freed"
+    assert got.count("<heap ") == 1, "an arena a thread would keep what each has freed"

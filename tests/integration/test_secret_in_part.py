@@ -117,8 +117,8 @@ def test_a_stack_that_is_not_filled_in_does_nothing_and_warns_once(
     assert system.printed() == "", "no metric that an alarm reads"
     assert (there.requests, other.requests, system.aws.spooled()) == ([], [], [])
     assert system.collect({"action": "dry-run"}).answer["metrics"] == []
-    told = system.collect({"action": "backfill"}).answer
-    assert (told["next"], {one["samples"] for one in told["relays"]}) == (None, {0})
+    delivered = system.collect({"action": "backfill"}).answer
+    assert (delivered["next"], {one["samples"] for one in delivered["relays"]}) == (None, {0})
     assert [relay.server.requests for relay in relays] == [0, 0]
 
     answer = system.collect(CHECK).answer

@@ -1,4 +1,4 @@
-"""Shards of one relay: each tells its own run, and each counts where its relay is down."""
+"""Shards of one relay: each delivers its own run, and each counts where its relay is down."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def runs(system: System, name: str) -> dict[str | None, float]:
     }
 
 
-def test_each_shard_tells_its_own_run(system: System) -> None:
+def test_each_shard_delivers_its_own_run(system: System) -> None:
     system.claude()
     system.receiver()
     reports = {shard: system.collect({"shard": shard}).relay("claude") for shard in SHARDS}
@@ -45,5 +45,5 @@ def test_a_relay_that_is_down_counts_in_every_shard(system: System) -> None:
         system.collect({"shard": shard})
         assert '"RelaysDown":[1.0]' in system.printed().replace(" ", "")
     assert runs(system, "relay_up") == {"1/2": 0, "2/2": 0}
-    # what is not known by this environment alone is not told
+    # what is not known by this environment alone is not delivered
     assert runs(system, "relay_last_success_timestamp_seconds").keys() == {"1/2"}

@@ -24,7 +24,7 @@ FIELD = "limits.dailyCostLimit"
 
 
 class Place:
-    """A default destination and another one, and what is told to them.
+    """A default destination and another one, and what is delivered to them.
 
     Args:
         overwrites: whether the other one keeps the last write.
@@ -65,9 +65,9 @@ class Place:
         (relay,) = self.invocation.settings.relays
         return timed_snapshot(relay, FIRST_MS + 10**9, readings)
 
-    def told(self, minutes: int, **failed: PushError) -> dict[str, TimedOutcome]:
+    def delivered(self, minutes: int, **failed: PushError) -> dict[str, TimedOutcome]:
         with ThreadPoolExecutor() as pool:
-            told = push_timed(
+            delivered = push_timed(
                 self.snapshot(minutes),
                 self.invocation.settings.destinations,
                 self.runtime,
@@ -76,7 +76,7 @@ class Place:
                 pool,
                 failed,
             )
-        return {one.destination: one for one in told}
+        return {one.destination: one for one in delivered}
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_each_figure_has_its_own_time_and_nothing_but_its_identity(
     default: Receiver, other: Receiver
 ) -> None:
     place = Place(default, other, overwrites=True)
-    assert {name: one.outcome.pushed for name, one in place.told(3).items()} == {
+    assert {name: one.outcome.pushed for name, one in place.delivered(3).items()} == {
         "default": 3,
         "other": 3,
     }
@@ -111,23 +111,23 @@ def test_each_figure_has_its_own_time_and_nothing_but_its_identity(
 
 def test_told_again_they_are_the_same_rows(default: Receiver, other: Receiver) -> None:
     place = Place(default, other, overwrites=True)
-    place.told(5)
+    place.delivered(5)
     once = dict(default.points)
-    place.told(5)
+    place.delivered(5)
     assert default.points == once
 
 
 def test_one_that_does_not_keep_the_last_write_is_sent_none(
     default: Receiver, other: Receiver
 ) -> None:
-    told = Place(default, other, overwrites=False).told(3)
-    assert told.keys() == {"default"}
+    delivered = Place(default, other, overwrites=False).delivered(3)
+    assert delivered.keys() == {"default"}
     assert other.requests == []
 
 
 def test_many_go_in_parts_the_oldest_first(default: Receiver, other: Receiver) -> None:
-    told = Place(default, other, overwrites=False).told(4500)
-    assert told["default"].outcome.pushed == 4500
+    delivered = Place(default, other, overwrites=False).delivered(4500)
+    assert delivered["default"].outcome.pushed == 4500
     assert len(default.requests) == 3
     instants = [instant for _, instant in default.points]
     assert instants == sorted(instants)
@@ -138,12 +138,12 @@ def test_the_report_says_from_when_to_when_figures_are_missing(
 ) -> None:
     place = Place(default, other, overwrites=True)
     other.fault = lambda _: Fault(status=404) if len(other.requests) > 1 else None
-    told = place.told(4500)
-    assert told["default"].missing is None
-    assert told["other"].missing == (FIRST_MS + 2000 * MINUTE_MS, FIRST_MS + 4499 * MINUTE_MS)
+    delivered = place.delivered(4500)
+    assert delivered["default"].missing is None
+    assert delivered["other"].missing == (FIRST_MS + 2000 * MINUTE_MS, FIRST_MS + 4499 * MINUTE_MS)
     assert len(other.requests) == 2  # nothing later is tried where a part was not taken
     report = DestinationReport("other")
-    report.count_timed(told["other"])
+    report.count_timed(delivered["other"])
     assert report.report() | {"error": ""} == {
         "name": "other", "pushed": 2000, "spooled": 0, "rejected": 0,
         "dead_lettered": 0, "write_cost": None, "error": "",
@@ -155,8 +155,10 @@ def test_the_report_says_from_when_to_when_figures_are_missing(
 
 
 def test_one_that_took_nothing_of_the_run_is_not_tried(default: Receiver, other: Receiver) -> None:
-    told = Place(default, other, overwrites=True).told(3, other=Refused("other", "answered 404"))
-    assert told["other"].missing == (FIRST_MS, FIRST_MS + 2 * MINUTE_MS)
-    assert told["other"].outcome.pushed == 0
+    delivered = Place(default, other, overwrites=True).delivered(
+        3, other=Refused("other", "answered 404")
+    )
+    assert delivered["other"].missing == (FIRST_MS, FIRST_MS + 2 * MINUTE_MS)
+    assert delivered["other"].outcome.pushed == 0
     assert other.requests == []
-    assert told["default"].missing is None
+    assert delivered["default"].missing is None

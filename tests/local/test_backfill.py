@@ -23,8 +23,8 @@ DOCUMENT = (ROOT / "docs" / "backfill.md").read_text("utf-8")
 
 
 def relay(first: str | None, last: str | None, samples: int = 10, **more: Any) -> dict[str, Any]:
-    told = {"name": "main", "kind": "claude-relay", "up": True, "error": None}
-    return {**told, "samples": samples, "from": first, "to": last, **more}
+    delivered = {"name": "main", "kind": "claude-relay", "up": True, "error": None}
+    return {**delivered, "samples": samples, "from": first, "to": last, **more}
 
 
 class Function:
@@ -42,8 +42,8 @@ class Function:
         return self._reports.pop(0)
 
 
-def report(told: dict[str, Any], following: dict[str, Any] | None) -> dict[str, Any]:
-    return {"relays": [told], "destinations": [], "next": following}
+def report(delivered: dict[str, Any], following: dict[str, Any] | None) -> dict[str, Any]:
+    return {"relays": [delivered], "destinations": [], "next": following}
 
 
 EVENT = {"action": "backfill", "from": "2026-11-01", "to": "2026-11-04"}
@@ -83,7 +83,7 @@ def test_it_ends_where_there_is_no_progress_and_says_why(
     assert "To go on later: FROM=2026-11-01" in said
 
 
-def test_a_dry_run_tells_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_delivers_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     function = Function()
     assert run(function, EVENT, dry_run=True) == 0
     assert function.events == []
@@ -129,13 +129,13 @@ def test_as_a_newcomer_runs_it_and_takes_it_back() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         assert "5 of 5 days" in done.stdout
         assert ADMIN[1] not in done.stdout + done.stderr
-        told = days(database)
-        assert len(told) == 5
+        delivered = days(database)
+        assert len(delivered) == 5
         # the document's statement, for the first two days in place of October
         [undo] = re.findall(r"```sql\n(.*?)```", DOCUMENT, re.DOTALL)
-        undo = undo.replace("2026-10-01", told[0]).replace("2026-11-01", told[2])
+        undo = undo.replace("2026-10-01", delivered[0]).replace("2026-11-01", delivered[2])
         database.sql(undo)
-        assert days(database) == told[2:]
+        assert days(database) == delivered[2:]
 
 
 def days(database: GreptimeDB) -> list[str]:

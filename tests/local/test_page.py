@@ -1,4 +1,4 @@
-"""What the demo's page is told: the latest runs, as the store has them."""
+"""What the demo's page is found: the latest runs, as the store has them."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def figures(page: History) -> dict[str, Any]:
 
 
 def test_before_the_first_run_there_is_nothing_and_no_fault(page: History) -> None:
-    told = figures(page)
-    assert (told["times"], told["keys"], told["models"], told["relays"]) == ([], [], [], [])
+    found = figures(page)
+    assert (found["times"], found["keys"], found["models"], found["relays"]) == ([], [], [], [])
 
 
 def test_runs_come_one_by_one_and_a_renamed_key_stays_one(
@@ -65,9 +65,9 @@ def test_runs_come_one_by_one_and_a_renamed_key_stays_one(
         put(greptimedb, run, "relay_up", 1)
         put(greptimedb, run, "relay_daily_cost_usd", run + 0.5, {**KEY, "relay_key_name": name})
         page.read()
-    told = page.figures()
-    assert told["times"] == [BEGIN_MS / 1000, BEGIN_MS / 1000 + 60]
-    [key] = told["keys"]
+    found = page.figures()
+    assert found["times"] == [BEGIN_MS / 1000, BEGIN_MS / 1000 + 60]
+    [key] = found["keys"]
     assert (key["name"], key["today"], key["spent"]) == ("another", 1.5, [0.5, 1.5])
     assert key["limit"] is None
 
@@ -141,10 +141,10 @@ def test_runs_are_kept_for_a_day_and_thinned_where_they_are_densest(
         put(greptimedb, run, "relay_up", 1)
         put(greptimedb, run, "relay_daily_cost_usd", run, KEY)
         page.read()
-    told = page.figures()
-    kept = [round((time - BEGIN_MS / 1000) / 60) for time in told["times"]]
+    found = page.figures()
+    kept = [round((time - BEGIN_MS / 1000) / 60) for time in found["times"]]
     assert kept == [120, 180, 1500]
-    assert told["keys"][0]["spent"] == kept
+    assert found["keys"][0]["spent"] == kept
 
 
 RESETS = 1_760_025_600
@@ -152,7 +152,7 @@ RESETS = 1_760_025_600
 
 
 def day(db: GreptimeDB, date: int, usd: float, key: str = "1") -> None:
-    """A day of October as a back-fill tells it: at noon of the relay's own day."""
+    """A day of October as a back-fill delivers it: at noon of the relay's own day."""
     noon_ms = 1000 * (RESETS - 86_400 * (10 - date) + 43_200)
     db.sql(
         "CREATE TABLE IF NOT EXISTS relay_day_cost_usd (greptime_timestamp TIMESTAMP_MS,"
@@ -172,14 +172,14 @@ def test_days_are_those_of_the_relays_own_calendar(
     monkeypatch.setattr(history, "_told_since", lambda: datetime(2025, 9, 1, tzinfo=UTC))
     day(greptimedb, 8, 5)
     day(greptimedb, 8, 1, key="2")
-    told = figures(page)["days"]
-    assert told["dates"][-1] == "2025-10-09"
-    assert len(told["dates"]) == history.DAYS
-    assert [(key["name"], key["values"][-3:]) for key in told["keys"]] == [
+    found = figures(page)["days"]
+    assert found["dates"][-1] == "2025-10-09"
+    assert len(found["dates"]) == history.DAYS
+    assert [(key["name"], key["values"][-3:]) for key in found["keys"]] == [
         ("one", [None, 5, 2]),
         ("deleted key 2", [None, 1, None]),
     ]
-    assert told["month"] == {
+    assert found["month"] == {
         "so_far": 30,
         "projected": None,
         "before": None,

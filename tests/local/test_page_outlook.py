@@ -25,8 +25,8 @@ ACCOUNT = {
 }
 
 
-def told(**metrics: tuple[Mapping[str, str], list[float]]) -> dict[str, Any]:
-    """What is told of metrics by their values run by run, the last of them at the latest run."""
+def got(**metrics: tuple[Mapping[str, str], list[float]]) -> dict[str, Any]:
+    """The limits that metrics give by their values run by run, the last at the latest run."""
     series = {name: Series() for name in (*outlook.OF_KEYS, *outlook.OF_ACCOUNTS)}
     for name, (labels, values) in metrics.items():
         runs = RUNS[-len(values) :]
@@ -34,11 +34,11 @@ def told(**metrics: tuple[Mapping[str, str], list[float]]) -> dict[str, Any]:
             {**labels, "greptime_timestamp": run, "greptime_value": value}
             for run, value in zip(runs, values, strict=True)
         )
-    return outlook.told(series, RUNS)
+    return outlook.limits(series, RUNS)
 
 
 def daily(spent: list[float], resets_in_s: float) -> dict[str, Any]:
-    [one] = told(
+    [one] = got(
         relay_daily_cost_usd=(KEY, spent[-1:]),
         relay_daily_cost_limit_usd=(KEY, [10]),
         relay_cost_total_usd=(KEY, spent),
@@ -60,7 +60,7 @@ def test_a_limit_ends_when_the_last_hours_pace_reaches_it_before_the_day_starts_
 
 
 def test_what_ends_first_comes_first_and_what_is_out_before_it() -> None:
-    found = told(
+    found = got(
         relay_account_up=(ACCOUNT, [1]),
         relay_account_schedulable=(ACCOUNT, [1]),
         relay_account_rate_limit_seconds_remaining=(ACCOUNT, [600]),
@@ -86,25 +86,25 @@ def test_what_ends_first_comes_first_and_what_is_out_before_it() -> None:
 
 
 def test_nothing_is_told_of_a_limit_of_none_or_of_a_relay_without_runs() -> None:
-    none = told(
+    none = got(
         relay_daily_cost_usd=(KEY, [4]),
         relay_daily_cost_limit_usd=(KEY, [0]),
         relay_key_expiry_timestamp_seconds=(KEY, [NOW + 30 * 86_400]),
     )
     assert none == {"soon": [], "rate_usd": None, "accounts": []}
-    assert outlook.told({}, []) == none
+    assert outlook.limits({}, []) == none
 
 
 def test_a_month_is_projected_by_the_mean_of_seven_whole_days() -> None:
     today = date(2026, 11, 27)
     spent = {today - timedelta(days=back): 10.0 for back in range(60)}
     spent[today] = 4
-    told = outlook.month(today, spent, 264)
-    assert told["projected"] == pytest.approx(264 + 6 + 3 * 10)
-    assert (told["before"], told["ends"]) == (270, "2026-11-30")
+    got = outlook.month(today, spent, 264)
+    assert got["projected"] == pytest.approx(264 + 6 + 3 * 10)
+    assert (got["before"], got["ends"]) == (270, "2026-11-30")
     del spent[date(2026, 10, 3)], spent[date(2026, 11, 22)]
-    told = outlook.month(today, spent, 264)
-    assert (told["projected"], told["before"]) == (None, None)
+    got = outlook.month(today, spent, 264)
+    assert (got["projected"], got["before"]) == (None, None)
 
 
 @given(
@@ -114,8 +114,8 @@ def test_a_month_is_projected_by_the_mean_of_seven_whole_days() -> None:
 def test_a_rate_times_its_window_is_what_grew(steps: list[int], window: int) -> None:
     totals = [sum(steps[: place + 1]) for place in range(len(steps))]
     runs = [60_000 * place for place in range(len(steps))]
-    told = rates(dict(zip(runs, totals, strict=True)), runs, 60_000 * window)
-    assert told[0] is None
-    for place, rate in enumerate(told[1:], start=1):
+    got = rates(dict(zip(runs, totals, strict=True)), runs, 60_000 * window)
+    assert got[0] is None
+    for place, rate in enumerate(got[1:], start=1):
         before = max(0, place - window)
         assert rate == pytest.approx((totals[place] - totals[before]) / (60 * (place - before)))

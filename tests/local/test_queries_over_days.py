@@ -24,7 +24,7 @@ SQL = {where.partition(": ")[2].partition(".")[0]: text for where, text in block
 
 @pytest.fixture(scope="module")
 def filled() -> Iterator[tuple[ClaudeRelay, Database]]:
-    """Told twice by a back-fill, so that both months have every day."""
+    """Delivered twice by a back-fill, so that both months have every day."""
     clock = Clock(NOW - 19 * DAY_S)
     with (
         GreptimeDB() as database,
@@ -43,7 +43,7 @@ def ask(database: Database, number: int) -> list[dict[str, Any]]:
 
 
 def keys_on(relay: ClaudeRelay, day: str) -> list[Key]:
-    """The keys that were told of on a day: one was deleted between the two back-fills."""
+    """The keys that a day was delivered of: one was deleted between the two back-fills."""
     return list(relay.by_id.values()) if day <= "2026-10-19" else relay.keys
 
 
@@ -67,7 +67,7 @@ def test_spend_by_model_and_day(filled: tuple[ClaudeRelay, Database]) -> None:
     relay, database = filled
     rows = ask(database, 12)
     for model in ("gpt-5", "claude-opus-4-20250514"):
-        told = sum(row["usd"] for row in rows if row["model"] == model)
+        delivered = sum(row["usd"] for row in rows if row["model"] == model)
         days = [*(f"2026-10-{day:02}" for day in range(9, 32)), *month("2026-11", 7)]
         own = sum(
             key.models_in(day)[model].real_usd
@@ -75,7 +75,7 @@ def test_spend_by_model_and_day(filled: tuple[ClaudeRelay, Database]) -> None:
             for key in keys_on(relay, day)
             if model in key.models_in(day)
         )
-        assert told == pytest.approx(own)
+        assert delivered == pytest.approx(own)
 
 
 def test_where_the_month_ends(filled: tuple[ClaudeRelay, Database]) -> None:

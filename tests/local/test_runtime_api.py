@@ -170,7 +170,7 @@ def test_a_child_that_cannot_start_is_an_error_each_time(
         assert result.init_duration_ms is None
 
 
-def test_what_a_failed_start_logged_is_told(make: Make) -> None:
+def test_what_a_failed_start_logged_is_shown(make: Make) -> None:
     result = make("print('so far')\nraise RuntimeError('no secret')").invoke({})
     assert result.logs[0] == "so far"
     assert any("no secret" in line for line in result.logs[1:])

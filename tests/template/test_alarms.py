@@ -34,7 +34,7 @@ def test_without_a_topic_there_are_none() -> None:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_tells_the_topic_when_it_begins_and_ends_and_says_what_to_do(name: str) -> None:
+def test_an_alarm_notifies_the_topic_when_it_begins_and_ends_and_says_what_to_do(name: str) -> None:
     properties = alarm(name)
     assert properties["AlarmActions"] == properties["OKActions"] == [TOPIC]
     assert " Do: " in properties["AlarmDescription"]

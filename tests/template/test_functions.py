@@ -89,9 +89,9 @@ def test_the_defaults_are_those_of_a_function_without_any() -> None:
         for name, value in CONTRACT.items()
         if value is not None and name not in addresses
     }
-    told, untold = environment(given), environment({})
+    got, untold = environment(given), environment({})
     labels = {"deployment_environment", "service_name", "service_version"}
-    for name, value in told._asdict().items():
+    for name, value in got._asdict().items():
         if name not in labels:
             assert value == getattr(untold, name), name
 

@@ -59,7 +59,7 @@ class Run:
         return found
 
     def whole(self) -> set[str]:
-        """The names of the keys of which more is told than their running totals."""
+        """The names of the keys of which more is delivered than their running totals."""
         return set(self.figures("day_resets_s"))
 
     def figures(self, field: str) -> dict[str, Number]:

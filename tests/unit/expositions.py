@@ -26,7 +26,7 @@ def snapshot_of(
     return Snapshot.load(snapshot.dump()), dict(parsed.left_out)
 
 
-def told(exposition: str, media_type: str = TEXT, exclude: Sequence[str] = ()) -> list[str]:
+def delivered(exposition: str, media_type: str = TEXT, exclude: Sequence[str] = ()) -> list[str]:
     """Every data point: `KIND NAME{LABELS} VALUE from START at TIME`, what is unset left out."""
     snapshot, _ = snapshot_of(exposition, media_type, exclude)
     lines = [line for metric in metrics_of(snapshot) for line in _lines(metric)]

@@ -86,17 +86,17 @@ def test_a_point_has_the_row_s_unit_and_description(metric: Metric) -> None:
 
 
 @dataclass
-class Told:
-    """What the cases' expectations tell of a metric: its units, and its points' attributes."""
+class Shown:
+    """What the cases' expectations show of a metric: its units, and its points' attributes."""
 
     units: set[str]
     attributes: set[str]
 
 
 @pytest.fixture(scope="module")
-def told() -> Mapping[str, Told]:
+def delivered() -> Mapping[str, Shown]:
     """All metrics in the cases, but those of a Prometheus endpoint's own exposition."""
-    found: defaultdict[str, Told] = defaultdict(lambda: Told(set(), set()))
+    found: defaultdict[str, Shown] = defaultdict(lambda: Shown(set(), set()))
     rows = {metric.name: metric.scope for metric in METRICS}
     for kind, name, unit, attributes in _in_cases():
         own = kind == "wyolet-relay" and rows.get(name) in (None, Scope.KEY)
@@ -121,13 +121,13 @@ def _in_cases() -> Iterator[tuple[str, str, str, set[str]]]:
 
 
 @EVERY
-def test_the_row_appears_in_a_case(metric: Metric, told: Mapping[str, Told]) -> None:
-    assert metric.name in told, "no case has this metric"
-    assert told[metric.name].units == {metric.unit}
+def test_the_row_appears_in_a_case(metric: Metric, delivered: Mapping[str, Shown]) -> None:
+    assert metric.name in delivered, "no case has this metric"
+    assert delivered[metric.name].units == {metric.unit}
 
 
-def test_what_appears_in_a_case_has_a_row(told: Mapping[str, Told]) -> None:
-    assert told.keys() <= {metric.name for metric in METRICS}
+def test_what_appears_in_a_case_has_a_row(delivered: Mapping[str, Shown]) -> None:
+    assert delivered.keys() <= {metric.name for metric in METRICS}
 
 
 # -- attributes
@@ -139,9 +139,9 @@ def test_the_attributes_are_of_the_scopes_that_have_rows() -> None:
 
 @EVERY
 def test_points_have_the_attributes_of_their_scope(
-    metric: Metric, told: Mapping[str, Told]
+    metric: Metric, delivered: Mapping[str, Shown]
 ) -> None:
-    assert told[metric.name].attributes - {SHARD} == set(ATTRIBUTES[metric.scope])
+    assert delivered[metric.name].attributes - {SHARD} == set(ATTRIBUTES[metric.scope])
 
 
 def test_attributes_are_tags_of_their_own() -> None:

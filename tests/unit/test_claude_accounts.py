@@ -95,10 +95,10 @@ def test_up_and_limited_on_every_platform(platform: str, active: bool) -> None:
     assert found["schedulable"] == 1
     # of that one the relay does not know, and the simulated azure one is never limited
     known = platform != "bedrock"
-    told = platform != "azure-openai"
-    assert found.get("rate_limited") == (int(told) if known else None)
+    delivered = platform != "azure-openai"
+    assert found.get("rate_limited") == (int(delivered) if known else None)
     # and of that one not for how long
-    seconds = 1800 if told else 0
+    seconds = 1800 if delivered else 0
     assert found.get("rate_limit_s") == (seconds if known and platform != "droid" else None)
 
 
@@ -274,7 +274,7 @@ def test_an_account_that_is_out_of_service(more: dict[str, Any], state: str) -> 
     [
         ({"minutesRemaining": 5}, 320),
         ({"remainingTimeMs": 5000}, 25),
-        # the end itself is the same whenever it is told
+        # the end itself is the same whenever it is delivered
         ({"rateLimitExpireAt": iso(NOW + 300), "remainingTimeMs": 280_000}, 300),
     ],
 )

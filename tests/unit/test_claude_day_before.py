@@ -1,4 +1,4 @@
-"""The day before is told live, and a back-fill tells the same of it."""
+"""The day before is delivered live, and a back-fill delivers the same of it."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def test_forty_days_told_live_are_the_relays_own_and_the_back_fills(offset: floa
             clock.now = begins + day * DAY_S + 660
             report = collector.act({})
             assert report["relays"][0]["error"] is None
-            told = days_in(rows_of(collector.pushed))
+            delivered = days_in(rows_of(collector.pushed))
             before = relay.day(clock.now - DAY_S)
-            assert_same(told, own_rows(relay, before, before))
-            live |= told
+            assert_same(delivered, own_rows(relay, before, before))
+            live |= delivered
 
         collector.run({"scans": 100})
         again = rows_of(collector.pushed)
@@ -62,11 +62,11 @@ def test_forty_days_told_live_are_the_relays_own_and_the_back_fills(offset: floa
 
     kept = {row for row in live if row.at_ms >= noon}
     of_deleted = {row for row in kept if ("relay_key_id", gone) in row.labels}
-    assert of_deleted, "a back-fill cannot tell of a deleted key, so its live rows stay"
+    assert of_deleted, "a back-fill has nothing of a deleted key, so its live rows stay"
     assert kept - of_deleted == again
 
 
-def told(collector: Backfiller) -> set[Row]:
+def delivered(collector: Backfiller) -> set[Row]:
     collector.act({})
     return days_in(rows_of(collector.pushed))
 
@@ -76,24 +76,24 @@ def test_it_is_told_after_midnight_and_again_before_noon() -> None:
     clock = Clock(midnight - 60)
     with living_relay(clock=clock, now=NOON, days=4) as relay, Backfiller(relay) as collector:
         own = own_rows(relay, "2026-11-20", "2026-11-20")
-        assert_same(told(collector), own)  # this environment has not told it yet
-        assert not told(collector)
+        assert_same(delivered(collector), own)  # this environment has not delivered it yet
+        assert not delivered(collector)
         clock.now = midnight + 600
-        assert not told(collector)
+        assert not delivered(collector)
         clock.now = midnight + 601
         own = own_rows(relay, "2026-11-21", "2026-11-21")
-        assert_same(told(collector), own)
+        assert_same(delivered(collector), own)
         for hour in (1, 6, 10.9):
             clock.now = midnight + hour * 3600
-            assert not told(collector)
+            assert not delivered(collector)
         clock.now = midnight + 11.2 * 3600
-        assert_same(told(collector), own)
+        assert_same(delivered(collector), own)
         for hour in (11.3, 12, 18, 23.9):
             clock.now = midnight + hour * 3600
-            assert not told(collector)
+            assert not delivered(collector)
 
         with Backfiller(relay) as other:
-            assert_same(told(other), own)
+            assert_same(delivered(other), own)
 
 
 def test_what_was_not_taken_is_told_again() -> None:
@@ -104,8 +104,8 @@ def test_what_was_not_taken_is_told_again() -> None:
         collector.refuse_after = 0
         collector.loses({})
         collector.refuse_after = None
-        assert_same(told(collector), own_rows(relay, "2026-11-21", "2026-11-21"))
-        assert not told(collector)
+        assert_same(delivered(collector), own_rows(relay, "2026-11-21", "2026-11-21"))
+        assert not delivered(collector)
 
 
 def test_a_request_that_fails_is_made_again_by_the_next_run() -> None:
@@ -115,9 +115,9 @@ def test_a_request_that_fails_is_made_again_by_the_next_run() -> None:
             if request.path.endswith("api-keys-usage-trend")
             else None
         )
-        assert not told(collector)
+        assert not delivered(collector)
         relay.fault = lambda _: None
-        assert_same(told(collector), own_rows(relay, "2026-11-20", "2026-11-20"))
+        assert_same(delivered(collector), own_rows(relay, "2026-11-20", "2026-11-20"))
 
 
 def test_a_price_that_the_relay_may_have_made_up_is_left_out_and_counted() -> None:
@@ -138,13 +138,13 @@ def test_a_price_that_the_relay_may_have_made_up_is_left_out_and_counted() -> No
 
 def test_an_older_relay_and_one_without_a_past_are_asked_once() -> None:
     with ClaudeRelay([Key("k")], admin=ADMIN, clock=Clock()) as relay, Backfiller(relay) as one:
-        assert not told(one)
-        assert not told(one)
+        assert not delivered(one)
+        assert not delivered(one)
         assert relay.calls["/admin/usage-trend"] == 1
         relay.missing.add("/admin/usage-trend")
         with Backfiller(relay) as other:
-            assert not told(other)
-            assert not told(other)
+            assert not delivered(other)
+            assert not delivered(other)
         assert relay.calls["/admin/usage-trend"] == 2
 
 
@@ -155,11 +155,11 @@ def test_it_keeps_to_the_scans_that_are_left() -> None:
         for scans, rows in (("9", 0), ("10", 10)):
             relay.scans = 0
             with Backfiller(relay, RELAY_SCANS_PER_RUN=scans) as collector:
-                assert len(told(collector)) == rows
+                assert len(delivered(collector)) == rows
             assert relay.scans <= int(scans)
 
 
-def test_shards_tell_a_key_each_and_the_first_the_rest() -> None:
+def test_shards_deliver_a_key_each_and_the_first_the_rest() -> None:
     with living_relay(clock=Clock(), days=3) as relay, Backfiller(relay) as collector:
         rows = []
         for shard in ("1/3", "2/3", "3/3"):

@@ -1,4 +1,4 @@
-"""Days of a claude-relay that are over, told by a back-fill, held to the relay's own figures."""
+"""Days of a claude-relay that are over, as a back-fill delivers them: the relay's own figures."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ def own_rows(relay: ClaudeRelay, first: str, last: str, *, models: bool = False)
     return found
 
 
-def assert_same(told: set[Row], own: set[Row]) -> None:
+def assert_same(delivered: set[Row], own: set[Row]) -> None:
     """Equal rows; list costs of the relay at large are not rounded to micro-dollars by model."""
-    assert {row.identity for row in told} == {row.identity for row in own}
+    assert {row.identity for row in delivered} == {row.identity for row in own}
     values = {row.identity: row.value for row in own}
-    for row in told:
+    for row in delivered:
         assert row.value == pytest.approx(values[row.identity], abs=1e-3), row
 
 
@@ -97,13 +97,13 @@ def filler(relay: ClaudeRelay) -> Iterator[Backfiller]:
 def test_thirty_two_days_are_the_relays_own(filler: Backfiller, relay: ClaudeRelay) -> None:
     report = filler.run({"from": "2026-01-01"})
 
-    (told,) = report["relays"]
-    assert (told["up"], told["error"], report["next"]) == (True, None, None)
-    assert (told["from"], told["to"]) == ("2026-10-20", "2026-11-20")
+    (delivered,) = report["relays"]
+    assert (delivered["up"], delivered["error"], report["next"]) == (True, None, None)
+    assert (delivered["from"], delivered["to"]) == ("2026-10-20", "2026-11-20")
     rows = rows_of(filler.pushed)
     assert_same(rows, own_rows(relay, "2026-10-20", "2026-11-20"))
     (destination,) = report["destinations"]
-    assert destination["pushed"] == told["samples"] == len(rows)
+    assert destination["pushed"] == delivered["samples"] == len(rows)
     assert destination["spooled"] == 0
     assert {row.name for row in rows} & {"relay_up", "relay_scrape_samples"} == set()
     # the relay's clock, and the keys' days in one; every day has use
@@ -120,10 +120,10 @@ def test_models_by_day_are_the_relays_own(filler: Backfiller, relay: ClaudeRelay
 
 
 def test_without_dates_the_thirty_two_days_before_today(filler: Backfiller) -> None:
-    (told,) = filler.run({})["relays"]
-    assert (told["from"], told["to"]) == ("2026-10-20", "2026-11-20")
-    (told,) = filler.run({"to": "2026-11-10"})["relays"]
-    assert (told["from"], told["to"]) == ("2026-10-20", "2026-11-10")
+    (delivered,) = filler.run({})["relays"]
+    assert (delivered["from"], delivered["to"]) == ("2026-10-20", "2026-11-20")
+    (delivered,) = filler.run({"to": "2026-11-10"})["relays"]
+    assert (delivered["from"], delivered["to"]) == ("2026-10-20", "2026-11-10")
 
 
 def test_a_key_that_costs_nothing_is_told_as_such(filler: Backfiller, relay: ClaudeRelay) -> None:
@@ -185,15 +185,19 @@ def test_days_without_use_are_left_out_or_refused() -> None:
         relay.use(key, "gpt-5", output_tokens=10)
 
         report = filler.run({"from": "2026-11-01"})
-        (told,) = report["relays"]
+        (delivered,) = report["relays"]
         # 13th and 17th are used, six days between and after are not: 3 + 1 + 4 * 6
-        assert "take 28 scans" in told["error"]
-        assert '"scans": 28' in told["error"]
+        assert "take 28 scans" in delivered["error"]
+        assert '"scans": 28' in delivered["error"]
         assert (relay.scans, filler.pushed, report["next"]) == (0, [], None)
 
         report = filler.run({"from": "2026-11-01", "scans": 28})
-        (told,) = report["relays"]
-        assert (told["error"], told["from"], told["to"]) == (None, "2026-11-12", "2026-11-20")
+        (delivered,) = report["relays"]
+        assert (delivered["error"], delivered["from"], delivered["to"]) == (
+            None,
+            "2026-11-12",
+            "2026-11-20",
+        )
         assert relay.scans <= 28
         rows = rows_of(filler.pushed)
         assert_same(rows, own_rows(relay, "2026-11-12", "2026-11-20"))
@@ -208,8 +212,8 @@ def test_days_without_use_are_left_out_or_refused() -> None:
 def test_a_relay_that_was_never_used_is_done_at_once() -> None:
     with ClaudeRelay([Key("k")], admin=ADMIN, clock=Clock()) as relay, Backfiller(relay) as filler:
         report = filler.run({})
-        (told,) = report["relays"]
-        assert (told["error"], told["from"], told["samples"], report["next"]) == (
+        (delivered,) = report["relays"]
+        assert (delivered["error"], delivered["from"], delivered["samples"], report["next"]) == (
             None,
             None,
             0,
@@ -255,8 +259,8 @@ def test_what_a_destination_does_not_take_is_where_next_begins(
 ) -> None:
     filler.refuse_after = 2
     report = filler.run({"from": "2026-11-08", "to": "2026-11-14"})
-    (told,) = report["relays"]
-    assert (told["from"], told["to"]) == ("2026-11-08", "2026-11-09")
+    (delivered,) = report["relays"]
+    assert (delivered["from"], delivered["to"]) == ("2026-11-08", "2026-11-09")
     (destination,) = report["destinations"]
     assert destination["spooled"] == 0
     assert "are missing" in destination["error"]
@@ -278,8 +282,8 @@ def test_a_relay_that_does_not_answer_is_to_be_gone_on_with(
         else None
     )
     report = filler.run({"from": "2026-11-08", "to": "2026-11-14"})
-    (told,) = report["relays"]
-    assert "api-keys-usage-trend" in told["error"]
+    (delivered,) = report["relays"]
+    assert "api-keys-usage-trend" in delivered["error"]
     assert report["next"]["from"] == "2026-11-08"
 
 
@@ -302,10 +306,10 @@ def test_keys_that_make_an_answer_too_large_leave_fewer_days() -> None:
             for key in relay.keys:
                 relay.use(key, "gpt-5", output_tokens=100, at=NOON - back * 86_400)
         report = filler.run({"from": "2026-11-13"})
-        (told,) = report["relays"]
-        assert (told["from"], told["to"]) == ("2026-11-19", "2026-11-20")
-        assert "the days before 2026-11-19 are left out" in told["error"]
-        assert "RELAY_MAX_RESPONSE_BYTES" in told["error"]
+        (delivered,) = report["relays"]
+        assert (delivered["from"], delivered["to"]) == ("2026-11-19", "2026-11-20")
+        assert "the days before 2026-11-19 are left out" in delivered["error"]
+        assert "RELAY_MAX_RESPONSE_BYTES" in delivered["error"]
         assert report["next"] is None
 
 
@@ -387,8 +391,11 @@ def test_a_fault_of_ours_is_that_relay_s_alone(
         raise ZeroDivisionError
 
     monkeypatch.setattr(kinds, "past", broken)
-    (told,) = filler.run({})["relays"]
-    assert told["error"] == "relay main: a fault of relay-metrics (ZeroDivisionError), see the log"
+    (delivered,) = filler.run({})["relays"]
+    assert (
+        delivered["error"]
+        == "relay main: a fault of relay-metrics (ZeroDivisionError), see the log"
+    )
 
 
 def test_a_kind_without_a_past_declines(

@@ -48,7 +48,7 @@ def later(relay: ClaudeRelay, seconds: float) -> None:
 
 
 def in_order(readings: list[Reading]) -> list[Reading]:
-    """In an order of its own, since it is by resource and attributes that they are told apart."""
+    """In an order of its own, since it is by resource and attributes that they differ."""
     return sorted(readings, key=lambda one: (one.scope, *one.resource.values(), *one.attributes))
 
 
@@ -61,7 +61,7 @@ def test_a_discovered_key_says_what_a_configured_one_does() -> None:
     by_name, expected = discovered.keys(), configured.keys()
     assert len(by_name) == 4
     # a used key without a weekly limit: its week is in user-stats alone, which it is not asked for
-    # and its last use and its requests under way in what an administrator is told alone
+    # and its last use and its requests under way in what only an administrator is answered
     own = {"last_used_s", "active"}
     by_name = {
         name: one._replace(fields={at: f for at, f in one.fields.items() if at not in own})
@@ -138,7 +138,7 @@ def test_states_of_keys() -> None:
     assert not relay.by_id[keys[1].id].activated, "reading a key never activates it"
 
 
-def test_of_a_key_that_may_not_be_used_the_running_totals_alone_are_told() -> None:
+def test_of_a_key_that_may_not_be_used_the_running_totals_alone_are_delivered() -> None:
     keys = [Key(name) for name in ("active", "disabled", "expired")]
     with a_relay(*keys) as relay, Asker(relay) as asker:
         before = asker.run().figures("usage.total.requests")
@@ -148,8 +148,8 @@ def test_of_a_key_that_may_not_be_used_the_running_totals_alone_are_told() -> No
         assert isinstance(relay.clock, Clock)
     assert run.figures("usage.total.requests") == before, "no sum shrinks"
     totals = {one.field for one in STATS_ROWS if one.field.startswith("usage.total.")}
-    told = run.keys()
-    assert told["disabled"].fields.keys() == told["expired"].fields.keys() == totals
+    delivered = run.keys()
+    assert delivered["disabled"].fields.keys() == delivered["expired"].fields.keys() == totals
     models = {one.resource["relay.key.name"] for one in run.readings(Scope.MODEL)}
     assert models == {"active"}
 
@@ -218,11 +218,11 @@ def test_totals_of_the_relay_that_are_0_although_a_key_was_used_are_left_out() -
     """Its database did not answer it, which it does not say."""
 
     def forgets(response: Response) -> Response:
-        told = json.loads(response.body)
-        overview = told["data"]["overview"]
+        delivered = json.loads(response.body)
+        overview = delivered["data"]["overview"]
         zeros = {name: 0 for name in overview if name.startswith("total") and name.endswith("Used")}
-        told["data"]["overview"] = overview | zeros
-        return Response.of_json(told)
+        delivered["data"]["overview"] = overview | zeros
+        return Response.of_json(delivered)
 
     with a_relay() as relay, Asker(relay) as asker:
         relay.fault = lambda request: (
@@ -257,7 +257,7 @@ def test_a_page_that_fails_costs_its_keys_no_more_than_their_limits() -> None:
     unlisted = {key.name for key in page if key.active}
     assert active.keys() - run.figures("limits.dailyCostLimit").keys() == unlisted
     assert run.states() == {}, "how many keys there are is not known"
-    assert run.fetched.keys_failed == 1, "nothing tells that it is disabled"
+    assert run.fetched.keys_failed == 1, "nothing says that it is disabled"
     assert run.calls[KEYS] == 37, "the others"
 
 
@@ -276,7 +276,7 @@ def test_a_page_that_fails_without_the_totals_costs_its_keys() -> None:
     assert run.fetched.up
 
 
-def test_discovered_keys_without_limits_are_asked_for_totals_that_nothing_else_tells() -> None:
+def test_discovered_keys_without_limits_are_asked_for_totals_that_nothing_else_has() -> None:
     def fault(request: Request) -> Fault | None:
         return failing(USAGE)(request) or failing(BATCH)(request)
 
@@ -307,7 +307,7 @@ def test_discovered_keys_that_were_never_used_are_counted_where_no_scan_is_left(
     assert run.failures == {("user-stats", "no_scan_left"): 36}
 
 
-def test_without_any_page_the_totals_tell_which_keys_there_are() -> None:
+def test_without_any_page_the_totals_show_which_keys_there_are() -> None:
     with a_relay() as relay, Asker(relay) as asker:
         relay.fault = failing(KEYS)
         run = asker.run()
@@ -401,7 +401,7 @@ def test_keys_that_others_outdo_while_their_stats_are_asked_for_are_left_out() -
         used(relay, [*reversed(keys)] * 3)
         relay.fault = failing(USAGE)
         run = asker.run()
-    assert run.calls[STATS] >= 10, "those of the first run at once, by what that was told"
+    assert run.calls[STATS] >= 10, "those of the first run at once, by what that run learned"
     assert run.keys().keys() == {f"key-{number}" for number in range(10)}
     assert run.failures == {("admin/usage-stats", "500"): 1}
 
@@ -445,12 +445,12 @@ def test_the_most_used_models_stay() -> None:
         run = asker.run()
         alpha = relay.keys[0]
         ranked = sorted(alpha.models_in("2026-11").items(), key=lambda one: -one[1].all_tokens)
-    told = [
+    delivered = [
         one.attributes["model"]
         for one in run.readings(Scope.MODEL)
         if one.resource["relay.key.id"] == alpha.id
     ]
-    assert sorted(told) == sorted(model for model, _ in ranked[:2])
+    assert sorted(delivered) == sorted(model for model, _ in ranked[:2])
     assert run.fetched.models_left_out > 0
 
 
@@ -478,16 +478,16 @@ def test_model_rows_come_in_turn_within_the_scans() -> None:
     Now and then one more is, by a list of accounts.
     """
     with a_relay(*many_keys(60)) as relay, Asker(relay) as asker:
-        told: set[str] = set()
+        delivered: set[str] = set()
         for minute in range(2 * -(-54 // 5)):
             run = asker.run()
             assert run.scans == 10
             # a list of accounts that was empty is asked for each quarter of an hour
             assert run.calls["/admin/gemini-api-accounts"] == (minute % 15 == 0)
             assert run.calls[MODELS] == (4 if minute % 15 == 0 else 5)
-            told |= {one.resource["relay.key.id"] for one in run.readings(Scope.MODEL)}
+            delivered |= {one.resource["relay.key.id"] for one in run.readings(Scope.MODEL)}
             later(relay, 60)
-    assert told == {key.id for key in relay.keys if key.models}, "all that were ever used"
+    assert delivered == {key.id for key in relay.keys if key.models}, "all that were ever used"
 
 
 def test_the_days_model_rows_scan_nothing_and_are_those_that_a_scan_gives() -> None:
@@ -580,7 +580,7 @@ def test_odd_answers_are_errors_that_are_counted_and_no_faults(answer: bytes) ->
     assert run.keys().keys() >= {relay.keys[0].name}, "the configured key is asked for all the same"
 
 
-def test_a_relay_that_tells_of_endless_pages_is_not_believed(
+def test_a_relay_that_has_endless_pages_is_not_believed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(claude_discovery, "MAX_PAGES", 20)
@@ -607,8 +607,16 @@ def test_names_of_any_script() -> None:
         key.name = name
     with a_relay(*keys) as relay, Asker(relay) as asker:
         run = asker.run()
-    told = {one.resource["relay.key.name"] for one in run.readings(Scope.KEY)}
-    assert told == {"\"'`;--", "名前", "\ufffdlone", "space", "x" * 1024, "", "\u202eright to left"}
+    delivered = {one.resource["relay.key.name"] for one in run.readings(Scope.KEY)}
+    assert delivered == {
+        "\"'`;--",
+        "名前",
+        "\ufffdlone",
+        "space",
+        "x" * 1024,
+        "",
+        "\u202eright to left",
+    }
 
 
 def test_a_run_without_keys() -> None:
@@ -646,7 +654,7 @@ def test_what_a_key_is_called_is_told_in_a_series_of_its_own(tags: Any, labels: 
     assert infos["mine"].resource == {"relay.key.id": keys[0].id, "relay.key.name": "mine"}
     assert {name: one.attributes for name, one in infos.items()} == {
         "mine": {**labels, "relay.key.state": "active", "relay.key.owner": "mai"},
-        # its days before are still told, and want a name
+        # its days before are still delivered, and want a name
         "off": {"relay.key.state": "disabled", "relay.key.owner": "Admin"},
         "unused": {"relay.key.state": "active", "relay.key.owner": "Admin"},
     }

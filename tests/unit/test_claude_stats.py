@@ -144,7 +144,7 @@ def test_keys_that_may_not_be_read_are_counted_and_cost_no_scan() -> None:
     assert run.fetched.up
 
 
-def test_a_shard_tells_whether_the_relay_is_up_though_its_keys_are_all_of_others() -> None:
+def test_a_shard_delivers_whether_the_relay_is_up_though_its_keys_are_all_of_others() -> None:
     with a_relay(Key("in another")) as relay, Asker(relay, ids(relay)) as asker:
         shards = [asker.run(f"{index}/4") for index in range(1, 5)]
     assert [shard.fetched.up for shard in shards] == [True] * 4
@@ -317,18 +317,18 @@ def test_keys_that_no_scan_is_left_for_are_counted(budget: int) -> None:
         Asker(relay, ids(relay), RELAY_SCANS_PER_RUN=str(budget)) as asker,
     ):
         run = asker.run()
-        told = set(run.keys())
+        delivered = set(run.keys())
         assert run.fetched.up
         assert run.calls[STATS] == budget
-        assert run.calls["/health"] == (budget == 0), "which tells whether the relay is up"
+        assert run.calls["/health"] == (budget == 0), "which shows whether the relay is up"
         assert run.failures["user-stats", "no_scan_left"] == 20 - budget
         for _ in range(40 if budget else 0):
             run = asker.run()
             assert run.scans <= budget
-            told |= run.keys().keys()
+            delivered |= run.keys().keys()
             later(relay)
     if budget:
-        assert told == {key.name for key in keys}
+        assert delivered == {key.name for key in keys}
 
 
 def test_a_key_that_is_refused_costs_no_scan_and_one_that_fails_does() -> None:
@@ -374,10 +374,10 @@ def test_a_key_keeps_its_start_its_name_and_its_expiry_while_it_is_not_asked() -
         for _ in range(8):
             run = asker.run()
             assert run.calls[STATS] == 5
-            told = {name for name, one in run.keys().items() if one.start_ms is not None}
-            assert started <= told, "it is told for good"
-            assert run.figures("expires_s").keys() == told
-            started = told
+            delivered = {name for name, one in run.keys().items() if one.start_ms is not None}
+            assert started <= delivered, "it is delivered for good"
+            assert run.figures("expires_s").keys() == delivered
+            started = delivered
             later(relay)
         assert started == {key.name for key in keys}
         relay.fault = lambda request: Fault(status=500) if request.path == STATS else None

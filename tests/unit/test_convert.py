@@ -26,7 +26,7 @@ from tests.unit.snapshots import TIME_MS, snapshots
 AT = "at 2027-01-15T08:00:00.000Z"
 
 
-def told(*readings: Reading, scrape: Scrape | None = None) -> list[str]:
+def delivered(*readings: Reading, scrape: Scrape | None = None) -> list[str]:
     """The data points of a relay's readings."""
     snapshot = Snapshot("claude-relay", "main", TIME_MS, {"relay.name": "main"}, scrape, readings)
     return points([request_of(snapshot)])
@@ -38,7 +38,7 @@ def told(*readings: Reading, scrape: Scrape | None = None) -> list[str]:
 def test_a_reading_fills_the_rows_of_its_scope() -> None:
     key = {"relay.key.id": "k1"}
     fields = {"usage.total.requests": 40, "usage.total.cost": 0.5}
-    assert told(Reading(Scope.KEY, fields, {}, key, TIME_MS - 1000)) == [
+    assert delivered(Reading(Scope.KEY, fields, {}, key, TIME_MS - 1000)) == [
         (
             '{relay.key.id="k1", relay.name="main"} counter relay_requests_total {request}'
             f"  40 from 2027-01-15T07:59:59.000Z {AT}"
@@ -50,7 +50,7 @@ def test_a_reading_fills_the_rows_of_its_scope() -> None:
 @pytest.mark.parametrize("scope", sorted({*ATTRIBUTES} - {Scope.RUN, Scope.FAILURE}))
 def test_every_field_of_the_catalogue_becomes_its_row(scope: Scope) -> None:
     attributes = dict.fromkeys(ATTRIBUTES[scope], "x")
-    lines = told(Reading(scope, {row.field: 7 for row in rows(scope)}, attributes))
+    lines = delivered(Reading(scope, {row.field: 7 for row in rows(scope)}, attributes))
     labels = ", ".join(f'{name}="x"' for name in sorted(attributes))
     assert lines == sorted(
         f'{{relay.name="main"}} {"counter" if row.running else "gauge"} {row.name} {row.unit}'
@@ -60,16 +60,16 @@ def test_every_field_of_the_catalogue_becomes_its_row(scope: Scope) -> None:
 
 
 def test_a_field_that_is_not_there_makes_no_point() -> None:
-    assert told(Reading(Scope.KEY, {})) == []
+    assert delivered(Reading(Scope.KEY, {})) == []
 
 
 def test_zero_makes_a_point() -> None:
-    (line,) = told(Reading(Scope.KEY, {"limits.dailyCostLimit": 0}))
+    (line,) = delivered(Reading(Scope.KEY, {"limits.dailyCostLimit": 0}))
     assert line.endswith(f"gauge relay_daily_cost_limit_usd {{USD}}  0 {AT}")
 
 
 def test_an_empty_attribute_is_left_out() -> None:
-    (line,) = told(Reading(Scope.MODEL, {"requests": 1}, {"model": "a/b:c", "period": ""}))
+    (line,) = delivered(Reading(Scope.MODEL, {"requests": 1}, {"model": "a/b:c", "period": ""}))
     assert line.endswith(f'  {{model="a/b:c"}} 1 {AT}')
 
 
@@ -77,7 +77,7 @@ def test_an_empty_attribute_is_left_out() -> None:
 
 
 def test_a_run_that_went_well() -> None:
-    assert told(scrape=Scrape(True, 0.25, 66, TIME_MS)) == [
+    assert delivered(scrape=Scrape(True, 0.25, 66, TIME_MS)) == [
         f'{{relay.name="main"}} gauge {metric}  {value} {AT}'
         for metric, value in (
             ("relay_last_success_timestamp_seconds s", "1800000000.0"),
@@ -91,7 +91,7 @@ def test_a_run_that_went_well() -> None:
 
 def test_a_run_that_failed_and_no_success_is_known() -> None:
     failures = (Failure("user-stats", "500", 2), Failure("batch-stats", "timeout"))
-    lines = told(scrape=Scrape(False, 0.25, failures=failures, keys_failed=3))
+    lines = delivered(scrape=Scrape(False, 0.25, failures=failures, keys_failed=3))
     assert lines == [
         f'{{relay.name="main"}} gauge {metric}  {value} {AT}'
         for metric, value in (
@@ -116,10 +116,10 @@ def test_the_duration_is_what_was_measured() -> None:
     assert [point.as_double for point in duration.gauge.data_points] == [0.25]
 
 
-def test_a_shard_tells_its_own_run() -> None:
+def test_a_shard_delivers_its_own_run() -> None:
     failures = (Failure("user-stats", "500"),)
     scrape = Scrape(True, 0.25, 66, TIME_MS, failures, 1, 2, 3, shard="2/4")
-    whole, of_shard = told(scrape=scrape._replace(shard="")), told(scrape=scrape)
+    whole, of_shard = delivered(scrape=scrape._replace(shard="")), delivered(scrape=scrape)
     assert len(of_shard) == len(whole) == 9
     assert all('shard="2/4"' in line for line in of_shard)
     assert not any("shard" in line for line in whole)
@@ -131,9 +131,9 @@ def test_a_shard_tells_its_own_run() -> None:
 @given(snapshots)
 def test_nothing_is_lost_on_the_way_to_a_request(snapshot: Snapshot) -> None:
     parts = list(convert(snapshot))
-    told = snapshot.samples + record_points(snapshot)
-    assert sum(part.points for part in parts) == told
-    assert len(points([request_of(snapshot)])) == told
+    delivered = snapshot.samples + record_points(snapshot)
+    assert sum(part.points for part in parts) == delivered
+    assert len(points([request_of(snapshot)])) == delivered
     assert sum(part.things for part in parts) == len(snapshot)
 
 

@@ -225,7 +225,7 @@ def targets() -> set[str]:
 
 
 def scripts() -> Iterator[tuple[str, str]]:
-    """What the documents tell a shell: in blocks of its own, and in the middle of a sentence."""
+    """What the documents give a shell: in blocks of its own, and in the middle of a sentence."""
     for path in DOCUMENTS:
         text = path.read_text("utf-8")
         for block in blocks(text, "sh"):

@@ -23,10 +23,10 @@ from tests.unit.expositions import (
     OPENMETRICS,
     TEXT,
     TIME_MS,
+    delivered,
     left_out,
     metrics_of,
     snapshot_of,
-    told,
 )
 
 # `= NAME`, behind it how it is read where that is not as text; the exposition; `-> ` and each point
@@ -51,7 +51,7 @@ def test_an_exposition(how: str, text: str) -> None:
         patterns.split(),
     )
     missed = [f"left out: {reason} {count}" for reason, count in left_out(*read_as).items()]
-    assert [*told(*read_as), *missed] == points
+    assert [*delivered(*read_as), *missed] == points
 
 
 # -- types
@@ -59,7 +59,7 @@ def test_an_exposition(how: str, text: str) -> None:
 
 @pytest.mark.parametrize("type_line", ["", "# TYPE depth untyped\n", "# HELP depth How deep.\n"])
 def test_untyped_is_a_gauge(type_line: str) -> None:
-    assert told(type_line + "depth 1.5\n") == ["Gauge depth 1.5"]
+    assert delivered(type_line + "depth 1.5\n") == ["Gauge depth 1.5"]
 
 
 def test_help_becomes_the_description() -> None:
@@ -83,7 +83,7 @@ depth 1
     ids=["blank line", "no end of line", "two ends of line", "CRLF", "space at the end"],
 )
 def test_openmetrics_with_white_space_that_exporters_send(body: str) -> None:
-    assert told(body, OPENMETRICS) == ["Gauge a 1"]
+    assert delivered(body, OPENMETRICS) == ["Gauge a 1"]
     assert left_out(body, OPENMETRICS) == {}
 
 
@@ -92,20 +92,22 @@ def test_openmetrics_with_white_space_that_exporters_send(body: str) -> None:
 
 def test_number_too_large_for_a_float_is_no_infinity() -> None:
     with pytest.raises(NoExposition, match="line 2"):
-        told("a 1\nb 1e999\n")
+        delivered("a 1\nb 1e999\n")
 
 
 # -- labels
 
 
 def test_label_value_with_escapes() -> None:
-    assert told('a{path="C:\\\\dir",quote="say \\"hi\\"",line="one\\ntwo",plain="x"} 1\n') == [
+    assert delivered('a{path="C:\\\\dir",quote="say \\"hi\\"",line="one\\ntwo",plain="x"} 1\n') == [
         'Gauge a{line="one\ntwo",path="C:\\dir",plain="x",quote="say "hi""} 1'
     ]
 
 
 def test_spaces_and_trailing_commas() -> None:
-    assert told('a { x = "1" , y = "2" , }  1 \r\n\tb\t2\n\n   \n# just a remark\nc{x="1",} 3') == [
+    assert delivered(
+        'a { x = "1" , y = "2" , }  1 \r\n\tb\t2\n\n   \n# just a remark\nc{x="1",} 3'
+    ) == [
         'Gauge a{x="1",y="2"} 1',
         "Gauge b 2",
         'Gauge c{x="1"} 3',
@@ -118,24 +120,24 @@ def test_labels_that_begin_as_a_destinations_own_are_renamed(
     other: str, media_type: str, end: str
 ) -> None:
     value = other.replace("\\\\", "\\")
-    assert told(f'a{{__tsid="q",__x="1",b="{other}"}} 5\n{end}', media_type) == [
+    assert delivered(f'a{{__tsid="q",__x="1",b="{other}"}} 5\n{end}', media_type) == [
         f'Gauge a{{b="{value}",exported___tsid="q",exported___x="1"}} 5'
     ]
     both = f'a{{exported___tsid="1",__tsid="2",b="{other}"}} 5\n{end}'
-    assert told(both, media_type) == [
+    assert delivered(both, media_type) == [
         f'Gauge a{{b="{value}",exported___tsid="1",exported_exported___tsid="2"}} 5'
     ]
 
 
 def test_only_a_labels_name_is_renamed() -> None:
-    assert told('a__b{c__d="{__x=\\"1\\",__y="} 5\n') == ['Gauge a__b{c__d="{__x="1",__y="} 5']
-    assert told('{"__a", __b = "1" , "__c d"="\\\\", "\0__b"="2"} 5\n') == [
+    assert delivered('a__b{c__d="{__x=\\"1\\",__y="} 5\n') == ['Gauge a__b{c__d="{__x="1",__y="} 5']
+    assert delivered('{"__a", __b = "1" , "__c d"="\\\\", "\0__b"="2"} 5\n') == [
         'Gauge __a{exported_\0__b="2",exported___b="1",exported___c d="\\"} 5'
     ]
-    assert told('{"a","__name__ x"="1",__name__x="2"} 5\n') == [
+    assert delivered('{"a","__name__ x"="1",__name__x="2"} 5\n') == [
         'Gauge a{exported___name__ x="1",exported___name__x="2"} 5'
     ]
-    assert told('{__name__="a",x="1"} 5\n') == ['Gauge a{x="1"} 5']
+    assert delivered('{__name__="a",x="1"} 5\n') == ['Gauge a{x="1"} 5']
 
 
 def test_labels_that_are_one_tag_stay_two() -> None:
@@ -148,7 +150,7 @@ def test_labels_that_are_one_tag_stay_two() -> None:
 @pytest.mark.parametrize("time", ["0", "-5", "9223372036855", "999999999999999999"])
 def test_timestamp_that_otlp_has_not(time: str) -> None:
     exposition = f"a 1 {time}\nb 2\n"
-    assert told(exposition) == ["Gauge b 2"]
+    assert delivered(exposition) == ["Gauge b 2"]
     assert left_out(exposition) == {"timestamp": 1}
 
 
@@ -158,7 +160,7 @@ def test_timestamp_that_otlp_has_not(time: str) -> None:
 @pytest.mark.parametrize("value", ["17", "-1", "1.8e9", "1.8e12"])
 def test_created_that_is_no_plausible_instant_is_a_metric(value: str) -> None:
     later = str(float(value) + 1e6) if value == "1.8e9" else value
-    assert told(f"""\
+    assert delivered(f"""\
 # TYPE accounts_total counter
 accounts_total 5
 # TYPE accounts_created gauge
@@ -168,14 +170,14 @@ accounts_created {later}
 
 @pytest.mark.parametrize("start", ["0", "-1", "+Inf", "NaN", f"{TIME_MS / 1000 + 1}"])
 def test_start_is_unset_where_it_cannot_be(start: str) -> None:
-    assert "Counter relay_requests_total 1" in told(f"""\
+    assert "Counter relay_requests_total 1" in delivered(f"""\
 # TYPE relay_requests_total counter
 relay_requests_total 1
 process_start_time_seconds {start}
 """)
 
 
-# -- what cannot be told truthfully
+# -- what cannot be delivered truthfully
 
 
 @pytest.mark.parametrize(
@@ -216,7 +218,7 @@ def test_histogram_is_left_out(reason: str, lines: list[str]) -> None:
 {own}seconds_bucket{{source="whole",le="+Inf"}} 1
 seconds_count{{source="whole"}} 1
 """
-    assert told(exposition) == ['Histogram seconds{source="whole"} inf:1']
+    assert delivered(exposition) == ['Histogram seconds{source="whole"} inf:1']
     assert left_out(exposition) == {reason: 1}
 
 
@@ -228,7 +230,7 @@ OF_THE_RUN = [metric.name for metric in METRICS if metric.scope in (Scope.RUN, S
 def test_family_named_like_a_metric_of_the_run_is_left_out(name: str) -> None:
     for kind in ("gauge", "counter", "untyped"):
         exposition = f'# TYPE {name} {kind}\n{name} 1\n{name}{{x="y"}} 0\na 1\n'
-        assert told(exposition) == ["Gauge a 1"]
+        assert delivered(exposition) == ["Gauge a 1"]
         assert left_out(exposition) == {"reserved_name": 2}
     assert left_out(f"{name} 1\n", exclude=[name]) == {}
 
@@ -242,31 +244,31 @@ def test_names_that_a_run_does_not_write_itself_stay() -> None:
     shared = [metric.name for metric in METRICS if metric.name not in OF_THE_RUN]
     names = [*shared, "relay_up_total", "Relay_up", "my_relay_up"]
     exposition = "".join(f"{name} 1\n" for name in names)
-    assert told(exposition) == sorted(f"Gauge {name} 1" for name in names)
+    assert delivered(exposition) == sorted(f"Gauge {name} 1" for name in names)
     assert left_out(exposition) == {}
 
 
 def test_label_set_that_no_message_holds() -> None:
     exposition = f'a{{x="{"x" * 66_000}"}} 1\nb{{x="{"y" * 200_000}"}} 2\nc 3\n'
-    assert told(exposition) == ["Gauge c 3"]
+    assert delivered(exposition) == ["Gauge c 3"]
     assert left_out(exposition) == {"too_large": 2}
 
 
 def test_label_set_of_nearly_64_kib_is_taken() -> None:
-    assert len(told(f'a{{x="{"x" * 65_000}"}} 1\n')) == 1
+    assert len(delivered(f'a{{x="{"x" * 65_000}"}} 1\n')) == 1
 
 
 def test_histogram_that_no_message_holds() -> None:
     buckets = "".join(f'h_bucket{{le="{bound}.12345678901"}} {bound}\n' for bound in range(3000))
     exposition = f'# TYPE h histogram\n{buckets}h_bucket{{le="+Inf"}} 3000\nh_count 3000\n'
-    assert told(exposition) == []
+    assert delivered(exposition) == []
     assert left_out(exposition) == {"too_large": 1}
 
 
 def test_line_with_labels_beyond_number() -> None:
     labels = ",".join(f'l{at}="\\\\"' for at in range(2000))
     exposition = f"a{{{labels}}} 1\nb 2\n"
-    assert told(exposition) == ["Gauge b 2"]
+    assert delivered(exposition) == ["Gauge b 2"]
     assert left_out(exposition) == {"too_large": 1}
 
 
@@ -288,7 +290,7 @@ jobs_created 1700000000
 # TYPE other gauge
 other{{x="\\\\"}} 1
 {end}"""
-    assert told(exposition, media_type, [pattern]) == ['Gauge other{x="\\"} 1']
+    assert delivered(exposition, media_type, [pattern]) == ['Gauge other{x="\\"} 1']
 
 
 # -- malformed
@@ -329,7 +331,7 @@ other{{x="\\\\"}} 1
 )
 def test_malformed_line_fails_the_scrape_and_is_named_but_not_shown(line: str) -> None:
     with pytest.raises(NoExposition, match=r"line 3\b") as raised:
-        told(f"# TYPE a counter\na 1\n{line}\na 2\n")
+        delivered(f"# TYPE a counter\na 1\n{line}\na 2\n")
     assert "secret" not in str(raised.value)
     assert raised.value.__cause__ is None
     assert raised.value.__suppress_context__
@@ -342,7 +344,7 @@ def test_invalid_utf8_is_malformed() -> None:
 
 def test_openmetrics_cut_short() -> None:
     with pytest.raises(NoExposition, match="# EOF"):
-        told("# TYPE a gauge\na 1\n", OPENMETRICS)
+        delivered("# TYPE a gauge\na 1\n", OPENMETRICS)
 
 
 @pytest.mark.parametrize(
@@ -350,7 +352,7 @@ def test_openmetrics_cut_short() -> None:
 )
 def test_malformed_openmetrics(line: str) -> None:
     with pytest.raises(NoExposition, match=r"line 3\b"):
-        told(f"# TYPE a gauge\na 1\n{line}\n# EOF\n", OPENMETRICS)
+        delivered(f"# TYPE a gauge\na 1\n{line}\n# EOF\n", OPENMETRICS)
 
 
 # -- whole
@@ -369,7 +371,7 @@ def test_recorded_exposition_is_all_there() -> None:
 
 def test_ten_thousand_series_in_one_family() -> None:
     lines = "".join(f'a{{series="{at}"}} {at}\n' for at in range(10_000))
-    assert len(told(f"# TYPE a counter\n{lines}")) == 10_000
+    assert len(delivered(f"# TYPE a counter\n{lines}")) == 10_000
 
 
 # -- bounds

@@ -30,7 +30,7 @@ from relay_metrics.families import pairs
 from relay_metrics.relays.prometheus import exposition, lines
 from relay_metrics.relays.prometheus.exposition import Exposition, NoExposition, read
 from relay_metrics.relays.prometheus.families import _Histograms, assemble
-from tests.unit.expositions import OPENMETRICS, TEXT, TIME_MS, told
+from tests.unit.expositions import OPENMETRICS, TEXT, TIME_MS, delivered
 
 # -- what prometheus_client writes
 
@@ -158,24 +158,24 @@ def _registry(metrics: Iterable[Metric]) -> CollectorRegistry:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(families())
-def test_what_is_written_as_text_is_what_is_told(given: list[tuple[Metric, list[str]]]) -> None:
+def test_what_is_written_as_text_is_what_is_read(given: list[tuple[Metric, list[str]]]) -> None:
     text = generate_latest(_registry(metric for metric, _ in given)).decode()
-    assert told(text, TEXT) == sorted(line for _, lines in given for line in lines)
+    assert delivered(text, TEXT) == sorted(line for _, lines in given for line in lines)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(families())
-def test_what_is_written_as_openmetrics_is_what_is_told(
+def test_what_is_written_as_openmetrics_is_what_is_read(
     given: list[tuple[Metric, list[str]]],
 ) -> None:
     generate: Any = openmetrics.generate_latest
     text = generate(_registry(metric for metric, _ in given)).decode()
-    assert told(text, OPENMETRICS) == sorted(line for _, lines in given for line in lines)
+    assert delivered(text, OPENMETRICS) == sorted(line for _, lines in given for line in lines)
 
 
 # -- one expression, all others, and the library
 
-Told = tuple[str, frozenset[tuple[str, str]], float, int]
+Sample = tuple[str, frozenset[tuple[str, str]], float, int]
 
 pieces = st.sampled_from(
     [
@@ -210,7 +210,7 @@ remarks = st.sampled_from(["# TYPE a gauge", "# HELP h One\\ntwo", "# remark", "
 expositions = st.lists(likely | samples | metadata, max_size=8).map("\n".join)
 
 
-def _read(text: str, media_type: str = TEXT) -> list[Told] | str:
+def _read(text: str, media_type: str = TEXT) -> list[Sample] | str:
     """All samples as they are read, or why they are not."""
     try:
         return _samples(read(text.encode(), media_type))
@@ -218,7 +218,7 @@ def _read(text: str, media_type: str = TEXT) -> list[Told] | str:
         return str(error)
 
 
-def _samples(exposition: Exposition) -> list[Told]:
+def _samples(exposition: Exposition) -> list[Sample]:
     return [
         (name, frozenset(pairs(labels)), value, time_ms)
         for name, column in exposition.columns.items()
@@ -313,7 +313,7 @@ def test_what_the_library_reads_of_what_is_well_formed_is_read(text: str) -> Non
         assert Counter(_read(text)) == Counter(_by_library(text))
 
 
-def _by_library(text: str) -> Iterator[Told]:
+def _by_library(text: str) -> Iterator[Sample]:
     # as a counter it would get another name, as what it does not know it would be refused
     untyped = re.sub(
         r"^(\s*# TYPE \S+) (?:counter|bogus)$", r"\1 untyped", text, flags=re.MULTILINE

@@ -10,7 +10,7 @@ from relay_metrics.convert import exposition as convert
 from relay_metrics.relays.prometheus import exposition, families
 from relay_metrics.relays.prometheus.exposition import Bounds, NoExposition, read
 from tests import RECORDED_EXPOSITION
-from tests.unit.expositions import TEXT, told
+from tests.unit.expositions import TEXT, delivered
 
 HISTOGRAM = """\
 # TYPE {name} histogram
@@ -44,15 +44,15 @@ EXPOSITION = "".join(
 def test_beyond_a_bound_the_same_is_read(
     monkeypatch: pytest.MonkeyPatch, module: ModuleType, bound: str
 ) -> None:
-    whole = told(EXPOSITION, exclude=["go_?"])
+    whole = delivered(EXPOSITION, exclude=["go_?"])
     monkeypatch.setattr(module, bound, 2)
-    assert told(EXPOSITION, exclude=["go_?"]) == whole
+    assert delivered(EXPOSITION, exclude=["go_?"]) == whole
 
 
 def test_texts_of_a_sample_each_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = told(EXPOSITION)
+    whole = delivered(EXPOSITION)
     monkeypatch.setattr(exposition, "_MOST_CHUNKS", 4)
-    assert told(EXPOSITION) == whole
+    assert delivered(EXPOSITION) == whole
     column = read(EXPOSITION.encode(), TEXT, ()).columns["a"]
     assert len(column.text) <= 4
     assert len(column) == 40

@@ -80,7 +80,7 @@ def test_without_a_context_there_is_a_minute() -> None:
     }
 
 
-def test_a_context_that_tells_no_time_counts_as_none() -> None:
+def test_a_context_that_gives_no_time_counts_as_none() -> None:
     seconds: list[float] = []
 
     def work(runtime: Runtime, event: Any, left: float) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def test_a_failure_of_ours_goes_on_as_it_is(log: io.StringIO) -> None:
 
 def test_a_line_has_the_keys_that_powertools_own_queries_look_for(log: io.StringIO) -> None:
     def work(runtime: Runtime, event: Any, seconds: float) -> dict[str, Any]:
-        logger.info("told")
+        logger.info("said")
         return {}
 
     handler = Handler(work)

@@ -669,8 +669,8 @@ def test_a_proxy_that_refuses_is_named(
 def test_a_proxy_whose_name_is_not_known(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://nowhere.invalid:3128")
     error = failure(client, "https://relay.invalid/")
-    told = "the name of the proxy nowhere.invalid:3128 is not known"
-    assert (error.type, str(error)) == ("proxy", told)
+    found = "the name of the proxy nowhere.invalid:3128 is not known"
+    assert (error.type, str(error)) == ("proxy", found)
 
 
 def test_a_proxy_that_drips_its_consent(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,8 +132,8 @@ def test_whose_lines_they_are(set_to: str | None, service: str) -> None:
 
 def test_a_metric_has_no_dimension_but_the_service(capsys: pytest.CaptureFixture[str]) -> None:
     count("PointsRejected", 3)
-    [told] = json.loads(capsys.readouterr().out)["_aws"]["CloudWatchMetrics"]
-    assert told == {
+    [found] = json.loads(capsys.readouterr().out)["_aws"]["CloudWatchMetrics"]
+    assert found == {
         "Namespace": "RelayMetrics",
         "Dimensions": [["service"]],
         "Metrics": [{"Name": "PointsRejected", "Unit": "Count"}],

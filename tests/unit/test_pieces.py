@@ -1,4 +1,4 @@
-"""A snapshot in requests and in parts: together they tell what it tells, and each stands alone."""
+"""A snapshot in requests and in parts: together they deliver all of it, and each stands alone."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def opened(request: Request) -> ExportMetricsServiceRequest:
     return ExportMetricsServiceRequest.FromString(gzip.decompress(request.body))
 
 
-def told(*snapshots: Snapshot) -> Counter[str]:
+def delivered(*snapshots: Snapshot) -> Counter[str]:
     return Counter(points(map(request_of, snapshots)))
 
 
@@ -61,13 +61,13 @@ def begun(snapshot: Snapshot, sizes: Sequence[int]) -> Beginning:
 
 @given(snapshots, st.lists(st.integers(1, 3), max_size=3))
 @hypothesis_settings(deadline=None)
-def test_its_requests_tell_all_of_a_snapshot(snapshot: Snapshot, sizes: list[int]) -> None:
+def test_its_requests_deliver_all_of_a_snapshot(snapshot: Snapshot, sizes: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pieces, "MAX_REQUEST_BYTES", MOST)
         patch.setattr("relay_metrics.convert.READINGS_AT_ONCE", 1)
         patch.setattr("relay_metrics.convert.exposition.SERIES_AT_ONCE", 1)
         made = requests_of(snapshot, begun(snapshot, sizes))
-    everything = told(snapshot)
+    everything = delivered(snapshot)
     lines = [Counter(points([opened(one)])) for one in made]
     carried = Counter(line for line in everything if "gauge relay_up {flag}" in line)
     again = Counter({line: count * (len(made) - 1) for line, count in carried.items()})
@@ -89,16 +89,16 @@ def test_its_requests_tell_all_of_a_snapshot(snapshot: Snapshot, sizes: list[int
 
 @given(snapshots, st.sampled_from(By))
 @hypothesis_settings(deadline=None)
-def test_the_parts_of_a_split_tell_all_of_it_once(snapshot: Snapshot, by: By) -> None:
+def test_the_parts_of_a_split_deliver_all_of_it_once(snapshot: Snapshot, by: By) -> None:
     parts = [part.snapshot for part in Piece(snapshot).split(by)]
     if not parts:
         return
-    carried = Counter(line for line in told(snapshot) if "gauge relay_up {flag}" in line)
+    carried = Counter(line for line in delivered(snapshot) if "gauge relay_up {flag}" in line)
     again = Counter({line: count * (len(parts) - 1) for line, count in carried.items()})
-    assert told(*parts) == told(snapshot) + again
+    assert delivered(*parts) == delivered(snapshot) + again
     assert sum(Piece(one).points for one in parts) == Piece(snapshot).points
     joined = parts[-1].joined(parts[:-1])
-    assert told(joined) == told(snapshot)
+    assert delivered(joined) == delivered(snapshot)
 
 
 @given(snapshots)

@@ -24,7 +24,7 @@ def gathered(resource: dict[str, str] | None = None) -> Points:
     return Points(resource or {"service.name": "x"}, TIME_MS)
 
 
-def told(made: Points) -> list[str]:
+def delivered(made: Points) -> list[str]:
     return points([encode_metrics(made.data())])
 
 
@@ -36,7 +36,7 @@ def test_equal_resources_come_together_whatever_is_added_between() -> None:
     for key, value in (("a", 1), ("b", 2), ("a", 3)):
         made.of({"relay.key.id": key}).add(LIMIT, value, {"n": str(value)})
     assert len(made.data().resource_metrics) == 2
-    assert told(made) == [
+    assert delivered(made) == [
         (
             '{relay.key.id="a", service.name="x"} gauge limit {USD}'
             '  {n="1"} 1 at 2027-01-15T08:00:00.000Z'
@@ -75,7 +75,7 @@ def test_a_resource_without_a_point_is_not_told_of() -> None:
 
 
 def test_the_encoder_keeps_the_last_of_two_equal_resources_only() -> None:
-    # why they must come together; where the encoder learns better, this fails and tells so
+    # why they must come together; where the encoder learns better, this fails and says so
     twice = [*_limit_of(1).resource_metrics, *_limit_of(2).resource_metrics]
     assert len(points([encode_metrics(MetricsData(twice))])) == 1
     with pytest.raises(EncodingError, match=r"^2 points were given and 1 encoded$"):
@@ -94,7 +94,7 @@ def _limit_of(value: int) -> MetricsData:
 def test_a_running_total_has_its_start() -> None:
     made = gathered()
     made.of().add(REQUESTS, 40, start_ms=TIME_MS - 1)
-    assert told(made) == [
+    assert delivered(made) == [
         (
             '{service.name="x"} counter r_total {request}'
             "  40 from 2027-01-15T07:59:59.999Z at 2027-01-15T08:00:00.000Z"
@@ -106,7 +106,7 @@ def test_a_running_total_has_its_start() -> None:
 def test_a_start_that_is_missing_or_later_than_the_point_is_unset(start_ms: int | None) -> None:
     made = gathered()
     made.of().add(REQUESTS, 40, start_ms=start_ms)
-    assert told(made) == [
+    assert delivered(made) == [
         '{service.name="x"} counter r_total {request}  40 at 2027-01-15T08:00:00.000Z'
     ]
 
@@ -114,7 +114,9 @@ def test_a_start_that_is_missing_or_later_than_the_point_is_unset(start_ms: int 
 def test_a_gauge_has_no_start() -> None:
     made = gathered()
     made.of().add(LIMIT, 40, start_ms=1)
-    assert told(made) == ['{service.name="x"} gauge limit {USD}  40 at 2027-01-15T08:00:00.000Z']
+    assert delivered(made) == [
+        '{service.name="x"} gauge limit {USD}  40 at 2027-01-15T08:00:00.000Z'
+    ]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,7 @@ def test_a_gauge_has_no_start() -> None:
 def test_values_are_floats_or_integers_that_fit(value: float, sent: str) -> None:
     made = gathered()
     made.of().add(LIMIT, value)
-    assert told(made) == [
+    assert delivered(made) == [
         f'{{service.name="x"}} gauge limit {{USD}}  {sent} at 2027-01-15T08:00:00.000Z'
     ]
 
@@ -140,7 +142,7 @@ def test_a_point_s_own_instant() -> None:
     made = gathered()
     made.of().number(RUNNING, "a_sum", 1.5, {}, time_ms=1, start_ms=None)
     made.of().number(GAUGE, "a", 1.5, {}, time_ms=None)
-    assert told(made) == [
+    assert delivered(made) == [
         '{service.name="x"} counter a_sum  1.5 at 1970-01-01T00:00:00.001Z',
         '{service.name="x"} gauge a  1.5 at 2027-01-15T08:00:00.000Z',
     ]
@@ -150,7 +152,7 @@ def test_one_name_of_two_kinds_is_two_metrics() -> None:
     made = gathered()
     made.of().number(GAUGE, "a", 1, {})
     made.of().number(RUNNING, "a", 2, {})
-    assert [line.split("  ")[0] for line in told(made)] == [
+    assert [line.split("  ")[0] for line in delivered(made)] == [
         '{service.name="x"} counter a',
         '{service.name="x"} gauge a',
     ]

@@ -50,5 +50,5 @@ def test_a_query_within_the_limits_is_taken(query: str) -> None:
     promql.check(query)
 
 
-def test_the_metrics_that_a_query_asks_for_are_told() -> None:
+def test_the_metrics_that_a_query_asks_for_are_known() -> None:
     assert promql.metrics('sum by (b) (rate(a{d="e"}[5m])) / max by (b) (c)') == ["a", "c"]

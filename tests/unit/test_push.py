@@ -52,13 +52,13 @@ def piece(points: int = 3, scrape: Scrape | None = None, **families: int) -> Pie
         Reading(Scope.KEY, {"usage.total.requests": at}, {}, {"relay.key.id": str(at)})
         for at in range(points)
     ]
-    told = [
+    delivered = [
         Family.of(
             name, FamilyType.GAUGE, "", tuple(Series({"n": str(at)}, at) for at in range(count))
         )
         for name, count in families.items()
     ]
-    return Piece(Snapshot("claude-relay", "main", TIME_MS, {}, scrape, readings, told))
+    return Piece(Snapshot("claude-relay", "main", TIME_MS, {}, scrape, readings, delivered))
 
 
 def sent(body: bytes) -> Counter[str]:
@@ -170,8 +170,8 @@ def test_an_attribute_that_no_header_could_name_is_delivered(receiver: Receiver,
     snapshot = replace(piece().snapshot, resource={name: "alpha"})
     assert receiver.push(Piece(snapshot)) == Outcome(3)
     [request] = receiver.requests
-    told = ExportMetricsServiceRequest.FromString(gzip.decompress(request.body))
-    assert all(name in attributes_of(one.resource.attributes) for one in told.resource_metrics)
+    delivered = ExportMetricsServiceRequest.FromString(gzip.decompress(request.body))
+    assert all(name in attributes_of(one.resource.attributes) for one in delivered.resource_metrics)
 
 
 def test_what_the_body_is_is_not_for_configuration_to_say(receiver: Receiver) -> None:

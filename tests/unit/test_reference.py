@@ -180,7 +180,7 @@ NOT_SHOWN = {
         if (metric.scope in TIMED or metric.name.startswith("relay_day_"))
         and metric.name not in OF_TIME
     ),
-    # told of accounts, models and the relay for questions of one's own
+    # delivered of accounts, models and the relay for questions of one's own
     *(f"relay_account_{name}_total" for name in ACCOUNT_TOTALS),
     *(f"relay_all_keys_model_{name}" for name in ALL_KEYS_MODEL),
     *("relay_account_active_tasks", "relay_account_task_limit"),
@@ -194,7 +194,7 @@ NOT_SHOWN = {
     # limits and lengths that other panels are shares of, or that mean little alone
     *("relay_current_window_tokens", "relay_token_limit", "relay_concurrency_limit"),
     "relay_rate_limit_window_minutes",
-    # told by another figure
+    # shown by another figure
     *("relay_stats_staleness_seconds", "relay_account_rate_limited"),
     *("relay_monthly_requests", "relay_monthly_tokens", "relay_account_daily_tokens"),
     "relay_model_rated_cost_usd",

@@ -1,4 +1,4 @@
-"""Whose turn it is: fair, bounded, and told by the clock alone."""
+"""Whose turn it is: fair, bounded, and known by the clock alone."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Answered:
 
 
 class Connections:
-    """Answers or lets time out, as it is told, without taking any time."""
+    """Answers or lets time out, as it is found, without taking any time."""
 
     def __init__(self, answers: Callable[[str], bool]) -> None:
         self.asked: list[str] = []

@@ -57,7 +57,7 @@ WHOLE = Snapshot(
 RECORDED = RECORDINGS / "snapshots/schema-1.json"
 
 
-def told(*parts: Snapshot) -> list[str]:
+def delivered(*parts: Snapshot) -> list[str]:
     """The data points of what a snapshot, or its parts, are converted to."""
     return points(map(request_of, parts))
 
@@ -167,7 +167,7 @@ def test_one_of_another_schema_is_not_read(schema: object) -> None:
 def test_a_message_of_the_first_schema_makes_the_same_series() -> None:
     first = Snapshot.load(RECORDED.read_bytes())
     assert json.loads(RECORDED.read_bytes())["schema"] == 1
-    assert told(first) == told(WHOLE)
+    assert delivered(first) == delivered(WHOLE)
     assert json.loads(first.dump())["schema"] == SCHEMA
 
 
@@ -194,7 +194,7 @@ def test_samples_are_all_data_points_but_those_of_the_run(snapshot: Snapshot) ->
         readings=snapshot.readings,
         families=snapshot.families,
     )
-    assert len(told(without)) == snapshot.samples
+    assert len(delivered(without)) == snapshot.samples
 
 
 # -- split
@@ -213,12 +213,12 @@ def parts(snapshot: Snapshot) -> list[Snapshot]:
 @given(snapshots)
 def test_its_parts_make_the_same_series(snapshot: Snapshot) -> None:
     split = parts(snapshot)
-    carried = [line for line in told(snapshot) if "gauge relay_up {flag}" in line]
-    assert told(*split) == sorted(told(snapshot) + carried * (len(split) - 1))
+    carried = [line for line in delivered(snapshot) if "gauge relay_up {flag}" in line]
+    assert delivered(*split) == sorted(delivered(snapshot) + carried * (len(split) - 1))
     assert sum(part.samples for part in split) == snapshot.samples
 
 
-def test_only_the_first_part_tells_of_the_run_and_the_others_whether_it_was_up() -> None:
+def test_only_the_first_part_has_the_run_and_the_others_whether_it_was_up() -> None:
     first, second = WHOLE.split()
     assert WHOLE.scrape
     assert first.scrape == WHOLE.scrape

@@ -135,7 +135,7 @@ def plain(snapshot: Snapshot) -> Any:
 
 
 def figures(parts: Sequence[Snapshot]) -> Counter[str]:
-    """Every figure that several snapshots tell, with all that it is told with."""
+    """Every figure that several snapshots have, with all that belongs to it."""
     parts = [Snapshot.load(part.dump()) for part in parts]
     return Counter(
         [
@@ -175,7 +175,7 @@ def test_a_message_is_read_back(destination: str, snapshot: Snapshot) -> None:
     assert plain(read.snapshot) == plain(snapshot)
 
 
-def test_a_message_tells_people_what_it_is() -> None:
+def test_a_message_shows_people_what_it_is() -> None:
     snapshot = Snapshot("claude-relay", "tëam", 1_700_000_000_123, {})
     body = json.loads(str(Message("default", Piece(snapshot)).dump()))
     assert body.keys() == {"destination", "relay", "time", "snapshot"}
@@ -375,7 +375,7 @@ def test_how_many_messages_the_queues_hold(monkeypatch: pytest.MonkeyPatch) -> N
         (EndpointConnectionError(endpoint_url="https://secret"), "EndpointConnectionError"),
     ],
 )
-def test_a_queue_that_does_not_tell_how_many(
+def test_a_queue_that_does_not_say_how_many(
     monkeypatch: pytest.MonkeyPatch, answer: Any, says: str
 ) -> None:
     with pytest.raises(SpoolError) as caught:

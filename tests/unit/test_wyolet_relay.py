@@ -89,8 +89,8 @@ def test_every_family_of_a_relay() -> None:
     families = {family.name: family for family in fetched.families}
     requests = families["relay_requests_total"]
     assert requests.type is FamilyType.COUNTER
-    told = {(one.labels["source"], one.labels["status"]): one.value for one in requests.series}
-    assert told == relay.requests
+    delivered = {(one.labels["source"], one.labels["status"]): one.value for one in requests.series}
+    assert delivered == relay.requests
     assert {one.start_ms for one in requests.series} == {TIME_MS - 3_600_000}
     pipeline = families["relay_overhead_seconds"].series[0]
     assert pipeline.labels == {"source": "pipeline"}

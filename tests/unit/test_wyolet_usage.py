@@ -116,7 +116,7 @@ def number(point: Any) -> float:
 
 def usage_of(run: Run) -> Points:
     """The usage that was pushed. No series of it has more than its identity."""
-    told: Points = {}
+    delivered: Points = {}
     for name, resource, attributes, point in every(run):
         if USAGE.match(name):
             identity = dict(resource)
@@ -124,9 +124,9 @@ def usage_of(run: Run) -> Points:
             assert identity == {"relay.name": "edge", "relay.kind": "wyolet-relay"}
             assert attributes.keys() <= {"model"}
             at = name, attributes.get("model", key), point.time_unix_nano / 1e9
-            assert at not in told
-            told[at] = number(point)
-    return told
+            assert at not in delivered
+            delivered[at] = number(point)
+    return delivered
 
 
 def values(run: Run, metric: str) -> dict[str, float]:
@@ -160,7 +160,7 @@ HOUR = MINUTE - 3600, MINUTE
 DAY_BEFORE = NOW // 86400 * 86400 - 86400, NOW // 86400 * 86400
 
 
-# -- which minutes are told
+# -- which minutes are delivered
 
 
 def test_each_minute_has_the_relay_s_own_figures_and_its_own_time() -> None:
@@ -176,7 +176,7 @@ def test_each_minute_has_the_relay_s_own_figures_and_its_own_time() -> None:
         assert relay["samples"] == destination["pushed"] == len(list(every(run)))
 
 
-def test_a_warm_environment_tells_the_five_minutes_that_were_over_last() -> None:
+def test_a_warm_environment_delivers_the_five_minutes_that_were_over_last() -> None:
     with place() as at:
         at.run()
         run = at.run(60)
@@ -210,8 +210,8 @@ def test_a_late_event_changes_its_own_minute() -> None:
         run = at.run(600)
         minute = event.ts // 60 * 60
         expected = at.expected(minute, minute + 60)
-        told = {key: value for key, value in usage_of(run).items() if key[2] == minute}
-        assert told == pytest.approx(expected, rel=1e-12)
+        delivered = {key: value for key, value in usage_of(run).items() if key[2] == minute}
+        assert delivered == pytest.approx(expected, rel=1e-12)
 
 
 def test_an_edge_is_counted_once() -> None:
@@ -227,7 +227,7 @@ def test_an_edge_is_counted_once() -> None:
         assert requests == {MINUTE - 300: 1, MINUTE - 120: 1}
 
 
-def test_a_slow_relay_is_asked_with_the_longer_telling_alone(
+def test_a_slow_relay_is_asked_with_the_longer_wait_alone(
     patience: pytest.MonkeyPatch,
 ) -> None:
     with place(past_minutes=10) as at:
@@ -259,7 +259,7 @@ def test_what_a_destination_did_not_take_is_asked_again() -> None:
         assert usage_of(run) == pytest.approx(at.expected(end - 3600, end), rel=1e-12)
 
 
-def test_a_dry_run_and_a_check_do_not_count_as_told() -> None:
+def test_a_dry_run_and_a_check_do_not_count_as_delivered() -> None:
     with place() as at:
         at.run(event={"action": "dry-run"})
         assert len(windows(at)) == 2
@@ -365,13 +365,13 @@ def test_a_backend_that_fails_for_a_moment_is_asked_once_more() -> None:
         assert not any(name.startswith("mod-") for name in models)
 
 
-def test_a_release_before_0_3_tells_models_by_their_ids_and_no_cost() -> None:
+def test_a_release_before_0_3_has_models_by_their_ids_and_no_cost() -> None:
     with place() as at:
         at.usage.before_0_3 = True
-        told = usage_of(at.run())
-        models = {name for metric, name, _ in told if "by_model" in metric}
+        delivered = usage_of(at.run())
+        models = {name for metric, name, _ in delivered if "by_model" in metric}
         assert models == {"mod-claude-sonnet-4-5", "mod-claude-haiku-4-5", "mod-gpt-5"}
-        assert not [metric for metric, *_ in told if "cost" in metric or "unpriced" in metric]
+        assert not [metric for metric, *_ in delivered if "cost" in metric or "unpriced" in metric]
         at.usage.asked.clear()
         at.run(60)
         groups = [query["group_by"] for path, query in at.usage.asked if "timeseries" in path]
@@ -405,10 +405,10 @@ def test_values_that_cannot_be_had_are_counted_and_left_out() -> None:
             Fault(body=body) if one.query.get("group_by") == "model" else None
         )
         run = at.run(60)
-        told = {metric.removeprefix("relay_usage_by_model_"): value
+        delivered = {metric.removeprefix("relay_usage_by_model_"): value
                 for (metric, _, _), value in usage_of(run).items()}  # fmt: skip
         tokens = ("input_tokens", "output_tokens", "cache_create_tokens", "cache_read_tokens")
-        assert told == {"requests": 7, **dict.fromkeys(tokens, 0)}
+        assert delivered == {"requests": 7, **dict.fromkeys(tokens, 0)}
         assert failures(run) == {
             ("api/usage/timeseries", "invalid_row"): 4,
             ("api/usage/timeseries", "missing_field"): 2,
@@ -424,12 +424,12 @@ def test_names_owners_states_and_chosen_labels_are_told_beside() -> None:
         at.usage.keys[1].enabled = False
         at.usage.keys[2].revoked_at = "2026-11-01T00:00:00Z"
         run = at.run()
-        told = {
+        delivered = {
             resource["relay.key.id"]: (resource["relay.key.name"], attributes)
             for name, resource, attributes, _ in every(run)
             if name == "relay_key_info"
         }
-        assert told == {
+        assert delivered == {
             "rk-1": (
                 "checkout",
                 {"team": "payments", "relay.key.state": "active", "relay.key.owner": "ada"},
@@ -600,10 +600,10 @@ def test_a_dry_run_of_a_back_fill_says_how_much_there_is_at_most(before_0_3: boo
         at.usage.before_0_3 = before_0_3
         [plan] = at.run(event={**BACKFILL, "dry_run": True}).report["relays"]
         asked = len(at.usage.asked)
-        [told] = at.run(event=BACKFILL).report["relays"]
+        [delivered] = at.run(event=BACKFILL).report["relays"]
     assert (plan["from"], plan["to"], plan["error"]) == ("2026-11-25", "2026-11-26", None)
     assert plan["requests"] == {"api/usage/timeseries": 4, "api/relay-keys": 1}
-    assert told["samples"] <= plan["samples"] < 1.5 * told["samples"]
+    assert delivered["samples"] <= plan["samples"] < 1.5 * delivered["samples"]
     assert asked == (6 if before_0_3 else 2)
 
 
@@ -623,7 +623,7 @@ def test_a_dry_run_that_the_relay_does_not_answer_says_so() -> None:
     assert "api/usage/timeseries: answered 400" in plan["error"]
 
 
-def test_a_back_fill_without_the_list_of_keys_tells_nothing_and_goes_on_there() -> None:
+def test_a_back_fill_without_the_list_of_keys_delivers_nothing_and_goes_on_there() -> None:
     with place(past_minutes=3200) as at:
         at.relay.server.fault = lambda one: (
             Fault(status=500) if one.path == "/api/relay-keys" else None

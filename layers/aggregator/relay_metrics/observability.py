@@ -82,7 +82,7 @@ def _serialised(line: dict[str, Any]) -> str:
 
 
 # The service is POWERTOOLS_SERVICE_NAME, which is the stack's name, so that the logs of two stacks
-# in one account can be told apart. The level comes from the settings later: with LOG_LEVEL,
+# in one account can be distinguished. The level comes from the settings later: with LOG_LEVEL,
 # Powertools would raise on an invalid level while importing.
 logger = Logger(level="INFO", json_serializer=_serialised, use_rfc3339=True)
 if logger.service == "service_undefined":  # Powertools' default without POWERTOOLS_SERVICE_NAME

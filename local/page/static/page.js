@@ -12,10 +12,10 @@ const element = (id) => document.getElementById(id);
 
 const day = (date) => String(dayOf(date).getUTCDate());
 const charts = {
-  days: new Chart("days", { kind: "bars", format: money, axis: shortMoney, empty: "No day is known yet. A back-fill tells those that are over." }),
+  days: new Chart("days", { kind: "bars", format: money, axis: shortMoney, empty: "No day is known yet. A back-fill delivers those that are over." }),
   spent: new Chart("spent", { kind: "lines", format: money, axis: shortMoney, empty: "Waiting for the second run." }),
   models: new Chart("models-chart", { kind: "areas", format: money, axis: shortMoney, empty: "Waiting for the second run." }),
-  usage: new Chart("usage", { kind: "bars", format: money, axis: shortMoney, empty: "No Wyolet Relay tells its usage. It takes an administrator's token." }),
+  usage: new Chart("usage", { kind: "bars", format: money, axis: shortMoney, empty: "No Wyolet Relay gives its usage. It takes an administrator's token." }),
   tokens: new Chart("tokens", { kind: "areas", format: short, empty: "Waiting for the second run." }),
   overhead: new Chart("overhead", { kind: "lines", format: millis, empty: "No Wyolet Relay has handled a request yet." }),
   runs: new Chart("runs", { kind: "lines", format: millis, empty: "Waiting for the second run." }),

@@ -5,7 +5,7 @@ byte a second could block a run for hours, and a resolver that hangs could block
 the time that is left limits every step: the resolver, the connection to each address, the TLS
 handshake, and each read and write of the socket, including those of the headers.
 
-In HTTP/1.1 only the order on the connection tells which request an answer belongs to. Therefore a
+In HTTP/1.1 only the order on the connection shows which request an answer belongs to. Therefore a
 connection is closed, and never reused, after anything unexpected on it.
 
 This depends on internals of urllib3: its connection has the method `_new_conn`, reads the property

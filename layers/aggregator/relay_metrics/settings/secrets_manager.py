@@ -15,9 +15,8 @@ from relay_metrics.observability import logger
 _ASK = "does SECRET_ID name it, and may the function's role read it?"
 _ASK_KEY = "may the function's role use the secret's KMS key?"
 _ASK_SAM_LOCAL = (
-    "does SECRET_ID name it in the region that sam local was told (AWS_DEFAULT_REGION, --region or "
-    "the profile; not AWS_REGION), can AWS be reached from here, and may your own credentials read "
-    "it?"
+    "does SECRET_ID name it in the region that sam local has (AWS_DEFAULT_REGION, --region or the "
+    "profile; not AWS_REGION), can AWS be reached from here, and may your own credentials read it?"
 )
 
 

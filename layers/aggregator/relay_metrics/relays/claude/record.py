@@ -246,8 +246,8 @@ class Record(NamedTuple):
         )
 
     @property
-    def cost_money(self) -> bool:
-        """Whether it has a cost in usage-stats."""
+    def cost_in_usage_stats(self) -> bool:
+        """Whether usage-stats has a cost of it, which is the rated one."""
         return self.usage is not None and self.usage.totals.get(COST, 0) > 0
 
     @property

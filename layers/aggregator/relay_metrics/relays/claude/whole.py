@@ -65,7 +65,7 @@ class Whole:
         self._without_models_of_today = False
         self._keys_left_out = 0
         self._day_before: DayBefore | None = None
-        self._settled: list[str] = []
+        self._complete: list[str] = []
 
     # -- the phases
 
@@ -221,7 +221,7 @@ class Whole:
 
     def keys(self) -> Iterator[Round]:
         """Make a record of each key. It sends no request."""
-        self._settle()
+        self._add_records()
         if self._answers.usage is not None:
             self._keep_most_used()
         yield ()
@@ -236,7 +236,7 @@ class Whole:
 
         There may be many of them, so no phase waits for their answers.
         """
-        yield self._spent(lambda record: record.cost_money)
+        yield self._spent(lambda record: record.cost_in_usage_stats)
 
     def believed(self) -> Iterator[Round]:
         """User-stats that are needed and take no scan according to an earlier run.
@@ -244,7 +244,7 @@ class Whole:
         This may have changed, so they are left out if no scan is left.
         """
         if self.scans > 0:
-            yield self._spent(lambda record: not record.cost_money)
+            yield self._spent(lambda record: not record.cost_in_usage_stats)
 
     def _spent(self, among: Callable[[Record], bool]) -> Round:
         records = self._records
@@ -363,7 +363,7 @@ class Whole:
 
     # -- readings that are complete before the scrape ends
 
-    def settled(self) -> Iterator[Round]:
+    def complete(self) -> Iterator[Round]:
         """Find the keys whose figures are complete. It sends no request.
 
         Other keys are complete when their user-stats comes. Complete keys are handed over while
@@ -371,21 +371,21 @@ class Whole:
         """
         self._learn_active()
         asked = self._records.asked
-        self._settled = [
+        self._complete = [
             key_id
             for key_id, record in self._records.of.items()
             if record.stats is not None
             or not (key_id in asked or (self._may_be_asked(record) and record.lacks_stats))
         ]
-        self._records.answered = self._settled.append
+        self._records.answered = self._complete.append
         yield ()
 
     def _hand_over(self) -> bool:
         """Hand over some keys. Returns False if there are too few, or no time is left."""
-        some = self._settled[:KEYS_AT_ONCE]
+        some = self._complete[:KEYS_AT_ONCE]
         if len(some) < KEYS_AT_ONCE or self._client.seconds_left <= 0:
             return False
-        del self._settled[:KEYS_AT_ONCE]
+        del self._complete[:KEYS_AT_ONCE]
         self._client.hand_over(self._records.figures(some))
         return True
 
@@ -423,7 +423,7 @@ class Whole:
 
     # -- keys
 
-    def _settle(self) -> None:
+    def _add_records(self) -> None:
         """Add a record of each key: those of the list, of usage-stats, and the configured ones."""
         listed = self._answers.listed
         usage = self._answers.usage or {}
@@ -568,10 +568,10 @@ STEPS = (
     # one scan each
     Step("turn", ("stats", "models of today"), 0, Whole.turn, of_administrator=False),
     Step(
-        "settled",
+        "complete",
         ("costs", "concurrency", "dashboard"),
         0,
-        Whole.settled,
+        Whole.complete,
         of_administrator=False,
     ),
 )
