@@ -21,8 +21,8 @@ def collecting(hash_seed: str) -> subprocess.Popen[str]:
 def collected(run: subprocess.Popen[str]) -> list[str]:
     with run:
         out, _ = run.communicate()
-    assert run.returncode == 0
-    return [line for line in out.splitlines() if "::" in line]
+    lines = out.splitlines()
+    return [line for line in lines if "::" in line] if run.returncode == 0 else lines[-20:]
 
 
 def test_two_processes_collect_the_same_tests_in_the_same_order() -> None:
@@ -30,6 +30,6 @@ def test_two_processes_collect_the_same_tests_in_the_same_order() -> None:
     first = collecting("1")
     time.sleep(1.1)  # the second one begins in another second and with another order of sets
     second = collecting("2")
-    tests = collected(first)
-    assert tests
-    assert collected(second) == tests
+    tests, again = [collected(run) for run in (first, second)]
+    assert len(tests) > 1000, "\n".join(tests)
+    assert again == tests

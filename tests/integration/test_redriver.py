@@ -338,6 +338,19 @@ def test_a_destination_that_hangs_leaves_the_next_message_its_time(system: Syste
     assert len(well.of()["relay_up"]) == 1
 
 
+def test_the_last_message_is_given_all_the_time_that_is_left(system: System) -> None:
+    system.claude()
+    quick = system.receiver("quick")
+    slow = system.receiver("slow")
+    spooled(system, 1, quick, slow)
+    quick.fault = None
+    slow.fault = lambda request: Fault(delay_s=4)  # half of what 8 s leave for pushes is 3.2 s
+    event = system.aws.event()
+    event["Records"].sort(key=lambda record: '"slow"' in record["body"])
+    assert system.redrive(event, seconds=8).answer == {"batchItemFailures": []}
+    assert len(slow.of()["relay_up"]) == 1
+
+
 def test_a_database_slower_than_a_push_of_the_collector_is_given_what_there_is(
     system: System,
 ) -> None:

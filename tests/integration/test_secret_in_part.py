@@ -144,9 +144,13 @@ def test_what_waits_in_the_spool_waits_until_the_database_is_filled_in(system: S
     there.fault = None
     system.aws.put_secret({**system.secret, "greptime_password": "REPLACE_ME"})
     system.restart()
-    ended = system.redrive()
+    event = system.aws.event()
+    ended = system.redrive(event)
     assert ended.error is None
-    assert len(ended.answer["batchItemFailures"]) == 1
+    [record] = event["Records"]
+    assert ended.answer == {"batchItemFailures": [{"itemIdentifier": record["messageId"]}]}
+    [held] = system.aws.spooled()
+    assert 20 < held.waits_s <= 72
     assert there.of() == {}
     assert system.aws.dead() == []
     [line] = [one for one in system.lines() if "not filled in" in one["message"]]
