@@ -12,6 +12,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from local.http_server import Fault
 from relay_metrics import check as check_module
 from relay_metrics import dry_run as dry_run_module
+from relay_metrics.entry.event import Event
+from relay_metrics.runtime import Runtime
 from tests.integration.conftest import System
 from tests.unit.settings_read import SECRET, read
 
@@ -128,6 +130,38 @@ def test_a_secret_that_got_worse_is_told_although_the_last_good_one_is_used(syst
     found = findings(system)
     assert not found["secret"]["ok"]
     assert found["relay claude"]["ok"]
+
+
+def test_a_secret_that_can_no_longer_be_read(system: System) -> None:
+    system.claude()
+    system.receiver()
+    system.environment["SECRET_MAX_AGE_SECONDS"] = "0"
+    assert findings(system)["secret"]["ok"]
+    system.aws.faults["GetSecretValue"] = Fault(status=500)
+    found = findings(system)
+    assert not found["secret"]["ok"]
+    assert "SECRET_ID" in found["secret"]["hint"]
+    assert found["relay claude"]["ok"], "the copy that was read before is used"
+
+
+def test_a_placeholder_beside_another_error(system: System) -> None:
+    system.claude()
+    system.receiver()
+    system.aws.put_secret({**system.secret, "greptime_password": "REPLACE_ME", "relays": 7})
+    found = findings(system)
+    assert "relays" in found["secret"]["message"]
+    assert "greptime_password" in found["destination default"]["message"]
+
+
+def test_a_corrected_address_without_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_ID", "")
+    monkeypatch.setenv("RELAY_KIND", "wyolet-relay")
+    monkeypatch.setenv("RELAY_BASE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_EXPORT_URL", "https://x.greptime.cloud/v1/metrics")
+    # what is found before anything is asked
+    found = next(check_module._findings(Runtime(), Event.of({"action": "check"}), 60))
+    assert (found.target, found.ok) == ("settings", True)
+    assert "/v1/otlp" in found.message
 
 
 def test_an_empty_request_has_the_headers_and_the_resource_of_a_run(system: System) -> None:

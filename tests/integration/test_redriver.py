@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from base64 import b64encode
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from local.relay import ClaudeRelay, Key, Limits, many_keys
 from relay_metrics.deliver.pieces import Piece
 from relay_metrics.deliver.spool import MAX_MESSAGE_BYTES, Message
 from relay_metrics.errors import SecretError, SettingsError
-from relay_metrics.snapshot import SCHEMA, Snapshot
+from relay_metrics.snapshot import SCHEMA, Reading, Scope, Snapshot
 from tests.integration.conftest import System, contents
 from tests.integration.receiver import Receiver
 
@@ -203,6 +204,21 @@ def test_a_body_that_cannot_be_read(system: System, body: str) -> None:
     assert held.reason in ("the message is none of ours, or damaged", None)
     assert (held.reason is None) == (len(body) > MAX_MESSAGE_BYTES - 13)
     assert len(there.of()["relay_up"]) == 1
+
+
+def test_half_a_character_costs_no_point_its_key(system: System) -> None:
+    """JSON can write it, protobuf cannot."""
+    there = refusing(system)
+    there.fault = None
+    [held] = system.aws.spooled()
+    whole = held.message.snapshot
+    odd = Reading(Scope.KEY, {"usage.total.requests": 1}, resource={"relay.key.id": "ODD"})
+    written = replace(whole, readings=(*whole.readings, odd)).dump().replace(b"ODD", rb"\ud800")
+    event = system.aws.event()
+    [record] = event["Records"]
+    record["body"] = json.dumps({**json.loads(record["body"]), "snapshot": packed(written)})
+    assert system.redrive(event).answer == {"batchItemFailures": []}
+    assert there.of(**{"relay.key.id": "\ufffd"})["relay_requests_total"] == [1]
 
 
 def test_a_snapshot_of_a_newer_release(system: System) -> None:

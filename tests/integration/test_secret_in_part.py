@@ -79,6 +79,15 @@ def test_a_destination_whose_entry_is_wrong_gets_it_from_the_spool_once_it_is_co
     assert system.aws.dead() == []
 
 
+def test_a_back_fill_leaves_a_wrong_entry_to_be_corrected(system: System) -> None:
+    system.claude()
+    system.receiver()
+    system.listed("claude")["passwort"] = "x"
+    ended = system.collect({"action": "backfill"})
+    assert "'passwort'" in ended.relay("claude")["error"]
+    assert ended.answer["next"] is None
+
+
 UNFILLED: list[dict[str, Any]] = [
     {"greptime_username": "REPLACE_ME", "greptime_password": "REPLACE_ME"},
     {"greptime_password": "REPLACE_ME"},

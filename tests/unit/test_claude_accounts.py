@@ -261,12 +261,25 @@ def test_a_console_account_that_is_limited_is_not_abnormal(
 )
 def test_an_account_that_is_out_of_service(more: dict[str, Any], state: str) -> None:
     made = console(**more)
-    out = made.out_for(580, out=True)
+    out = made.out_for(580)
     assert out.state == state
     assert out.reading.fields == {**made.reading.fields, "up": 0, "unavailable_s": 580}
-    back = made.out_for(0, out=False)
+    back = made.out_for(0)
     assert back.state == made.state
     assert back.reading.fields == {**made.reading.fields, "unavailable_s": 0}
+
+
+def test_one_that_does_not_say_whether_it_is_up_is_not_made_down() -> None:
+    made = account("ccr", {"id": "a"}, NOW_MS, lambda _: None)
+    assert made is not None
+    assert made.out_for(580).reading.fields == {"unavailable_s": 580}
+
+
+def test_a_family_of_models_that_does_not_say_whether_it_is_limited_is_left_out() -> None:
+    limits = {"opus": {"isRateLimited": True}, "sonnet": {"isRateLimited": None}, "haiku": 7}
+    made = account("claude", row(modelRateLimitStatus=limits), NOW_MS, lambda _: None)
+    assert made is not None
+    assert [one.attributes["model.family"] for one in made.families] == ["opus"]
 
 
 @pytest.mark.parametrize(

@@ -369,6 +369,14 @@ def test_what_it_cannot_do_without_ends_it(
     assert error in report["relays"][0]["error"]
 
 
+def test_a_relay_with_an_odd_clock_has_the_configured_one(
+    filler: Backfiller, relay: ClaudeRelay
+) -> None:
+    relay.fault = answered("/admin/dashboard", {"success": True, "data": {"systemTimezone": 99}})
+    filler.run({"from": "2026-11-12", "to": "2026-11-13"})
+    assert_same(rows_of(filler.pushed), own_rows(relay, "2026-11-12", "2026-11-13"))
+
+
 def test_models_that_are_no_list_are_gone_on_with(filler: Backfiller, relay: ClaudeRelay) -> None:
     relay.fault = answered("/model-stats", {"success": True, "data": {}})
     event = {"from": "2026-11-12", "to": "2026-11-12", "models": True, "scans": 100}
@@ -407,8 +415,13 @@ def test_a_kind_without_a_past_declines(
     assert report["next"] is None
 
 
+def test_a_kind_that_has_no_module_of_its_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(kinds.KINDS, "other", "relay_metrics.convert")
+    assert kinds.past("other") is None
+
+
 def odd_days(request: Request) -> Fault | None:
-    """Rows that are no days, figures that are none, and one that was not sent."""
+    """Rows that are no days, figures that are none or 0, and one that was not sent."""
 
     def rewrite(response: Response) -> Response:
         body = json.loads(response.body)
@@ -417,6 +430,7 @@ def odd_days(request: Request) -> Fault | None:
             for one in row.get("apiKeys", {}).values():
                 one["tokens"] = str(one["tokens"])
                 del one["requests"]
+                one["cost"] = 0
         body["data"] = [None, {"date": "never"}, {"date": 7}, *rows]
         return Response.of_json(body)
 
@@ -430,3 +444,5 @@ def test_odd_answers_leave_out_what_they_must(filler: Backfiller, relay: ClaudeR
     names = {row.name for row in rows_of(filler.pushed)}
     assert "relay_day_tokens" in names
     assert "relay_day_requests" not in names
+    of_keys = [row for row in rows_of(filler.pushed) if row.name == "relay_day_cost_usd"]
+    assert {row.value for row in of_keys if dict(row.labels).get("relay_key_id")} == {0}

@@ -42,6 +42,12 @@ def a_relay(*keys: Key, **more: Any) -> Iterator[ClaudeRelay]:
         yield relay
 
 
+def answering(path: str, data: object) -> Callable[[Request], Fault | None]:
+    """A fault that has other data answered to the paths that end so."""
+    body = json.dumps({"success": True, "data": data}).encode()
+    return lambda request: Fault(body=body) if request.path.endswith(path) else None
+
+
 def later(relay: ClaudeRelay, seconds: float) -> None:
     assert isinstance(relay.clock, Clock)
     relay.clock.now += seconds
@@ -317,6 +323,36 @@ def test_without_any_page_the_totals_show_which_keys_there_are() -> None:
     assert run.states() == {}
 
 
+def test_accounts_of_a_relay_that_does_not_say_which_are_out_of_service() -> None:
+    with a_relay(accounts=demo_accounts(NOW)) as relay, Asker(relay) as asker:
+        relay.missing = {"/admin/temp-unavailable"}
+        run = asker.run()
+    accounts = run.readings(Scope.ACCOUNT)
+    assert accounts
+    assert not any("unavailable_s" in one.fields for one in accounts)
+    assert run.failures == {}
+
+
+def test_an_account_whose_time_is_over_is_in_service() -> None:
+    with a_relay(accounts=demo_accounts(NOW)) as relay, Asker(relay) as asker:
+        ids = [one.attributes["relay.account.id"] for one in asker.run().readings(Scope.ACCOUNT)]
+        over = {f"claude:{one}": {"remainingSeconds": 0} for one in ids}
+        relay.fault = answering("/admin/temp-unavailable", {**over, "claude:x": {}})
+        run = asker.run()
+    assert {one.fields["unavailable_s"] for one in run.readings(Scope.ACCOUNT)} == {0}
+    assert run.failures == {("admin/temp-unavailable", "missing_field"): 1}
+
+
+def test_rows_of_all_keys_models_that_name_none_are_counted() -> None:
+    with a_relay() as relay, Asker(relay) as asker:
+        rows = {"modelCosts": [7, {"requests": 1}, {"model": "m", "usage": {}}]}
+        relay.fault = answering("/admin/usage-costs", rows)
+        run = asker.run()
+    found = run.readings(Scope.ALL_KEYS_MODEL)
+    assert [one.attributes["model"] for one in found] == ["m"]
+    assert run.failures["admin/usage-costs", "invalid_row"] == 2
+
+
 def test_an_administrator_who_is_answered_nothing_is_not_up() -> None:
     with a_relay() as relay, Asker(relay) as asker:
         relay.fault = lambda request: (
@@ -501,6 +537,15 @@ def test_the_days_model_rows_scan_nothing_and_are_those_that_a_scan_gives() -> N
     assert run.scans == 6
     assert by_scan.calls[MODELS] == 54
     assert in_order(run.readings(Scope.MODEL)) == in_order(by_scan.readings(Scope.MODEL)) != []
+
+
+def test_a_models_row_of_the_day_without_costs_is_delivered_without() -> None:
+    rows = [{"model": "m", "requests": 2}, {"model": "n", "requests": 3, "costs": 7}]
+    with a_relay() as relay, Asker(relay, RELAY_METRICS_PERIOD="daily") as asker:
+        relay.fault = answering("/model-stats", rows)
+        found = asker.run().readings(Scope.MODEL)
+    assert {one.attributes["model"] for one in found} == {"m", "n"}
+    assert {name for one in found for name in one.fields} == {"requests"}
 
 
 def test_the_days_model_rows_come_by_scans_where_a_relay_has_no_other_way() -> None:

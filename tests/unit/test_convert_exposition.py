@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import struct
+import sys
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, pairwise
 from typing import Any
@@ -168,6 +171,16 @@ def test_labels_of_any_text(labels: dict[str, str]) -> None:
     twice = Snapshot("wyolet-relay", "w", TIME_MS, {"job": "x"}, families=[family, family])
     assert points_of([request_of(snapshot)]) == points_of([by_the_sdk(snapshot)])
     assert points_of([request_of(twice)]) == points_of([by_the_sdk(twice)])
+
+
+def test_numbers_are_written_as_protobuf_has_them_on_any_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    numbers = array("d", [1.5, -2.0, 3.25])
+    assert module._eights(numbers) == [struct.pack("<d", one) for one in numbers]
+    other = array("d", [struct.unpack(">d", struct.pack("<d", one))[0] for one in numbers])
+    monkeypatch.setattr(sys, "byteorder", "big" if sys.byteorder == "little" else "little")
+    assert module._eights(other) == [struct.pack("<d", one) for one in numbers]
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,11 @@ def test_at_a_relay(type_: str, message: str, kind: str, says: str) -> None:
     assert says in of_relay(type_, message, kind)
 
 
+def test_a_relay_that_is_down_without_a_failed_request() -> None:
+    one = relay({}, {"relay_api_id": "x"})
+    assert "LogsCommand" in hints.of_relay(None, one, environment(PLAIN))
+
+
 @pytest.mark.parametrize("type_", ["connection", "timeout", "dns"])
 def test_under_sam_local_a_container_is_what_asks(type_: str) -> None:
     hint = of_relay(type_, AWS_SAM_LOCAL="true")

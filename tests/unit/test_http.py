@@ -666,6 +666,17 @@ def test_a_proxy_that_refuses_is_named(
         assert (error.type, str(error)) == ("proxy", message.format(port=port))
 
 
+def test_a_proxy_that_closes_without_a_word_is_named(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with raw_server(lambda connection: None) as url:
+        monkeypatch.setenv("https_proxy", url)
+        error = failure(client, "https://relay.invalid/")
+        port = url.rpartition(":")[2]
+        found = f"the proxy 127.0.0.1:{port} could not be used"
+        assert (error.type, str(error)) == ("proxy", found)
+
+
 def test_a_proxy_whose_name_is_not_known(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://nowhere.invalid:3128")
     error = failure(client, "https://relay.invalid/")

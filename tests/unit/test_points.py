@@ -82,6 +82,13 @@ def test_the_encoder_keeps_the_last_of_two_equal_resources_only() -> None:
         encoded(MetricsData(twice), things=2)
 
 
+def test_what_the_encoder_refuses_is_an_error_of_its_own() -> None:
+    made = gathered()
+    made.of().add(LIMIT, 1, time_ms=2**64)
+    with pytest.raises(EncodingError, match=r"^cannot be encoded \([A-Za-z]+\)$"):
+        encoded(made.data(), things=1)
+
+
 def _limit_of(value: int) -> MetricsData:
     made = gathered()
     made.of().add(LIMIT, value)

@@ -57,6 +57,13 @@ WHOLE = Snapshot(
 RECORDED = RECORDINGS / "snapshots/schema-1.json"
 
 
+def test_a_histogram_of_sum_and_count_alone() -> None:
+    series = Series({"a": "b"}, sum=3.5, count=2.0)
+    families = [Family.of("seconds", FamilyType.HISTOGRAM, "", (series,))]
+    snapshot = Snapshot("wyolet-relay", "w", 1, {}, families=families)
+    assert list(Snapshot.load(snapshot.dump()).families[0].series) == [series]
+
+
 def delivered(*parts: Snapshot) -> list[str]:
     """The data points of what a snapshot, or its parts, are converted to."""
     return points(map(request_of, parts))
@@ -129,6 +136,7 @@ def changed(path: str, value: Any) -> bytes:
         ("families.0.type", "gaugehistogram"),
         ("families.0.labels", 'a="b"'),
         ("families.0.labels.0", 'a="b'),
+        ("families.0.labels.0", 7),
         ("families.0.labels.0", 'a="b"'),
         ("families.0.values", {"a": 1}),
         ("families.0.values.0", "1"),

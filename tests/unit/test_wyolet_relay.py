@@ -213,6 +213,11 @@ GOOD = b"".join(b'a{at="%d"} 1\n' % at for at in range(1000))
         pytest.param(Fault(status=401), "401", id="401"),
         pytest.param(Fault(status=404, body=b"404 page not found\n"), "404", id="404"),
         pytest.param(Fault(status=500), "500", id="500"),
+        pytest.param(
+            Fault(status=500, body=json.dumps({"error": "x" * 5000}).encode()),
+            "500",
+            id="500 with a long reason",
+        ),
         pytest.param(Fault(status=204), "204", id="204"),
     ],
 )

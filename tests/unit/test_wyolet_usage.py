@@ -365,6 +365,42 @@ def test_a_backend_that_fails_for_a_moment_is_asked_once_more() -> None:
         assert not any(name.startswith("mod-") for name in models)
 
 
+def test_a_backend_that_refuses_the_names_and_then_fails_is_a_failure() -> None:
+    with place() as at:
+        at.run()
+        status = iter([400, 500])
+
+        def fault(one: Any) -> Fault | None:
+            names = "timeseries" in one.path and one.query["group_by"] == "model"
+            return Fault(status=next(status)) if names else None
+
+        at.relay.server.fault = fault
+        run = at.run(60)
+        assert failures(run) == {("api/usage/timeseries", "500"): 1}
+        assert not [metric for metric, *_ in usage_of(run) if "by_model" in metric]
+
+
+def test_what_a_minute_does_not_have_is_missing_and_not_0() -> None:
+    with place(per_minute=0) as at:
+        minute = datetime.fromtimestamp(NOW // 60 * 60 - 120, UTC).isoformat()
+        rows = [{"group": {"model": "m"}, "points": [{"bucket": minute}]}]
+        at.relay.server.fault = lambda one: (
+            Fault(body=json.dumps({"rows": rows, "interval": "1m0s"}).encode())
+            if "timeseries" in one.path and one.query["group_by"] == "model"
+            else None
+        )
+        run = at.run()
+        assert usage_of(run) == {}
+        assert {type for _, type in failures(run)} == {"missing_field"}
+
+
+def test_families_beyond_the_bound_are_counted_and_the_rest_is_delivered() -> None:
+    with place({"RELAY_MAX_FAMILIES": "3"}, per_minute=0) as at:
+        run = at.run()
+        assert failures(run).keys() == {("metrics", "too_many_families")}
+        assert values(run, "relay_up") == {"": 1}
+
+
 def test_a_release_before_0_3_has_models_by_their_ids_and_no_cost() -> None:
     with place() as at:
         at.usage.before_0_3 = True
@@ -509,13 +545,14 @@ def test_while_no_list_of_keys_is_known_no_usage_is_told_under_a_wrong_name() ->
 def test_upstream_keys_that_are_down_now() -> None:
     with place() as at:
         at.usage.cool_down(at.usage.host_keys[1], 90)
-        at.usage.host_keys.append(HostKey("hk/new", "new", "unknown"))
+        at.usage.host_keys.append(HostKey("hk-new", "new", "unknown"))
         run = at.run()
         assert values(run, "relay_host_key_up") == {"hk-anthropic": 1, "hk-openai": 0}
         assert values(run, "relay_host_key_cooldown_seconds_remaining") == {
             "hk-anthropic": 0,
             "hk-openai": 90,
         }
+        assert failures(run) == {}
         at.usage.asked.clear()
         run = at.run(120)
         assert "host-keys" not in [path for path, _ in at.usage.asked]

@@ -298,7 +298,7 @@ def mend(text: str) -> str:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
-    return value
+    return mend(value)  # the SDK's encoder leaves out an attribute that is no Unicode
 
 
 def _texts(value: Any) -> dict[str, str]:

@@ -47,17 +47,14 @@ class Account(NamedTuple):
     state: str | None
     families: tuple[Reading, ...] = ()
 
-    def out_for(self, seconds: Number | None, *, out: bool) -> Account:
+    def out_for(self, seconds: Number) -> Account:
         """The account with the relay's information on accounts that are out of service.
 
         Args:
-            seconds: until it is used again; None if that is unknown.
-            out: whether it is out of service.
+            seconds: until it is used again; 0 if it is in service.
         """
-        fields = dict(self.reading.fields)
-        if seconds is not None:
-            fields["unavailable_s"] = seconds
-        if not out:
+        fields = {**self.reading.fields, "unavailable_s": seconds}
+        if not seconds:
             return self._replace(reading=self.reading._replace(fields=fields))
         if "up" in fields:
             fields["up"] = 0

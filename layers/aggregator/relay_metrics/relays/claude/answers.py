@@ -98,8 +98,7 @@ class Answers:
         """An account, marked if it is out of service."""
         if self.unavailable is None:
             return account
-        seconds = self.unavailable.get(account.id, 0)
-        return account.out_for(seconds, out=seconds > 0)
+        return account.out_for(self.unavailable.get(account.id, 0))
 
     def _accounts_by_state(self, accounts: Mapping[str, Sequence[Account]]) -> Iterator[Reading]:
         """The number of accounts by state: from their rows, or else from the dashboard.

@@ -152,11 +152,11 @@ class Whole:
 
     def day_before(self) -> Iterator[Round]:
         """The day before, on the relay's clock, if it has to be delivered."""
-        if self._administrator is not None:
-            day_before = DayBefore(self._client, self._kept, self._administrator)
-            if day_before.due:
-                self._day_before = day_before
-                yield from day_before.rounds(self._may_scan)
+        administrator: Any = self._administrator
+        day_before = DayBefore(self._client, self._kept, administrator)
+        if day_before.due:
+            self._day_before = day_before
+            yield from day_before.rounds(self._may_scan)
 
     def _may_scan(self, scans: int) -> bool:
         if scans > self.scans:

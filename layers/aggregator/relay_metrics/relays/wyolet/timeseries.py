@@ -201,9 +201,11 @@ def _minutes(
 
 
 def _plain(point: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A bucket with 0 for kinds of tokens that it does not have, and its cost in USD."""
-    tokens = point.get("tokens")
-    plain = {**point, "tokens": {**_TOKENS, **(tokens if isinstance(tokens, dict) else {})}}
+    """A bucket with 0 for kinds of tokens that its `tokens` do not have, and its cost in USD."""
+    plain = dict(point)
+    if "tokens" in point:  # an empty map can be null
+        tokens = point["tokens"]
+        plain["tokens"] = {**_TOKENS, **(tokens if isinstance(tokens, dict) else {})}
     if "cost_nanos" in point:
         nanos = number(point["cost_nanos"])
         plain["cost_usd"] = point["cost_nanos"] if nanos is None else nanos / 1e9
