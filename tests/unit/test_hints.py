@@ -67,7 +67,7 @@ def test_at_a_relay(type_: str, message: str, kind: str, says: str) -> None:
 
 def test_a_relay_that_is_down_without_a_failed_request() -> None:
     one = relay({}, {"relay_api_id": "x"})
-    assert "LogsCommand" in hints.of_relay(None, one, environment(PLAIN))
+    assert "the relay's own log" in hints.of_relay(None, one, environment(PLAIN))
 
 
 @pytest.mark.parametrize("type_", ["connection", "timeout", "dns"])

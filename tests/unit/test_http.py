@@ -666,11 +666,11 @@ def test_a_proxy_that_refuses_is_named(
         assert (error.type, str(error)) == ("proxy", message.format(port=port))
 
 
-def test_a_proxy_that_closes_without_a_word_is_named(
+def test_a_proxy_that_speaks_no_tls_is_named(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with raw_server(lambda connection: None) as url:
-        monkeypatch.setenv("https_proxy", url)
+    with raw_server(lambda connection: connection.sendall(b"no TLS at all")) as url:
+        monkeypatch.setenv("https_proxy", url.replace("http:", "https:"))
         error = failure(client, "https://relay.invalid/")
         port = url.rpartition(":")[2]
         found = f"the proxy 127.0.0.1:{port} could not be used"
