@@ -84,10 +84,12 @@ _DAYS_OF_MONTH: Final = (
 )
 EVERY_DAY: Final = f"({_DAYS_OF_MONTH} > $__range_s / 86400 <= $__range_s / 86400 + 1)"
 
-_DAYS_TOLD: Final = (
+_DAYS_DELIVERED: Final = (
     f"max by (relay_name) (count_over_time(relay_day_all_keys_requests{{{OF_RELAY}}}[8d]))"
 )
-A_DAY_COST: Final = f"{added_up('relay_day_cost_usd', '[8d]', 'relay_name')} / ({_DAYS_TOLD} >= 7)"
+A_DAY_COST: Final = (
+    f"{added_up('relay_day_cost_usd', '[8d]', 'relay_name')} / ({_DAYS_DELIVERED} >= 7)"
+)
 """Eight days back include seven or eight complete days, at any time of day."""
 
 _DAY_ENDS: Final = f"max by (relay_name) (relay_key_day_reset_timestamp_seconds{{{OF_RELAY}}})"

@@ -95,8 +95,8 @@ def test_a_kind_is_a_package_and_one_line(layer: Path) -> None:
     with HttpServer(health) as relay:
         environment = {"RELAY_KIND": "hello-relay", "RELAY_BASE_URL": relay.url}
         answer = run(layer, environment, {"hello_token": "t0ken"})
-    [told_of] = answer["report"]["relays"]
-    assert (told_of["kind"], told_of["up"], told_of["error"]) == ("hello-relay", True, None)
+    [one] = answer["report"]["relays"]
+    assert (one["kind"], one["up"], one["error"]) == ("hello-relay", True, None)
     assert "gauge relay_uptime_seconds s" in answer["text"].lower()
 
 

@@ -139,7 +139,7 @@ class History:
     def _days_there(self) -> Sequence[Row]:
         return self._database.query_if_there(
             "SELECT relay_name, relay_key_id, greptime_timestamp, greptime_value"  # noqa: S608 - an instant
-            f" FROM relay_day_cost_usd WHERE greptime_timestamp > {_literal(_told_since())}"
+            f" FROM relay_day_cost_usd WHERE greptime_timestamp > {_literal(_days_since())}"
         )
 
     def _forget(self) -> None:
@@ -277,7 +277,7 @@ def _wyolet(up: Iterable[Row]) -> list[str]:
     return sorted({row["relay_name"] for row in up if row["relay_kind"] == "wyolet-relay"})
 
 
-def _told_since() -> datetime:
+def _days_since() -> datetime:
     return datetime.now(UTC) - timedelta(days=DAYS + 1)
 
 

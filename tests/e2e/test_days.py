@@ -185,7 +185,7 @@ def test_who_spent_most_in_thirty_days(filled: tuple[ClaudeRelay, VictoriaMetric
     assert value(database, by_label, NOW) == pytest.approx(sum(own.values()), rel=1e-6)
 
 
-def test_all_that_was_told_is_there(filled: tuple[ClaudeRelay, VictoriaMetrics]) -> None:
+def test_all_that_was_delivered_is_there(filled: tuple[ClaudeRelay, VictoriaMetrics]) -> None:
     relay, database = filled
     requests = sum(relay.usage_of_all(day).requests for day in days_over(relay))
     promql = "sum(sum_over_time(relay_day_all_keys_requests[33d]))"

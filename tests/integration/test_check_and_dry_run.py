@@ -116,7 +116,9 @@ def test_a_secret_that_cannot_be_read_or_used(system: System) -> None:
     assert "'realys'" in found["settings"]["message"]
 
 
-def test_a_secret_that_got_worse_is_told_although_the_last_good_one_is_used(system: System) -> None:
+def test_a_secret_that_got_worse_is_named_although_the_last_good_one_is_used(
+    system: System,
+) -> None:
     system.claude()
     system.receiver()
     system.environment["SECRET_MAX_AGE_SECONDS"] = "0"
@@ -255,7 +257,7 @@ def test_a_token_in_the_clear() -> None:
         (SECRET, False, False),
     ],
 )
-def test_a_destination_that_does_not_overwrite_is_told_of_what_it_is_not_sent(
+def test_what_a_destination_that_does_not_overwrite_is_not_sent_is_named(
     secret: dict[str, Any], overwrites: bool, delivered: bool
 ) -> None:
     other = {"name": "other", "url": "https://other.example", "overwrites": overwrites}

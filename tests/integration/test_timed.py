@@ -109,7 +109,7 @@ def test_each_figure_has_its_own_time_and_nothing_but_its_identity(
     }
 
 
-def test_told_again_they_are_the_same_rows(default: Receiver, other: Receiver) -> None:
+def test_delivered_again_they_are_the_same_rows(default: Receiver, other: Receiver) -> None:
     place = Place(default, other, overwrites=True)
     place.delivered(5)
     once = dict(default.points)

@@ -169,7 +169,7 @@ def test_days_are_those_of_the_relays_own_calendar(
     put(greptimedb, 0, "relay_daily_cost_usd", 2, KEY)
     put(greptimedb, 0, "relay_monthly_cost_usd", 30, KEY)
     put(greptimedb, 0, "relay_key_day_reset_timestamp_seconds", RESETS, KEY)
-    monkeypatch.setattr(history, "_told_since", lambda: datetime(2025, 9, 1, tzinfo=UTC))
+    monkeypatch.setattr(history, "_days_since", lambda: datetime(2025, 9, 1, tzinfo=UTC))
     day(greptimedb, 8, 5)
     day(greptimedb, 8, 1, key="2")
     found = figures(page)["days"]

@@ -85,7 +85,7 @@ def test_what_ends_first_comes_first_and_what_is_out_before_it() -> None:
     assert account["seven_days"]["resets"] is None
 
 
-def test_nothing_is_told_of_a_limit_of_none_or_of_a_relay_without_runs() -> None:
+def test_nothing_is_shown_of_a_limit_of_none_or_of_a_relay_without_runs() -> None:
     none = got(
         relay_daily_cost_usd=(KEY, [4]),
         relay_daily_cost_limit_usd=(KEY, [0]),

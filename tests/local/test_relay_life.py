@@ -110,7 +110,9 @@ def test_a_keys_day_by_model_and_its_stored_cost_have_the_recorded_shape(admin: 
     assert by_id[admin.relay.key("open-source").id] == 0
 
 
-def test_each_day_is_told_as_it_was_lived_and_only_for_as_long_as_it_is_kept(admin: Admin) -> None:
+def test_each_day_is_answered_as_it_was_lived_and_only_for_as_long_as_it_is_kept(
+    admin: Admin,
+) -> None:
     relay = admin.relay
     rows = admin.get("api-keys-usage-trend?granularity=day&days=40")["data"]
     at_large = admin.get("usage-trend?granularity=day&days=40")["data"]

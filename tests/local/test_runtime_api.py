@@ -102,7 +102,7 @@ def test_the_child_has_only_the_environment_that_it_is_given(
     assert not {"RELAY_BASE_URL", "AWS_PROFILE", "PYTEST_CURRENT_TEST"} & environment.keys()
 
 
-def test_a_warm_child_is_kept_and_its_logs_are_told_apart(make: Make) -> None:
+def test_a_warm_child_is_kept_and_its_logs_are_kept_apart(make: Make) -> None:
     function = make()
     first, second = function.invoke({}), function.invoke({})
     assert [r.payload["calls"] for r in (first, second)] == [1, 2]

@@ -207,7 +207,7 @@ def test_running_totals_that_are_0_of_a_used_account_are_left_out() -> None:
     assert fields("claude", used | {"lastUsedAt": ""}) == {"up": 1, **TODAY, **EVER}
 
 
-def test_codex_windows_are_told_apart_by_their_length() -> None:
+def test_codex_windows_are_distinguished_by_their_length() -> None:
     week = {"usedPercent": 12, "windowMinutes": 10_080, "remainingSeconds": 5}
     hours = {"usedPercent": "27", "windowMinutes": "300", "remainingSeconds": 6}
     usage = {"updatedAt": iso(NOW), "primary": week, "secondary": hours}

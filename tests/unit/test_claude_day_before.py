@@ -34,7 +34,7 @@ def days_in(rows: set[Row]) -> set[Row]:
 
 @pytest.mark.usefixtures("abroad")
 @pytest.mark.parametrize("offset", [8.0, -3.5])
-def test_forty_days_told_live_are_the_relays_own_and_the_back_fills(offset: float) -> None:
+def test_forty_days_delivered_live_are_the_relays_own_and_the_back_fills(offset: float) -> None:
     """Over a month's end, a renamed, a disabled, a deleted, an expired and a free key."""
     begins = (NOON + offset * 3600) // DAY_S * DAY_S - offset * 3600 - 40 * DAY_S
     clock = Clock(begins)
@@ -71,7 +71,7 @@ def delivered(collector: Backfiller) -> set[Row]:
     return days_in(rows_of(collector.pushed))
 
 
-def test_it_is_told_after_midnight_and_again_before_noon() -> None:
+def test_it_is_delivered_after_midnight_and_again_before_noon() -> None:
     midnight = NOON + 4 * 3600
     clock = Clock(midnight - 60)
     with living_relay(clock=clock, now=NOON, days=4) as relay, Backfiller(relay) as collector:
@@ -96,7 +96,7 @@ def test_it_is_told_after_midnight_and_again_before_noon() -> None:
             assert_same(delivered(other), own)
 
 
-def test_what_was_not_taken_is_told_again() -> None:
+def test_what_was_not_taken_is_delivered_again() -> None:
     clock = Clock(NOON)
     with living_relay(clock=clock, days=3) as relay, Backfiller(relay) as collector:
         collector.act({})

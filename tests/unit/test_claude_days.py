@@ -126,7 +126,9 @@ def test_without_dates_the_thirty_two_days_before_today(filler: Backfiller) -> N
     assert (delivered["from"], delivered["to"]) == ("2026-10-20", "2026-11-10")
 
 
-def test_a_key_that_costs_nothing_is_told_as_such(filler: Backfiller, relay: ClaudeRelay) -> None:
+def test_a_key_that_costs_nothing_is_delivered_as_such(
+    filler: Backfiller, relay: ClaudeRelay
+) -> None:
     """The relay makes up a price for it, on some days one of whole micro-dollars."""
     free = relay.key("open-source")
     filler.run({"from": "2026-11-10", "to": "2026-11-13"})

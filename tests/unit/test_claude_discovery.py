@@ -556,7 +556,7 @@ def test_the_days_model_rows_come_by_scans_where_a_relay_has_no_other_way() -> N
     assert (run.scans, run.calls[MODELS], run.failures) == (10, 4, {})
 
 
-def test_what_remains_is_told_as_of_the_runs_instant() -> None:
+def test_what_remains_is_delivered_as_of_the_runs_instant() -> None:
     account = Account("claude", "out", created_at=NOW, unavailable_until=NOW + 580)
     with a_relay(accounts=[account]) as relay, Asker(relay) as asker:
         at_once, late = asker.run(), asker.run(answered_after_s=7.9)
@@ -688,7 +688,7 @@ def test_a_run_without_keys() -> None:
     ],
     ids=repr,
 )
-def test_what_a_key_is_called_is_told_in_a_series_of_its_own(tags: Any, labels: Any) -> None:
+def test_what_a_key_is_called_is_in_a_series_of_its_own(tags: Any, labels: Any) -> None:
     keys = [Key("mine", owner="mai"), Key("off", active=False), Key("unused", models=())]
     with a_relay(*keys) as relay, Asker(relay, RELAY_KEY_LABELS="team,prod,cost centre") as asker:
         keys[0].tags = tags
@@ -706,7 +706,7 @@ def test_what_a_key_is_called_is_told_in_a_series_of_its_own(tags: Any, labels: 
     assert len(second.readings(Scope.KEY_INFO)) == 3
 
 
-def test_a_label_that_is_not_asked_for_is_told_nowhere() -> None:
+def test_a_label_that_is_not_asked_for_is_nowhere() -> None:
     with a_relay(Key("mine", tags=("team:research",))) as relay, Asker(relay) as asker:
         run = asker.run()
     assert "research" not in str(run.fetched)

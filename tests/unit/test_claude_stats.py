@@ -69,7 +69,7 @@ def test_where_billing_is_hidden_the_total_is_the_rated_cost() -> None:
     assert found == {"costs.rated": costs(lambda row: None)[1]["costs.rated"]}
 
 
-def test_where_the_prices_are_told_the_total_is_real() -> None:
+def test_where_the_prices_are_given_the_total_is_real() -> None:
     def without_real(row: dict[str, Any]) -> None:
         del row["costs"]["real"], row["costs"]["rated"]
 
@@ -266,7 +266,7 @@ def test_an_id_that_is_refused_has_another_one_in_the_secret_by_now() -> None:
 
 
 @pytest.mark.parametrize("count", [6, 12, 30])
-def test_without_the_batch_an_older_relays_keys_are_all_told_every_run(count: int) -> None:
+def test_without_the_batch_an_older_relays_keys_all_come_every_run(count: int) -> None:
     """A key that ever cost anything makes the relay scan not at all, whichever that is."""
     with (
         a_relay(*many_keys(count), release="1.1.120") as relay,

@@ -138,7 +138,7 @@ def test_nothing_is_lost_on_the_way_to_a_request(snapshot: Snapshot) -> None:
 
 
 @given(snapshots)
-def test_what_is_carried_is_told_and_not_counted(snapshot: Snapshot) -> None:
+def test_what_is_carried_is_delivered_and_not_counted(snapshot: Snapshot) -> None:
     rest = snapshot.part(1, len(snapshot)) if len(snapshot) > 1 else snapshot.only(())
     parts = list(convert(rest))
     assert sum(part.points for part in parts) == rest.samples

@@ -91,9 +91,9 @@ def _gauge(draw: st.DrawFn, metric: Metric, name: str, labels: dict[str, str]) -
 
 
 def _info(draw: st.DrawFn, metric: Metric, name: str, labels: dict[str, str]) -> list[str]:
-    told_of = {"version": draw(label_values)}
-    metric.add_metric(list(labels.values()), told_of)  # type: ignore[attr-defined]
-    return [_point("Gauge", f"{name}_info", labels | told_of, "1", None)]
+    labelled = {"version": draw(label_values)}
+    metric.add_metric(list(labels.values()), labelled)  # type: ignore[attr-defined]
+    return [_point("Gauge", f"{name}_info", labels | labelled, "1", None)]
 
 
 def _stateset(draw: st.DrawFn, metric: Metric, name: str, labels: dict[str, str]) -> list[str]:
@@ -396,8 +396,8 @@ def test_nothing_but_a_typed_error(body: bytes, media_type: str) -> None:
     if media_type == OPENMETRICS:
         body += b"\n# EOF\n"
     try:
-        told_of = read(body, media_type)
+        labelled = read(body, media_type)
     except NoExposition as error:
-        told_of = Exposition()
+        labelled = Exposition()
         assert error.type in ("malformed", "html", "empty")  # noqa: PT017 - or it is read
-    assert not any(math.isnan(value) for _, _, value, _ in _samples(told_of))
+    assert not any(math.isnan(value) for _, _, value, _ in _samples(labelled))

@@ -194,7 +194,7 @@ def test_a_failure_shows_neither_secret_nor_what_caused_it(log: io.StringIO) -> 
     assert SECRET not in log.getvalue()
 
 
-def test_a_fault_is_logged_whole_and_told_by_its_name(log: io.StringIO) -> None:
+def test_a_fault_is_logged_whole_and_reported_by_its_name(log: io.StringIO) -> None:
     hide([SECRET])
     with pytest.raises(RelayMetricsError) as caught:
         failing(KeyError(SECRET))({}, Context())

@@ -68,7 +68,7 @@ def test_a_thing_s_own_attribute_takes_the_place_of_the_relay_s() -> None:
     assert dict(resource.resource.attributes) == {"service.instance.id": "key"}
 
 
-def test_a_resource_without_a_point_is_not_told_of() -> None:
+def test_a_resource_without_a_point_is_left_out() -> None:
     made = gathered()
     made.of({"a": "1"})
     assert made.data() == MetricsData([])

@@ -112,12 +112,12 @@ def test_a_wrong_variable_is_named(says: str, value: str) -> None:
     assert refused({variable: value}) == says
 
 
-def test_a_name_in_the_settings_is_told_as_the_variable_would_be() -> None:
+def test_a_name_in_the_settings_is_named_as_the_variable_would_be() -> None:
     given = "RELAY_CONCURRENCY=4 RELAY_TIMEOUT_MS=5s"
     assert refused({"RELAY_METRICS_SETTINGS": given}) == refused({"RELAY_TIMEOUT_MS": "5s"})
 
 
-def test_an_unknown_name_in_the_settings_is_told_with_those_known() -> None:
+def test_an_unknown_name_in_the_settings_is_named_with_those_known() -> None:
     says = refused({"RELAY_METRICS_SETTINGS": "RELAY_CONCURENCY=4"})
     start = (
         "RELAY_METRICS_SETTINGS has an unknown name RELAY_CONCURENCY; known are GREPTIME_DATABASE, "

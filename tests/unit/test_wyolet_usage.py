@@ -185,9 +185,7 @@ def test_a_warm_environment_delivers_the_five_minutes_that_were_over_last() -> N
         assert windows(at) == [("2026-11-27T01:26:00Z", "2026-11-27T01:31:00Z")]
 
 
-def test_all_of_the_lookback_is_told_again_after_ten_minutes_and_the_day_before_once_a_day() -> (
-    None
-):
+def test_all_of_the_lookback_comes_again_after_ten_minutes_and_the_day_before_once_a_day() -> None:
     with place({"RELAY_USAGE_LOOKBACK_MINUTES": "30"}) as at:
         at.run()
         assert sorted(windows(at)) == [
@@ -455,7 +453,7 @@ def test_values_that_cannot_be_had_are_counted_and_left_out() -> None:
 # -- keys
 
 
-def test_names_owners_states_and_chosen_labels_are_told_beside() -> None:
+def test_names_owners_states_and_chosen_labels_come_beside() -> None:
     with place({"RELAY_KEY_LABELS": "team,nothing"}) as at:
         at.usage.keys[1].enabled = False
         at.usage.keys[2].revoked_at = "2026-11-01T00:00:00Z"
@@ -515,7 +513,7 @@ def test_what_a_key_is_known_by_does_not_depend_on_how_many_are_named() -> None:
         assert values(run, "relay_keys_left_out") == {"": len(at.usage.keys) - 1}
 
 
-def test_a_hash_of_nobody_is_told_by_its_first_digits_and_counted() -> None:
+def test_a_hash_of_nobody_is_named_by_its_first_digits_and_counted() -> None:
     with place(per_minute=0) as at:
         former = at.usage.rotate(at.usage.keys[0])
         at.usage.late(MINUTE - 90, relay_key_hash=former)
@@ -527,7 +525,7 @@ def test_a_hash_of_nobody_is_told_by_its_first_digits_and_counted() -> None:
         assert "relay-keys" not in [path for path, _ in at.usage.asked]
 
 
-def test_while_no_list_of_keys_is_known_no_usage_is_told_under_a_wrong_name() -> None:
+def test_while_no_list_of_keys_is_known_no_usage_comes_under_a_wrong_name() -> None:
     with place() as at:
         at.relay.server.fault = lambda one: Fault(status=503) if "relay-keys" in one.path else None
         run = at.run()
@@ -559,7 +557,7 @@ def test_upstream_keys_that_are_down_now() -> None:
         assert values(run, "relay_host_key_up") == {"hk-anthropic": 1, "hk-openai": 0}
 
 
-def test_a_health_that_is_not_told_is_left_out() -> None:
+def test_a_health_of_no_known_state_is_left_out() -> None:
     with place() as at:
         at.relay.server.fault = lambda one: (
             Fault(body=b'{"state": "burning"}') if "openai" in one.path else None
@@ -619,7 +617,7 @@ def test_a_check_says_what_is_wrong_with_the_backend(patience: pytest.MonkeyPatc
 BACKFILL = {"action": "backfill", "from": "2026-11-25", "to": "2026-11-26"}
 
 
-def test_a_back_fill_tells_the_rows_that_were_told_live() -> None:
+def test_a_back_fill_delivers_the_rows_that_came_live() -> None:
     with place(past_minutes=3200) as at:
         live = at.run()
         run = at.run(event=BACKFILL)

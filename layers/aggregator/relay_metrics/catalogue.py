@@ -1068,6 +1068,6 @@ def rows(scope: Scope, source: str | None = None) -> tuple[Metric, ...]:
 
 
 @cache
-def told_by(scope: Scope, endpoint: str) -> tuple[Metric, ...]:
+def answered_by(scope: Scope, endpoint: str) -> tuple[Metric, ...]:
     """The metrics of one scope whose figures an endpoint has, as their `source` or in `also`."""
     return tuple(metric for metric in rows(scope) if endpoint in (metric.source, *metric.also))

@@ -25,7 +25,7 @@ MAX_PAGES = 10_000
 """The most pages that are read, which is a million keys."""
 
 _LIMITS = tuple(
-    row for row in catalogue.told_by(Scope.KEY, KEYS) if row.field.startswith("limits.")
+    row for row in catalogue.answered_by(Scope.KEY, KEYS) if row.field.startswith("limits.")
 )
 
 

@@ -11,7 +11,7 @@ from relay_metrics.relays.claude.keys import Identity, Known
 from relay_metrics.snapshot import Number, Reading, Scope
 
 STATS = catalogue.rows(Scope.KEY, "user-stats")
-TOTALS = catalogue.told_by(Scope.KEY, "admin/usage-stats")
+TOTALS = catalogue.answered_by(Scope.KEY, "admin/usage-stats")
 SPENT: Mapping[str, str] = {row.field: row.spent_of for row in STATS if row.spent_of}
 """The fields of user-stats with the usage of a limit, and the field of that limit."""
 

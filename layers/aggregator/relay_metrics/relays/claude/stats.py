@@ -30,7 +30,7 @@ REFUSALS = (400, 401, 403, 404)
 """The statuses for a key that the relay does not know, or that may not be read."""
 
 _BATCH_TOTALS = tuple(
-    row for row in catalogue.told_by(Scope.KEY, BATCH) if row.field.startswith("usage.total.")
+    row for row in catalogue.answered_by(Scope.KEY, BATCH) if row.field.startswith("usage.total.")
 )
 _BATCH_FIGURES = catalogue.rows(Scope.KEY, BATCH)
 _MODEL = catalogue.rows(Scope.MODEL)
