@@ -205,12 +205,8 @@ class Spool:
                 *_, account, name = json.loads(policy)["deadLetterTargetArn"].split(":")
                 found = self.client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
                 self._dead_letters = found["QueueUrl"]
-            except (
-                ValueError,
-                LookupError,
-                TypeError,
-                AttributeError,
-            ):  # botocore takes any 200 for an answer
+            # botocore takes any 200 for an answer
+            except (ValueError, LookupError, TypeError, AttributeError):
                 raise SpoolError("SQS did not name the dead-letter queue") from None
         return self._dead_letters
 
