@@ -1,4 +1,4 @@
-"""Measure what a run costs, print it against its bounds, and end with 1 where one is not kept."""
+"""Measure what a run costs, print it with its bounds, and exit with 1 if one is exceeded."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Large Prometheus expositions through the whole collector, and what others need for as many.
+"""Measures the whole collector with large expositions, and vmagent and the SDK's encoder too.
 
     taken = scrape("text", 100_000)
     scrape("names", 0).peak_bytes
 
-The endpoint is served, and what is pushed is taken, in a process of its own. The
-collector's handler runs in another, whole, as in a function with the default memory.
+One process serves the endpoint and accepts what is pushed. The
+collector's whole handler runs in another, as in a function with the default memory.
 """
 
 from __future__ import annotations
@@ -320,7 +320,7 @@ def vmagent() -> Path | None:
 def scrape_by_vmagent(program: Path, kind: str, samples: int) -> Taken:
     """Have vmagent scrape an exposition every two seconds and forward it.
 
-    Its processor time is that between one scrape and the next, what it does beside included; only
+    Its processor time is measured from one scrape to the next, all other work included; only
     on Linux.
     """
     with endpoint(kind, samples) as serving, tempfile.TemporaryDirectory() as folder:
@@ -355,7 +355,7 @@ def scrape_by_vmagent(program: Path, kind: str, samples: int) -> Taken:
         finally:
             process.terminate()
             process.wait(30)
-        # the first scrape makes what later ones find
+        # the first scrape creates what later ones reuse
         each_s = tuple(later - before for before, later in pairwise(taken[1:]))
         return Taken(0, serving.size, each_s, peak)
 

@@ -31,7 +31,7 @@ def one_after_the_other_s(servers: Servers, times: int) -> float:
 
 
 def side_by_side_s(servers: Servers, concurrency: int) -> float:
-    """The duration of a relay request with constant concurrency: time per request times that."""
+    """The duration of a relay request at a constant concurrency: time per request × concurrency."""
     parts = [servers.key_ids[at::concurrency] for at in range(concurrency)]
     connections = [connection(servers.relay_url) for _ in parts]
 

@@ -1,8 +1,8 @@
 """Repeats what the former publisher did, with the same servers, and measures it.
 
 It asked the relay twice, one request after the other, and pushed OTLP as JSON, uncompressed. What
-it pushed is taken from a recording of it; that it ran in a process of its own all day is counted,
-not measured: it held about 100 MB.
+it pushed is taken from a recording. Its memory is assumed: it ran all day in a process of its own
+that held about 100 MB.
 """
 
 from __future__ import annotations

@@ -40,14 +40,14 @@ print(packages - began, time.process_time() - began)
 
 
 class Import(NamedTuple):
-    """Of one process: the processor time of the packages, and of these and the handler, seconds."""
+    """The seconds of processor time in one process: of the packages, and of both together."""
 
     packages_s: float
     handler_s: float
 
     @property
     def ratio(self) -> float:
-        """How many times the packages' time both take."""
+        """The time of the packages and the handler, divided by that of the packages."""
         return self.handler_s / self.packages_s
 
 

@@ -11,8 +11,8 @@ from bench.servers import Counts, Servers
 from bench.table import ms
 
 LATENCY_S = 0.1
-"""Of every answer of the relay and of the database: what one that is reached over the internet, and
-has to ask a database of its own, takes."""
+"""The latency of each answer of the relay and the database: typical of a server that is reached
+over the internet and asks a database of its own."""
 
 CONCURRENCY = 16
 """The default of RELAY_CONCURRENCY."""
@@ -73,11 +73,11 @@ def measure(keys: int, runs: int, *, discovered: bool = False) -> Measured:
 
     The floor of one key is a relay round trip and a push, since its requests run side by side. Of
     many it is their number × the latency ÷ how many are under way at once: the latency is measured
-    with as many bare requests under way, as these servers and this machine have it then.
+    with as many bare requests under way, on the same servers and machine.
 
     Args:
         runs: how many, the first of them cold.
-        discovered: by an administrator's login; by the keys' ids where not.
+        discovered: whether the keys are found by an administrator's login, or configured by id.
     """
     with Servers(keys, LATENCY_S) as servers:
         if discovered:

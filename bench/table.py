@@ -11,10 +11,10 @@ class Row:
     """One measurement.
 
     Attributes:
-        what: is measured.
+        what: the thing that is measured.
         measured: the figure, with its unit.
         against: the floor, baseline or limit, with its unit.
-        ratio: of the two.
+        ratio: `measured` divided by `against`.
         bound: that the ratio must not pass; None where there is none.
     """
 

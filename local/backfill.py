@@ -2,7 +2,7 @@
 
 With STACK the back-fill function of that stack is invoked; without, the collector runs on this
 machine, as `make check` runs it. A dry run says first what will be asked of the relays. Where a
-relay has to walk its database for an answer, it is asked once a minute.
+relay has to scan its database for an answer, it is asked once a minute.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ variables:
   FROM, TO  dates, both inclusive (default: the 32 days before today)
   RELAYS    names, with commas between (default: all)
   MODELS=1  each key's models by day as well
-  SCANS     more walks of a relay's database a call than RELAY_SCANS_PER_RUN
+  SCANS     scans of a relay's database that a call may make (default: RELAY_SCANS_PER_RUN)
   DRY_RUN=1 only say what would be asked and delivered
 
 examples:
@@ -45,8 +45,6 @@ code is 0 where all was delivered, 1 where something is left, 2 where it could n
 and 130 where it was stopped by Ctrl-C.
 """
 MINUTE_S: Final = 60.0
-WALKING: Final = ("claude-relay",)
-"""Kinds of relay that walk their database."""
 TRIES: Final = 3
 """Calls without any progress, after which it ends."""
 INVOCATION_S: Final = 900
@@ -113,6 +111,7 @@ def run(
         print(f"  {_planned(relay)}")
     if dry_run:
         return 1 if any(relay["error"] for relay in plan["relays"]) else 0
+    scanning = {one["name"] for one in plan["relays"] if one.get("scans")}
     progress = Progress({one["name"]: _days(one["from"], one["to"]) for one in plan["relays"]})
     progress.show()
     left: Event | None = event
@@ -125,10 +124,10 @@ def run(
         left = report["next"]
         if idle == TRIES:
             break
-        # one that found no walk in the way may go on at once
-        walks = any(one["kind"] in WALKING for one in report["relays"])
-        progress.show(waits=left is not None and walks)
-        if left is not None and walks:
+        # without a relay that scans its database, the next call follows at once
+        scans = any(one["name"] in scanning for one in report["relays"])
+        progress.show(waits=left is not None and scans)
+        if left is not None and scans:
             sleep(max(0.0, began + MINUTE_S - time.monotonic()))
     progress.end()
     if left is not None:
@@ -205,9 +204,9 @@ def _planned(relay: Mapping[str, Any]) -> str:
     if relay["from"] is None:
         return f"{relay['name']}: nothing to deliver"
     asked = sum(relay.get("requests", {}).values())
-    walks = f", of which {relay['scans']} walk its database" if relay.get("scans") else ""
+    scans = f", of which {relay['scans']} scan its database" if relay.get("scans") else ""
     text = (
-        f"{relay['name']}: {relay['from']} to {relay['to']}, {asked:,} requests{walks}, "
+        f"{relay['name']}: {relay['from']} to {relay['to']}, {asked:,} requests{scans}, "
         f"at most {relay['samples']:,} points"
     )
     return f"{text}; {relay['error']}" if relay["error"] else text

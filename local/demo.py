@@ -48,7 +48,7 @@ def main() -> int:
             # a terminal without UTF-8 shows marks for what it cannot, and the demo goes on
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")
-        # that takes a while, in which an exception could be lost among what is imported
+        # importing takes a while, and an exception that a signal raises in it could get lost
         from local.demonstration import demonstrate
 
         for number in _ENDING:

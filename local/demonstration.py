@@ -382,7 +382,7 @@ def _check(stack: Stack, store: Stored, own: list[Counted], comparison: Comparis
             f"{len(comparison.different)} figures differ from the relays' own:\n  {shown}"
         )
     print(
-        f"\nChecked: all {comparison.equal:,} figures in the store that the relays count as well "
-        f"are the relays' own:\n{comparison.equal - before:,} of {RUNS} runs, {before:,} of days "
+        f"\nChecked: all {comparison.equal:,} figures in the store that the relays also count are "
+        f"equal to theirs:\n{comparison.equal - before:,} of {RUNS} runs, {before:,} of days "
         "and minutes that are over. Nothing was lost, and nothing had to be spooled."
     )

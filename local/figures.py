@@ -65,7 +65,7 @@ FROM relay_usage_by_{what}_{figure}
 WHERE relay_name = 'wyolet'"""
 
 Counted = Mapping[tuple[str, ...], float]
-"""Figures by what they are of, `("requests", KEY_ID)` say."""
+"""Figures by what they describe, for example `("requests", KEY_ID)`."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Stored:
     health: tuple[Row, ...]
 
     def at(self, rows: tuple[Row, ...], run: int) -> list[Row]:
-        """Those of some rows that are of one run."""
+        """The rows of one run among some rows."""
         return [row for row in rows if row["greptime_timestamp"] == self.instants[run]]
 
     def counted(self, run: int) -> Counted:
@@ -209,12 +209,12 @@ class Use:
 def used(database: Database, usage: WyoletUsage, what: str, asked_at: Sequence[float]) -> list[Use]:
     """The simulated Wyolet Relay's use by `model` or by `key`, the dearest first.
 
-    A request is counted when it ends, in the minute of its start: so the relay's own count of a
-    minute is that of one of the times at which it was asked. Only minutes that the store holds are
-    counted of its own.
+    A request is counted when it ends, in the minute of its start, so the relay's own count of a
+    minute still grows: it has to be equal at one of `asked_at`. Only minutes that the store holds
+    are compared.
 
     Args:
-        asked_at: those times, by the relay's clock.
+        asked_at: when the relay was asked, by its own clock.
 
     Raises:
         SqlError: the store does not answer.

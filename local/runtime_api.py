@@ -114,7 +114,7 @@ class Function(Closing):
         timeout_s: a longer invocation is ended, the child with it.
         name: the function's name.
         isolated: let the child import nothing of this environment but Python, the runtime client
-            and boto3, so that what a layer forgot is missed. Otherwise the packages installed
+            and boto3, so that a package that a layer lacks is an error. Otherwise those installed
             here come last.
     """
 
@@ -314,7 +314,7 @@ class _Sandbox:
         self._log.close()
 
     def _end_child(self) -> None:
-        # As Lambda does: no function is asked whether it wants to end.
+        # As in Lambda, the function gets no warning.
         self._process.kill()
         self._process.wait()
         self._watcher.join()

@@ -21,7 +21,7 @@ HIGHEST_PORT: Final = 65_535
 
 def main() -> int:
     """Serve until interrupted; the exit status."""
-    # what serves takes its time to be imported: an interrupt is heard from here on
+    # importing the server takes a while: interrupts are handled from here on
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

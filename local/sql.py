@@ -61,7 +61,7 @@ class Database:
             raise SqlError(f"{self.url} did not answer as GreptimeDB does") from None
 
     def query_if_there(self, sql: str) -> list[Row]:
-        """The same; none where a table is not there, as it is from its first sample on."""
+        """The same; no rows if a table does not exist yet. Its first sample creates it."""
         try:
             return self.query(sql)
         except SqlError as error:
@@ -115,11 +115,11 @@ def root_of(otlp_url: str) -> str | None:
 
 
 def place(url: str) -> str:
-    """A URL to be shown: nothing of it where a credential may be."""
+    """A URL for display, without the parts that may hold a credential."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def literal(value: str) -> str:
-    """A text as SQL has it."""
+    """A text as an SQL literal."""
     return "'" + value.replace("'", "''") + "'"

@@ -71,12 +71,12 @@ PASSED_ON: Final = (
     "OTEL_RESOURCE_ATTRIBUTES",
     "LOG_LEVEL",
 )
-"""The collector's own variables, those aside that say where the local AWS is."""
+"""The collector's own variables, except those that say where the local AWS is."""
 
 INCIDENT_AGO_S: Final = 5 * 3600
-"""So long ago it was slow for a while."""
+"""How long ago the simulated Wyolet Relay began to be slow for a while."""
 BACKFILL_SCANS: Final = 100
-"""More than its days without use can cost."""
+"""More scans than the simulated relay's days without usage can take."""
 
 Secret = dict[str, Any]
 
@@ -140,7 +140,7 @@ class Stack(Closing):
             name: variables[name] for name in PASSED_ON if variables.get(name, "").strip()
         }
         self.environment.setdefault("RELAY_ENVIRONMENT", "demo")
-        # that this machine is busy with something else is no fault of what runs on it
+        # requests must not time out only because this machine is busy
         self.environment.setdefault("RELAY_TIMEOUT_MS", "20000")
         self.environment.setdefault("OTEL_TIMEOUT_MS", "20000")
         self.environment["POWERTOOLS_SERVICE_NAME"] = "relay-metrics"

@@ -271,7 +271,7 @@ def _bill(used: Used) -> Iterator[str]:
 
 
 def _more(items: Sequence[Item]) -> Iterator[str]:
-    yield f"| item | so much | price, {PRICED} | page | USD |\n|---|---:|---|---|---:|\n"
+    yield f"| item | quantity | price, {PRICED} | page | USD |\n|---|---:|---|---|---:|\n"
     yield from map(_row, items)
     yield f"| **together** | | | | **{usd(items):.2f}** |\n"
 
@@ -309,7 +309,7 @@ def _by_keys(measured: Measured) -> Iterator[str]:
 
 def _measured(measured: Measured) -> Iterator[str]:
     yield f"Measured on {measured.date} on {measured.machine}, Python {measured.python}.\n\n"
-    yield "| keys | processor a run | a start, besides | log a run | relay requests | sent |\n"
+    yield "| keys | processor a run | extra at a start | log a run | relay requests | sent |\n"
     yield "|---:|---:|---:|---:|---:|---:|\n"
     for keys, used in measured.by_keys.items():
         yield (

@@ -17,7 +17,7 @@ Copyright the relay-metrics authors
 
 Licensed under the Apache License, Version 2.0: see LICENSE.
 
-The Lambda layer ships these packages, what never runs left out and nothing changed. The text of
+The Lambda layer ships these packages unchanged, without the files that never run. The text of
 each licence is in the layer, in the package's .dist-info folder.
 
 """

@@ -54,7 +54,7 @@ def serving(every_s: float) -> Iterator[str]:
 
 
 def main() -> int:
-    """Take them."""
+    """Take the pictures."""
     with ExitStack() as parts:
         folder = Path(parts.enter_context(tempfile.TemporaryDirectory()))
         url = parts.enter_context(serving(EVERY_S))

@@ -4,7 +4,7 @@
     python -m scripts.spool_drain MINUTES KEYS SECONDS  one line, for an outage of so many minutes,
                                                         so many keys, and so many seconds a push
 
-Reckoned from the redriver's own rule of delays and from what the template gives it: how many run at
+Computed from the redriver's own delay rule and its settings in the template: how many run at
 once, and how many messages each is given.
 """
 
@@ -75,7 +75,7 @@ def drained(minutes: int, keys: int, push_s: float) -> Drained:
     """Run through the time after an outage.
 
     Args:
-        minutes: of the outage, in each of which a run spools what it has.
+        minutes: the length of the outage; in each minute a run spools its snapshot.
         keys: of the relay.
         push_s: for each message: reading it, making the request, and the database's answer.
     """

@@ -109,6 +109,11 @@ class Collector(Closing):
         self._provider = Provider(secret, renewed_secret)
         self._runtime: Runtime | None = None
 
+    @property
+    def pushed(self) -> list[ExportMetricsServiceRequest]:
+        """What the destination accepted since the last run that ended well."""
+        return self._taker.pushed
+
     def run(self, instant: str, event: Mapping[str, Any] | None = None) -> Run:
         """A run that is scheduled for an instant, and takes place at it."""
         if self._runtime is None:

@@ -32,7 +32,8 @@ from tests.otlp import as_text
 asked = json.load(sys.stdin)
 with Collector(asked["environment"], asked["secret"], asked["secret"]) as collector:
     run = collector.run("2026-11-21T21:00:00Z")
-print(json.dumps({"report": run.report, "text": as_text(run.pushed)}))
+    check = collector.run("2026-11-21T21:01:00Z", {"action": "check"}).report
+print(json.dumps({"report": run.report, "check": check, "text": as_text(run.pushed)}))
 """
 
 
@@ -95,6 +96,7 @@ def test_a_kind_is_a_package_and_one_line(layer: Path) -> None:
     with HttpServer(health) as relay:
         environment = {"RELAY_KIND": "hello-relay", "RELAY_BASE_URL": relay.url}
         answer = run(layer, environment, {"hello_token": "t0ken"})
+    assert answer["check"]["ok"], answer["check"]
     [one] = answer["report"]["relays"]
     assert (one["kind"], one["up"], one["error"]) == ("hello-relay", True, None)
     assert "gauge relay_uptime_seconds s" in answer["text"].lower()

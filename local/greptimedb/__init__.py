@@ -11,7 +11,7 @@ be found again, as its releases 1.1 to 1.3 have them:
   data point attributes, the rest dropped silently; the four translation strategies;
 - milliseconds; of the same tags and the same millisecond the last write stays;
 - two histograms of one name in one request overwrite each other;
-- tables that SQL made turn a request into the older way, or, beside OTLP's own, into a 500;
+- a request for tables that SQL made is written in the older way; if OTLP made others, it is a 500;
 - `POST /v1/sql`, with GreptimeDB's answers.
 
 What it does not have: PromQL, GreptimeDB's own SQL (DuckDB's is spoken: no `TIME INDEX`, no

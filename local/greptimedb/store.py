@@ -195,7 +195,7 @@ def _write_table(
     rows: Rows,
     precision: str,
 ) -> None:
-    """Make or widen the table where that is needed, and put the rows in place of their twins."""
+    """Create the table or add columns if needed, and replace rows of the same tags and time."""
     tags = list(dict.fromkeys(tag for series, _ in rows for tag, _ in series))
     _check_names(table, tags)
     wanted = {TIMESTAMP: _TIME_TYPES[precision], VALUE: "DOUBLE"} | dict.fromkeys(tags, "VARCHAR")

@@ -15,16 +15,16 @@ from local.relay.exposition import Histogram
 from local.sql import Database, Row, literal
 
 RUNS: Final = 300
-"""As many are shown at most, spread over the time."""
+"""The most runs that are shown, spread over the time."""
 
 SPAN_MS: Final = 86_400_000
-"""For so long."""
+"""The length of the time that is shown."""
 
 TURN_MS: Final = 3_600_000
-"""For so long a key's use of a model is shown: with many keys they are asked for it in turn."""
+"""How long a key's use of a model is shown: with many keys, a run asks for only some of them."""
 
 RATE_MS: Final = 600_000
-"""Rates and quantiles are those of the time before a run, as long as this."""
+"""Rates and quantiles are computed over this time before each run."""
 
 DAYS: Final = 31
 
@@ -143,7 +143,7 @@ class History:
         )
 
     def _forget(self) -> None:
-        """Keep the runs of the span, those aside that have the nearest neighbours."""
+        """Keep the runs of the span; if they are too many, drop those closest to others."""
         runs = [run for run in self._runs if run > self._runs[-1] - SPAN_MS]
         while len(runs) > RUNS:
             gaps = (after - before for before, after in zip(runs, runs[2:], strict=False))

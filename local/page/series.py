@@ -54,7 +54,7 @@ class Series(Mapping[Identity, Mapping[int, float]]):
         if len(times) < 2:
             return None
         values = [self[identity][time] for time in times]
-        # what has started over has grown by what it is now
+        # a value that started over at 0 has grown by its new value
         grown = sum(
             after - before if after >= before else after for before, after in pairwise(values)
         )

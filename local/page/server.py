@@ -43,7 +43,7 @@ def serve_page(
     """
 
     def answer(request: Request) -> Response:
-        # a web page that has its own name point at this machine is not to read what is here
+        # a web page whose host name points at this machine (DNS rebinding) must not read this
         named = urlsplit(f"//{request.headers.get('host', '')}").hostname
         if host in LOOPBACK and named not in LOOPBACK:
             return Response(421)

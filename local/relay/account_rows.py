@@ -306,7 +306,7 @@ def _gemini_api(relay: RelayState, account: Account) -> dict[str, Any]:
 
 
 SCANNED = frozenset(("openai-responses", "gemini-api", "droid"))
-"""Platforms whose list walks the database, and once more an account without a request today."""
+"""Platforms whose list scans the database, once more for each account without a request today."""
 
 PLATFORMS: Mapping[str, Callable[[RelayState, Account], dict[str, Any]]] = {
     "claude": _claude,

@@ -46,7 +46,7 @@ class ClaudeRelay(Served, RelayState):
     Args:
         keys: what it knows at the start.
         admin: the administrator's name and password; None lets nobody log in.
-        accounts: the upstream accounts that it spends.
+        accounts: the upstream accounts that it uses.
         utc_offset_hours: where its day rolls.
         release: which release to be.
         latency_s: the least time of every answer.

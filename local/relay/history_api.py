@@ -6,7 +6,7 @@ By its source (release 1.1.314):
   older than the relay keeps (33 days with today) comes back empty.
 - Where a day's cost of a key is 0 and its tokens are not, `/api-keys-usage-trend` makes up what
   they would cost as claude-3-5-sonnet-20241022. Deleted keys are absent, names are today's.
-- A look for a day without any use walks the database, twice for keys and twice for accounts, and
+- A query for a day without usage scans the database, twice for keys and twice for accounts, and
   is remembered for an hour.
 - In `/api-keys/ID/model-stats` a plain date is midnight UTC, which is the day before west of it.
 """
@@ -41,14 +41,14 @@ _REMEMBERED_S = 3600
 
 
 def api_keys_usage_trend(relay: RelayState, request: Request) -> Response:
-    """Requests, tokens and rated cost of each key by day. One walk, and those of empty days."""
+    """Requests, tokens and rated cost of each key by day. One scan, and those of empty days."""
     relay.scans += 1
     days = _days(relay, request)
     totals: Counter[str] = Counter()
     data = []
     for day in days:
-        walk_where_empty(relay, "keys", day)
-        walk_where_empty(relay, "models", day)
+        scan_if_empty(relay, "keys", day)
+        scan_if_empty(relay, "models", day)
         found = {}
         for key in relay.keys:
             usage = _kept(relay, day, key.models_in(day))
@@ -62,7 +62,7 @@ def api_keys_usage_trend(relay: RelayState, request: Request) -> Response:
 
 
 def usage_trend(relay: RelayState, request: Request) -> Response:
-    """Everything of all keys by day, deleted ones too; cost at list price. No walk."""
+    """Everything of all keys by day, deleted ones too; cost at list price. No scan."""
     if request.query.get("granularity", "day") != "day":
         return Response.of_json({"error": "小时粒度查询时间范围不能超过24小时"}, 400)
     data = []
@@ -107,8 +107,8 @@ def account_usage_trend(relay: RelayState, request: Request) -> Response:
     totals: Counter[str] = Counter()
     # without an account there is nothing to look for
     for day in _days(relay, request) if accounts else ():
-        walk_where_empty(relay, "accounts", day)
-        walk_where_empty(relay, "account models", day)
+        scan_if_empty(relay, "accounts", day)
+        scan_if_empty(relay, "account models", day)
         found = {}
         for account in accounts:
             usage = account.usage.get(day)
@@ -136,7 +136,7 @@ def key_model_stats(relay: RelayState, request: Request) -> Response:
     days = _range(relay, request)
     by_model: dict[str, Usage] = {}
     for day in days:
-        walk_where_empty(relay, "models", day)
+        scan_if_empty(relay, "models", day)
         kept = key is not None and _is_kept(relay, day)
         for model, usage in key.models_in(day).items() if kept and key is not None else ():
             by_model.setdefault(model, Usage()).add(usage)
@@ -168,8 +168,8 @@ def cost_between(relay: RelayState, key: Key, first: str, last: str) -> float:
     return usd(sum(key.usage_in(day).rated_micro for day in days))
 
 
-def walk_where_empty(relay: RelayState, index: str, day: str) -> None:
-    """Count the walk that a look into the index of a day costs where nothing is in it."""
+def scan_if_empty(relay: RelayState, index: str, day: str) -> None:
+    """Count the scan that reading the index of a day takes if the index is empty."""
     if index in ("keys", "models"):
         used = any(day in key.totals for key in relay.by_id.values())
     else:

@@ -5,12 +5,12 @@
         clock.now += 3600
         relay.catch_up()                             # every request to it does so by itself
 
-A relay is what its seed, its team and the clock say, in whatever steps the clock is moved: usage
+A relay depends only on its seed, its team and the clock, not on the clock's steps: usage
 comes from `traffic`, second by second, and what happens besides (a key is made, renamed,
-disabled, deleted; an account is limited) stands in the story, with its time. Refused as the relay
-itself would: a key that is not active or has expired, one at its daily, weekly, total or
-rate-limit window's limit; a model for which every account is limited. A refused request counts
-nowhere but in `refused`. An account whose 5-hour limit is spent is limited until that resets.
+disabled, deleted; an account is limited) is in the story, with its time. As by the real relay,
+requests are refused of a key that is inactive, has expired, or is at its daily, weekly, total or
+rate-limit window's limit, and for a model whose accounts are all limited. A refused request counts
+only in `refused`. An account whose 5-hour limit is spent is limited until that resets.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Life:
         self._now_s = begins_s
 
     def advance(self, now_s: float) -> None:
-        """Live until an instant; nothing where that has gone by."""
+        """Simulate until an instant; does nothing if that is in the past."""
         if now_s < self._now_s:
             return
         while True:

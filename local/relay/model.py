@@ -164,7 +164,7 @@ class Key:
         return self.usage.get(period, {})
 
     def usage_in(self, period: str = TOTAL) -> Usage:
-        """Usage of all models in a period, since ever by default."""
+        """Usage of all models in a period, all time by default."""
         return self.totals.get(period) or Usage()
 
     def count(self, period: str, model: str, added: Usage) -> None:

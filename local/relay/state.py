@@ -36,7 +36,7 @@ class RelayState:
     Attributes:
         calls: requests by path, refused ones included. `scans`: what they cost the database.
         missing: paths that answer 404, on top of what `release` lacks.
-        life: what it is used for as its clock goes on; None leaves that to `use` and `tick`.
+        life: simulates its use as the clock goes on; None leaves that to `use` and `tick`.
         known_empty: until when it remembers that a day had no use, by the index that it looked in.
     """
 
@@ -83,7 +83,7 @@ class RelayState:
         return self._newest_first
 
     def add(self, key: Key) -> Key:
-        """Make a key known; it was created now where it does not say when."""
+        """Add a key; it is created now if it has no `created_at`."""
         with self.lock:
             key.created_at = key.created_at or self.clock()
             if key.activated and key.activated_at is None:
@@ -180,9 +180,9 @@ class RelayState:
         return added
 
     def tick(self) -> None:
-        """Let usage grow: most keys that may be used are, the earlier ones more than the later.
+        """Let usage grow: use most of the usable keys, the earlier ones more than the later.
 
-        A relay that lives goes on to its clock.
+        A relay with a `life` is simulated up to its clock instead.
         """
         if self.life is not None:
             self.catch_up()
@@ -212,7 +212,7 @@ class RelayState:
                 account.spend_quota(rng, now)
 
     def catch_up(self) -> None:
-        """Live until now; nothing where the relay has no life of its own."""
+        """Simulate until now; does nothing if the relay has no `life`."""
         if self.life is not None:
             with self.lock:
                 self.life.advance(self.clock())

@@ -43,8 +43,8 @@ def living_relay(  # noqa: PLR0913 - all that makes it another relay
 
     Args:
         clock: epoch seconds.
-        now: when the story is seen from, of which a clock that is behind has not heard all; what
-            the clock says first by default.
+        now: the time to which the story's events relate, also if `clock` is behind it; the first
+            time of `clock` by default.
         days: how long it has been used.
         utc_offset_hours: of the relay's own clock, by which its days begin.
         team_offset_hours: of the clock on the team's wall; the relay's by default.

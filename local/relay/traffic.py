@@ -10,7 +10,7 @@ People work from nine to six by their own clock, hardly at weekends; a batch job
 service is used around the clock. No two days of a member are alike. `incident_at` says when the
 providers behind the relay are slow: on some days, for less than an hour, in working hours.
 
-It knows neither prices nor limits nor accounts: `life` holds the wishes against those of a
+It knows neither prices nor limits nor accounts: `life` applies those of a
 simulated Claude Relay Service, and any other simulated relay can draw its usage from here alike.
 """
 
@@ -57,7 +57,7 @@ class Member:
     """Somebody who uses a relay, or a machine that does.
 
     Attributes:
-        name: whose chance it is: another name, another pattern.
+        name: seeds the random pattern: another name has another pattern.
         requests_a_day: on an ordinary working day.
         models: what is asked for, and how often compared with the others.
         utc_offset_hours: of the clock on the member's wall.

@@ -105,7 +105,7 @@ class WyoletRelay(Served):
         return 0.0008 * math.pow(5, swing)
 
     def tick(self, at: float | None = None) -> None:
-        """Handle a minute's requests: the one that ends then, now by default, in epoch seconds."""
+        """Handle the requests of the minute that ends at `at`, epoch seconds, now by default."""
         with self.lock:
             median = self.overhead_median_s(at)
             self.ticks += 1

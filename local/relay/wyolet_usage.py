@@ -131,8 +131,8 @@ class WyoletUsage:
     Attributes:
         keys, host_keys: the callers' keys, the upstream ones.
         backend_down: summary and timeseries answer 400.
-        pods: how many of them a load balancer deals requests to in turn; each has a file of its
-            own, with every so many'th event.
+        pods: how many pods a load balancer sends requests to in turn; each has a file of its own,
+            with one in `pods` events.
         delay_s: how long a query takes.
         before_0_3: a release that knows neither costs nor names.
         reader: whether there is a usage reader; without, its routes answer with the UI's page.

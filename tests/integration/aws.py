@@ -51,11 +51,15 @@ class Aws:
     Attributes:
         faults: how the answers to an operation go wrong, by its name (`SendMessage`).
         asked: the operations that were asked for.
+        role: the role of the function that runs.
+        exercised: (role, resource, action) of all that functions asked for.
     """
 
     def __init__(self, moto_url: str) -> None:
         self.faults: dict[str, Fault] = {}
         self.asked: list[str] = []
+        self.role = ""
+        self.exercised: set[tuple[str, str, str]] = set()
         self._moto_url = moto_url
         self._pool = urllib3.PoolManager()
         self.server = HttpServer(self._pass_on)
@@ -178,6 +182,13 @@ class Aws:
     def _fault(self, request: Request) -> Fault | None:
         operation = request.headers.get("x-amz-target", "").rpartition(".")[2]
         self.asked.append(operation)
+        if request.headers.get("x-amz-target", "").startswith("AmazonSQS"):
+            asked = request.json()
+            dead = self.dead_url == asked.get("QueueUrl") or self.dead_name == asked.get(
+                "QueueName"
+            )
+            resource = "DeadLetterQueue" if dead else "Spool"
+            self.exercised.add((self.role, resource, f"sqs:{operation}"))
         return self.faults.get(operation)
 
     def _pass_on(self, request: Request) -> Response:

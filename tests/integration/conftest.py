@@ -27,6 +27,7 @@ from tests import ROOT
 from tests.integration.aws import REGION, Aws
 from tests.integration.leaks import Secrets
 from tests.integration.receiver import Receiver
+from tests.template.granted import MAY
 from tests.tls import Certified, certified
 
 USERNAME = "writer"
@@ -226,6 +227,7 @@ class System:
     def invoke(self, module: ModuleType, event: object, seconds: float) -> Ended:
         """Invoke a function with so much time."""
         context = Context(seconds)
+        self.aws.role = _role(module, event)
         answer: dict[str, Any] = {}
         error: Exception | None = None
         try:
@@ -302,7 +304,17 @@ def system(
     aws.close()
     for text in seen:
         secrets.assert_not_in(text)
+    for role, resource, action in aws.exercised:
+        assert action in MAY[role].get(resource, ()), f"{role} may not {action} at {resource}"
     assert "Traceback" not in err
+
+
+def _role(module: ModuleType, event: object) -> str:
+    """The role of the function of the stack that such an event is meant for."""
+    if module.__name__ == "function_redriver":
+        return "RedriverRole"
+    backfill = isinstance(event, Mapping) and event.get("action") == "backfill"
+    return "BackfillRole" if backfill else "CollectorRole"
 
 
 def _unfolded(body: str) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from local.http_server import Fault
 from local.relay import ClaudeRelay, Key, many_keys
 from local.relay.demo import ADMIN
 from relay_metrics.deadline import Deadline
+from relay_metrics.errors import ExchangeError
 from relay_metrics.net.http import Client
-from relay_metrics.relays.memory import Memory, json_size
+from relay_metrics.relays.memory import Memory, Room, json_size
 from tests import ROOT
 from tests.collecting import LOGIN
 from tests.integration.receiver import Receiver
@@ -202,6 +204,25 @@ def test_a_relay_s_large_answers_follow_each_other_as_they_are_forgotten() -> No
     del first
     second.take(memory.share, Deadline.after(0))
     assert second.size == memory.share
+
+
+def test_relays_that_hold_memory_and_wait_for_more_do_not_wait_for_each_other() -> None:
+    memory = Memory(FUNCTION_MB, 3)
+    third = memory.share * 20 // 33  # of the memory of all answers
+    rooms = [memory.room(name) for name in "abc"]
+    for room in rooms:
+        room.take(third - 1, Deadline.after(0))
+
+    def grow(room: Room) -> bool:
+        try:
+            room.take(third // 3, Deadline.after(600))
+        except ExchangeError:
+            room.give_back()
+            return False
+        return True
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sorted(pool.map(grow, rooms)) == [False, True, True]
 
 
 ARENAS = """

@@ -63,7 +63,7 @@ def test_it_goes_on_where_next_says_once_a_minute(capsys: pytest.CaptureFixture[
     assert len(slept) == 1
     assert 0 < slept[0] <= 60
     said = capsys.readouterr().out
-    assert "6 requests, of which 4 walk its database, at most 40 points" in said
+    assert "6 requests, of which 4 scan its database, at most 40 points" in said
     assert f"[{'#' * 15}{'.' * 15}] 2 of 4 days, 10 points, about 1 min left" in said
     assert f"[{'#' * 30}] 4 of 4 days, 20 points" in said
     assert "main: 2026-11-01 to 2026-11-04, 20 points" in said

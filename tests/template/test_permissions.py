@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.template.deployed import deployed, everything, of_type
+from tests.template.granted import MAY
 
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/k"
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:mine-a1B2c3"
@@ -14,31 +15,6 @@ BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
 
 SECRETS_KEY = "arn:aws:kms:eu-central-1:123456789012:key/secret"
 
-MAY: dict[str, dict[str, set[str]]] = {
-    "BackfillRole": {
-        "BackfillLogGroup": {"logs:CreateLogStream", "logs:PutLogEvents"},
-        "Secret": {"secretsmanager:GetSecretValue"},
-    },
-    "CollectorRole": {
-        "CollectorLogGroup": {"logs:CreateLogStream", "logs:PutLogEvents"},
-        "Secret": {"secretsmanager:GetSecretValue"},
-        "Spool": {"sqs:GetQueueAttributes", "sqs:SendMessage"},
-        # a check says how many wait
-        "DeadLetterQueue": {"sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:SendMessage"},
-    },
-    "RedriverRole": {
-        "RedriverLogGroup": {"logs:CreateLogStream", "logs:PutLogEvents"},
-        "Secret": {"secretsmanager:GetSecretValue"},
-        "Spool": {
-            "sqs:ChangeMessageVisibility",
-            "sqs:DeleteMessage",
-            "sqs:GetQueueAttributes",
-            "sqs:ReceiveMessage",
-        },
-        "DeadLetterQueue": {"sqs:GetQueueUrl", "sqs:SendMessage"},
-    },
-    "ScheduleRole": {"CollectorFunction": {"lambda:InvokeFunction"}},
-}
 FUNCTION_ROLES = ["BackfillRole", "CollectorRole", "RedriverRole"]
 IN_VPC = {
     "ec2:AssignPrivateIpAddresses",

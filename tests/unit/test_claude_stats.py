@@ -193,6 +193,16 @@ def test_a_key_that_is_refused_is_read_anew_from_the_secret(by: str) -> None:
     assert run.keys().keys() == {key.name}
 
 
+def test_a_key_that_took_a_revoked_one_s_place_in_the_secret_is_not_delivered_twice() -> None:
+    with a_relay() as relay:
+        key = relay.keys[0]
+        before = {"api_keys": [*WRONG["api_keys"], key.api_key]}
+        with Asker(relay, before, renewed={"api_keys": [key.api_key]}) as asker:
+            run = asker.run()
+    assert run.keys().keys() == {key.name}, "a name that comes twice fails"
+    assert run.fetched.keys_failed == 1
+
+
 def test_an_api_key_that_was_made_anew_has_another_id() -> None:
     former = Key("former")
     with a_relay(former) as relay, Asker(relay, {"api_keys": [former.api_key]}) as asker:

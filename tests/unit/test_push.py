@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import time
 from base64 import b64encode
 from collections import Counter
@@ -445,6 +446,7 @@ def test_a_credential_is_read_anew_once_for_all_parts(receiver: Receiver) -> Non
         ('{"greptime_exec_write_cost":"17"}', None),
         ('{"greptime_exec_write_cost":true}', None),
         ('{"greptime_exec_write_cost":NaN}', None),
+        pytest.param(f'{{"greptime_exec_write_cost":1{"0" * 400}}}', None, id="huge"),
     ],
 )
 def test_what_a_write_cost(receiver: Receiver, said: str, cost: float | None) -> None:
@@ -600,6 +602,28 @@ def test_foreign_tables_cost_only_themselves(foreign: set[int]) -> None:
     assert len(receiver.requests) <= 2 + 2 * 5 * len(foreign)
 
 
+def test_foreign_tables_at_the_front_of_a_later_part_cost_only_themselves() -> None:
+    families = {f"family_{number:04}": 1 for number in range(1000)}
+    whole = piece(0, Scrape(True, 0.5).to_carry(), **families)
+    receiver = Receiver()
+    with receiver.server:
+        receiver.answer = refusing(*(f"family_{number:04}" for number in range(4)))
+        outcome = receiver.push(whole)
+    assert outcome.pushed == whole.points - 4
+    left = [metric for one in outcome.left for metric in one.piece.snapshot.metrics]
+    assert sorted(left) == sorted(("", f"family_{number:04}") for number in range(4))
+
+
+def test_what_cannot_be_encoded_at_the_front_costs_only_itself(receiver: Receiver) -> None:
+    bad = Series({}, buckets=((math.inf, 2**65),), count=2**65)
+    families = [Family.of(f"bad_{at}", FamilyType.HISTOGRAM, "", [bad]) for at in range(20)]
+    good = [Series({"n": str(at)}, at) for at in range(3000)]
+    families.append(Family.of("good", FamilyType.GAUGE, "", good))
+    outcome = receiver.push(Piece(Snapshot("wyolet-relay", "w", TIME_MS, {}, families=families)))
+    assert outcome.pushed == 3000
+    assert sum(len(one.piece.snapshot) for one in outcome.left) == 20
+
+
 def test_a_foreign_table_of_a_relay_s_readings_costs_only_its_own_figures(
     receiver: Receiver,
 ) -> None:
@@ -622,7 +646,7 @@ def test_what_refuses_everything_is_not_asked_for_each_metric(receiver: Receiver
     whole = piece(3, Scrape(True, 0.5), **{f"family_{number}": 1 for number in range(300)})
     outcome = receiver.push(whole)
     assert [(one.piece, one.points) for one in outcome.left] == [(whole, 306)]
-    assert len(receiver.requests) == MOST_REFUSALS
+    assert len(receiver.requests) == MOST_REFUSALS + 1, "and `relay_up` by itself"
 
 
 def test_a_region_that_is_being_moved_is_passing(receiver: Receiver) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ import pytest
 from local.http_server import Fault, Request, html_page
 from local.relay import WyoletRelay, WyoletUsage
 from local.relay.wyolet_usage import HostKey, RelayKey, Usage
+from relay_metrics.errors import NotDelivered
 from relay_metrics.relays.wyolet import usage as module
 from relay_metrics.relays.wyolet.usage import SLOW_S
 from tests.collecting import Clock, Collector, Run
@@ -241,6 +243,22 @@ def test_a_slow_relay_is_asked_with_the_longer_wait_alone(
         assert len(windows(at)) == 1
         at.run(60)
         assert len(windows(at)) == 1
+
+
+def test_minutes_are_pushed_though_the_run_can_never_be() -> None:
+    """A table `relay_up` that something else made keeps the run out, and nothing but the run."""
+
+    def refuse(request: Request) -> Fault | None:
+        foreign = b"relay_up" in gzip.decompress(request.body)
+        return Fault(status=400, body=b'{"error":"foreign"}') if foreign else None
+
+    with place() as at:
+        at.collector.destination.fault = refuse
+        with pytest.raises(NotDelivered, match="relay edge are lost"):
+            at.run()  # for there is no spool
+        delivered = usage_of(Run({}, at.collector.pushed))
+        assert delivered
+        assert delivered.keys() <= at.expected(NOW - 86_400 * 3, NOW).keys()
 
 
 def test_what_a_destination_did_not_take_is_asked_again() -> None:

@@ -90,7 +90,9 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
             failed = {
                 name: outcome.error
                 for name, outcome in outcomes.items()
-                if outcome.error is not None and not outcome.pushed
+                if not outcome.pushed
+                and outcome.error is not None
+                and not isinstance(outcome.error, Impossible)
             }
             timed = push_timed(
                 result.timed, destinations, runtime, invocation, times.push, timed_pushes, failed

@@ -138,9 +138,9 @@ def _write_cost(answer: Answer) -> float | None:
     try:
         metrics = json.loads(answer.headers.get("x-greptime-metrics", ""))
         costs = [metrics[name] for name in _COSTS if name in metrics]
-    except (ValueError, TypeError, RecursionError):
+        numbers = [cost for cost in costs if isinstance(cost, int | float) and math.isfinite(cost)]
+    except (ValueError, TypeError, RecursionError, OverflowError):
         return None
-    numbers = [cost for cost in costs if isinstance(cost, int | float) and math.isfinite(cost)]
     return numbers[0] if numbers and not isinstance(numbers[0], bool) else None
 
 

@@ -20,6 +20,7 @@ from relay_metrics.errors import (
 from relay_metrics.observability import logger
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.settings import Destination, usable
+from relay_metrics.snapshot import Snapshot
 
 MOST_REFUSALS = 16
 """If nothing was accepted before this many refusals, the rest of the snapshot is not tried."""
@@ -146,11 +147,13 @@ class _Delivery:
         try:
             request = piece.request
         except EncodingError as error:
-            return self._refused(By.SIZE, Impossible(name, str(error)))
-        if request is None:
-            return By.SIZE, None
-        if request.points == 0:  # only the repeated `relay_up` of a later part
-            return None, None
+            if self._sender.deadline.left <= 0:
+                self._over = Unavailable(name, "there was no time left to send anything")
+                return None, self._over
+            return By.SIZE, Impossible(name, str(error))
+        if request is None or request.points == 0:
+            # without a point it is only the repeated `relay_up` of a later part
+            return By.SIZE if request is None else None, None
         if self._known_too_large(request):
             return By.SIZE, Impossible(name, _TOO_LARGE, 413)
         try:
@@ -159,7 +162,8 @@ class _Delivery:
             self._too_large = request
             return By.SIZE, Impossible(name, _TOO_LARGE, 413)
         except Impossible as error:
-            return self._refused(By.METRIC, error)
+            self._refused(piece, error)
+            return By.METRIC, error
         except PushError as error:
             slow = isinstance(error, Unavailable) and error.timed_out and request.large
             # without a status our own time is over; with one, a proxy gave up: the rest may pass
@@ -168,11 +172,25 @@ class _Delivery:
             return By.SIZE if slow else None, error
         return None, None
 
-    def _refused(self, by: By, error: Impossible) -> tuple[By, Impossible]:
+    def _refused(self, piece: Piece, error: Impossible) -> None:
         self._refusals += 1
-        if self._outcome.pushed == 0 and self._refusals == MOST_REFUSALS:
+        if self._outcome.pushed or self._refusals != MOST_REFUSALS:
+            return
+        if not self._accepts_relay_up(piece.snapshot):
             self._over = error
-        return by, error
+
+    def _accepts_relay_up(self, snapshot: Snapshot) -> bool:
+        """Whether the destination accepts the repeated `relay_up` of a later part by itself.
+
+        Of a snapshot with a record of its own, the record is pushed before the first metric.
+        """
+        if snapshot.scrape is None or not snapshot.scrape.carried:
+            return False
+        request = Piece(replace(snapshot, readings=(), families=())).request
+        try:
+            return request is not None and self._sender.send(request) is not None
+        except PushError:
+            return False
 
     def _count(self, request: Request, taken: Taken) -> None:
         rejected = min(taken.rejected, request.points)

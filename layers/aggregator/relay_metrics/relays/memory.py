@@ -67,6 +67,7 @@ class Memory:
         self.share = int(self._left * _OF_ONE_RELAY) if relays > 1 else self._left
         # The id of a room, not the room itself: a reference would keep it from being collected.
         self._rooms: dict[str, int] = {}
+        self._waiting: set[int] = set()
         self._changed = threading.Condition()
 
     def room(self, relay: str) -> Room:
@@ -79,9 +80,16 @@ class Memory:
         def free() -> bool:
             return self._rooms.get(room.relay, id(room)) == id(room) and size <= self._left
 
+        def settled() -> bool:
+            # if all that hold memory wait for more, one has to give up, or all wait in vain
+            return free() or self._waiting.issuperset(self._rooms.values())
+
         with self._changed:
             enough = room.size + size <= self.share
-            if not enough or not self._changed.wait_for(free, deadline.left):
+            self._waiting.add(id(room))
+            waited = enough and self._changed.wait_for(settled, deadline.left)
+            self._waiting.discard(id(room))
+            if not waited or not free():
                 message = "reading the answer would take more memory than there is for one relay"
                 raise ExchangeError("memory", message)
             self._rooms[room.relay] = id(room)

@@ -74,7 +74,8 @@ def page_of_keys(client: RelayClient, administrator: Administrator, page: int) -
         RelayError: the request failed.
     """
     path = f"/{KEYS}?page={page}&pageSize={PAGE_SIZE}"
-    data = administrator.ask(path, endpoint=KEYS).get("data")
+    answer = administrator.ask(path, endpoint=KEYS)  # kept: its memory is reserved as long
+    data = answer.get("data")
     items, total, pages = data, 0, 1
     if isinstance(data, dict):  # a relay before 1.1.208 answers with a list of all keys
         items = data.get("items")

@@ -168,6 +168,13 @@ def with_id(
 
 
 def renewed(client: RelayClient, place: int | None) -> KeyCredential | None:
-    """Read the secret again and return the credential at `place`; None if there is none."""
-    keys = access(client.renewed()).keys
-    return keys[place] if place is not None and place < len(keys) else None
+    """Read the secret again and return the credential at `place`.
+
+    Returns None if there is none, or if it was at another place before: then it is not a renewed
+    one, and its key is asked for there.
+    """
+    before, keys = access(client.relay).keys, access(client.renewed()).keys
+    if place is None or place >= len(keys):
+        return None
+    elsewhere = (*before[:place], *before[place + 1 :])
+    return None if keys[place] in elsewhere else keys[place]
