@@ -20,7 +20,7 @@ from relay_metrics.snapshot import (
     Scope,
     Scrape,
     Snapshot,
-    mend,
+    well_formed,
 )
 from tests import RECORDINGS
 from tests.otlp import points, request_of
@@ -246,15 +246,15 @@ def test_one_thing_cannot_be_split(count: int) -> None:
 
 @given(st.text(st.characters()))
 def test_mended_text_is_well_formed(text: str) -> None:
-    mended = mend(text)
-    assert mended.encode().decode() == mended
-    assert mend(mended) == mended
+    fixed = well_formed(text)
+    assert fixed.encode().decode() == fixed
+    assert well_formed(fixed) == fixed
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_well_formed_text_stays(text: str) -> None:
-    assert mend(text) == text
+    assert well_formed(text) == text
 
 
 def test_halves_of_a_character_that_belong_together_are_joined() -> None:
-    assert mend("\ud83d\ude00 \ud83d") == "😀 \ufffd"
+    assert well_formed("\ud83d\ude00 \ud83d") == "😀 \ufffd"

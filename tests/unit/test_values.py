@@ -22,7 +22,7 @@ from relay_metrics.relays.values import (
     number,
     text,
 )
-from relay_metrics.snapshot import INT64, Number, Scope, mend
+from relay_metrics.snapshot import INT64, Number, Scope, well_formed
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
@@ -124,7 +124,7 @@ def test_a_text_from_json_with_half_a_character() -> None:
 @given(anything)
 def test_a_text_is_well_formed_and_bounded(value: object) -> None:
     got = text(value)
-    assert got.encode().decode() == got == mend(got)
+    assert got.encode().decode() == got == well_formed(got)
     assert len(got) <= MAX_TEXT
 
 

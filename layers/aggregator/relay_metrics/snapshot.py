@@ -286,7 +286,7 @@ class Snapshot:
             raise SnapshotError(f"the snapshot is damaged ({type(error).__name__})") from None
 
 
-def mend(text: str) -> str:
+def well_formed(text: str) -> str:
     """Text as well-formed Unicode: a lone surrogate becomes U+FFFD."""
     try:
         text.encode()
@@ -298,7 +298,7 @@ def mend(text: str) -> str:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
-    return mend(value)  # the SDK's encoder leaves out an attribute that is no Unicode
+    return well_formed(value)  # the SDK's encoder leaves out an attribute that is no Unicode
 
 
 def _texts(value: Any) -> dict[str, str]:

@@ -10,7 +10,7 @@ from relay_metrics.errors import SettingsError
 from relay_metrics.observability import logger
 from relay_metrics.relays.client import Shard
 from relay_metrics.relays.values import instant_ms
-from relay_metrics.snapshot import mend
+from relay_metrics.snapshot import well_formed
 
 COLLECT, CHECK, DRY_RUN, BACKFILL = "collect", "check", "dry-run", "backfill"
 MAX_SHARDS = 1000
@@ -58,7 +58,7 @@ class Event(NamedTuple):
         known = (*_ANY, *(_OF_BACKFILL if action == BACKFILL else ()))
         for name in given:
             if name not in known and name not in _EVENTBRIDGE:
-                what = f"the event has an unknown field {mend(str(name))[:64]!r}"
+                what = f"the event has an unknown field {well_formed(str(name))[:64]!r}"
                 if action is not None:
                     raise SettingsError(f"{what}; known are {', '.join(known)}")
                 logger.warning("%s: it is ignored", what)
@@ -78,7 +78,7 @@ def _names(value: object) -> tuple[str, ...] | None:
         return None
     if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
         raise SettingsError("relays in the event must be a list of names")
-    return tuple(dict.fromkeys(mend(one) for one in value))
+    return tuple(dict.fromkeys(well_formed(one) for one in value))
 
 
 def _shard(value: object) -> Shard:

@@ -17,7 +17,7 @@ from relay_metrics.errors import ExchangeError, InvalidAnswer, RelayError, Timed
 from relay_metrics.net.http import Answer, Client, OpenAnswer
 from relay_metrics.relays.limiter import Limiter
 from relay_metrics.relays.memory import Memory, Parsed, Room, json_size
-from relay_metrics.relays.phases import Course, Phase, Request
+from relay_metrics.relays.phases import Phase, PhaseRunner, Request
 from relay_metrics.settings import Environment, Relay
 from relay_metrics.snapshot import Failure, Reading
 
@@ -345,7 +345,7 @@ class RelayClient:
         Args:
             idle: called while there is no answer to take; does a little work, or returns False.
         """
-        Course(phases, self._pool, self._deadline, self.failed, self.timed_out, idle).run()
+        PhaseRunner(phases, self._pool, self._deadline, self.failed, self.timed_out, idle).run()
 
     def timed_out(self, endpoint: str) -> RelayError:
         """An error for a request that was not sent, or did not end, before the deadline."""

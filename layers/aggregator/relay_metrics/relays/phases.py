@@ -56,7 +56,7 @@ class _UnderWay(NamedTuple):
     request: Request[Any]
 
 
-class Course:
+class PhaseRunner:
     """Sends the requests of phases, and takes the answers in one thread, as they arrive.
 
     Args:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from relay_metrics.catalogue import Metric
-from relay_metrics.snapshot import INT64, Number, mend
+from relay_metrics.snapshot import INT64, Number, well_formed
 
 MAX_TEXT = 1024
 """Longer texts are cut, as they become attributes of every series of a key."""
@@ -37,7 +37,7 @@ def number(value: object) -> Number | None:
 
 def text(value: object) -> str:
     """Well-formed text, stripped; an empty text for anything else."""
-    return mend(value).strip()[:MAX_TEXT] if isinstance(value, str) else ""
+    return well_formed(value).strip()[:MAX_TEXT] if isinstance(value, str) else ""
 
 
 def flag(value: object) -> bool | None:

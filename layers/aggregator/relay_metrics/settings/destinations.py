@@ -9,7 +9,7 @@ from relay_metrics.settings.addresses import otlp_endpoint
 from relay_metrics.settings.headers import merged, with_basic
 from relay_metrics.settings.model import Destination, Environment
 from relay_metrics.settings.secret import Keys
-from relay_metrics.snapshot import mend
+from relay_metrics.snapshot import well_formed
 
 DEFAULT_DESTINATION = "default"
 _CREDENTIALS = ("greptime_username", "greptime_password")
@@ -77,5 +77,5 @@ def _listed(where: str, value: Any, warnings: list[str]) -> Destination:
         )
     except SettingsError as error:
         name = value.get("name") if isinstance(value, dict) else None
-        named = mend(name.strip()) if isinstance(name, str) else ""
+        named = well_formed(name.strip()) if isinstance(name, str) else ""
         return Destination(named or where, "", wrong=error)

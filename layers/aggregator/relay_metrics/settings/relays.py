@@ -11,7 +11,7 @@ from relay_metrics.relays.kinds import KINDS, NoAccess, OwnKeys, RelayKind
 from relay_metrics.settings.addresses import base_address, host_port
 from relay_metrics.settings.model import Environment, Relay
 from relay_metrics.settings.secret import Keys
-from relay_metrics.snapshot import mend
+from relay_metrics.snapshot import well_formed
 
 _OF_ANY_KIND = ("name", "kind", "base_url", "headers", "ca_pem")
 
@@ -108,7 +108,7 @@ def _wrong_relay(environment: Environment, where: str, value: Any, wrong: Settin
         base_url = ""
     return _relay(
         environment,
-        mend(texts.get("name", "").strip()) or (host_port(base_url) if base_url else where),
+        well_formed(texts.get("name", "").strip()) or (host_port(base_url) if base_url else where),
         kind if kind in KINDS else environment.relay_kind,
         base_url,
         access=NoAccess(),

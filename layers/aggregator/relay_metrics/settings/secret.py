@@ -9,7 +9,7 @@ from typing import Any
 
 from relay_metrics.errors import SettingsError, Unfilled
 from relay_metrics.settings import headers
-from relay_metrics.snapshot import mend
+from relay_metrics.snapshot import well_formed
 
 PLACEHOLDER = "REPLACE_ME"
 """The template writes this into a new secret; a value with it counts as not filled in."""
@@ -50,7 +50,7 @@ class Keys:
         for key in value:
             if key not in known:
                 raise SettingsError(
-                    f"{where} has an unknown key {mend(key)[:64]!r}; "
+                    f"{where} has an unknown key {well_formed(key)[:64]!r}; "
                     f"known are {', '.join(sorted(known))}"
                 )
         self.where = where
@@ -67,7 +67,7 @@ class Keys:
             return None
         if not isinstance(value, str):
             raise SettingsError(f"{key} in {self.where} must be text")
-        return mend(value.strip()) or None
+        return well_formed(value.strip()) or None
 
     def needed(self, key: str) -> str:
         """Text, which must be set."""
@@ -90,7 +90,7 @@ class Keys:
         texts = self.listed(key)
         if not all(isinstance(text, str) and text.strip() for text in texts):
             raise SettingsError(f"{key} in {self.where} must be a list of text")
-        return tuple(dict.fromkeys(mend(text.strip()) for text in texts))
+        return tuple(dict.fromkeys(well_formed(text.strip()) for text in texts))
 
     def flag(self, key: str) -> bool:
         """True or false; False if it is unset."""

@@ -15,7 +15,7 @@ from relay_metrics.relays import kinds
 from relay_metrics.settings import headers
 from relay_metrics.settings.addresses import base_address, parsed
 from relay_metrics.settings.model import Environment
-from relay_metrics.snapshot import mend
+from relay_metrics.snapshot import well_formed
 
 PERIODS = ("daily", "monthly", "alltime")
 
@@ -125,7 +125,7 @@ class _Variables:
     def text(self, name: str) -> str | None:
         self._read.add(name)
         given = self._variables.get(name, "").strip() or self._settings.get(name, "")
-        return mend(given) or None
+        return well_formed(given) or None
 
     def names(self, name: str) -> tuple[str, ...]:
         """Names separated by commas, without duplicates."""
@@ -179,7 +179,7 @@ class _Variables:
                 continue
             if not equals or not key.strip():
                 raise SettingsError(f"{name} must be a list of key=value, commas between")
-            attributes[unquote(key.strip())] = mend(unquote(value.strip()))
+            attributes[unquote(key.strip())] = well_formed(unquote(value.strip()))
         _check_tags(name, attributes, {tag(one): one for one in _RESOURCE})
         return attributes
 

@@ -87,13 +87,13 @@ class Known(NamedTuple):
         name: its name.
         created_ms: when it was created, epoch milliseconds.
         expires_ms: when it expires, epoch milliseconds.
-        costs: whether it ever had a cost; None if unknown.
+        has_cost: whether it ever had a cost; None if unknown.
     """
 
     name: str
     created_ms: int | None
     expires_ms: int | None
-    costs: bool | None
+    has_cost: bool | None
 
 
 class Memory:

@@ -130,7 +130,7 @@ class Record(NamedTuple):
         return any(totals.values()) or (False if totals else None)
 
     @property
-    def costs(self) -> bool | None:
+    def has_cost(self) -> bool | None:
         """Whether it ever had a cost; None if unknown. Without one, its user-stats takes a scan.
 
         A cost of 0 this month does not decide it: there may have been a cost before.
@@ -144,11 +144,11 @@ class Record(NamedTuple):
             return True
         if self._usage_holds and self.usage is not None and COST in self.usage.totals:
             return self.usage.totals[COST] > 0
-        if self.known is None or self.known.costs is None:
+        if self.known is None or self.known.has_cost is None:
             return None
-        if batched is not None and any(batched.totals.values()) != self.known.costs:
+        if batched is not None and any(batched.totals.values()) != self.known.has_cost:
             return None  # it was used since then, or its totals were reset
-        return self.known.costs
+        return self.known.has_cost
 
     @property
     def readable(self) -> bool:
@@ -162,7 +162,7 @@ class Record(NamedTuple):
     def may_scan(self) -> bool:
         """Whether its user-stats may make the relay scan."""
         listed = self.listed is None or self.listed.readable
-        return not self.costs and self.readable and listed
+        return not self.has_cost and self.readable and listed
 
     @property
     def totals(self) -> dict[str, Number]:
@@ -179,9 +179,9 @@ class Record(NamedTuple):
                 found[field] = max(figure, found.get(field, 0))
         if self.cost is not None:
             found[COST] = self.cost
-        elif self.costs and not found.get(COST):
+        elif self.has_cost and not found.get(COST):
             found.pop(COST, None)
-        elif self.costs is False and COST not in found and found:
+        elif self.has_cost is False and COST not in found and found:
             found[COST] = 0
         if self.stats is not None:
             figures = self.stats.figures
@@ -253,7 +253,7 @@ class Record(NamedTuple):
     @property
     def spends(self) -> bool:
         """Whether it is already known that its user-stats is needed and takes no scan."""
-        if not self.costs or not self.readable:
+        if not self.has_cost or not self.readable:
             return False
         if self.identity.place is not None:
             return True
@@ -274,7 +274,7 @@ class Record(NamedTuple):
     def to_keep(self) -> Known:
         """The facts to keep for later runs."""
         name, created_ms, expires_ms, _ = self.described
-        return Known(name, created_ms, expires_ms, self.costs)
+        return Known(name, created_ms, expires_ms, self.has_cost)
 
     @property
     def latest_identity(self) -> Identity:

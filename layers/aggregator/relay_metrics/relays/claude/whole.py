@@ -274,7 +274,7 @@ class Whole:
             return [
                 key_id
                 for key_id, one in records.of.items()
-                if one.costs is None and one.batched is not None
+                if one.has_cost is None and one.batched is not None
             ]
 
         if len(unknown()) > 1:
@@ -301,7 +301,7 @@ class Whole:
         unknown = [
             key_id
             for key_id in wanting
-            if key_id not in records.asked and records.of[key_id].costs is None
+            if key_id not in records.asked and records.of[key_id].has_cost is None
         ]
         first = in_turn(unknown, self.scans, self._client.scheduled_s)
         waiting = list(dict.fromkeys([*first, *unknown]))
@@ -453,7 +453,7 @@ class Whole:
     def _wants_free_stats(self, key_id: str) -> bool:
         record = self._records.of[key_id]
         return (
-            record.costs is False
+            record.has_cost is False
             and record.may_scan
             and key_id not in self._records.asked
             and self._may_be_asked(record)
