@@ -15,14 +15,18 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
 from local.greptimedb import GreptimeDB
 from local.relay import ClaudeRelay, Key, Limits, WyoletRelay
+from relay_metrics.aws import CONFIG
+from relay_metrics.deliver import spool
 from relay_metrics.deliver.spool import Message
 from relay_metrics.errors import RelayMetricsError, SnapshotError
 from relay_metrics.observability import logger
 from relay_metrics.runtime import Runtime
+from relay_metrics.settings import secrets_manager
 from tests import ROOT
 from tests.integration.aws import REGION, Aws
 from tests.integration.leaks import Secrets
@@ -258,6 +262,18 @@ class System:
         """The lines of the log, or those with that message."""
         lines = [json.loads(line) for line in self.log.getvalue().splitlines()]
         return [line for line in lines if message in (None, line["message"])]
+
+
+@pytest.fixture(autouse=True)
+def patient_aws(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten times the time for calls to AWS: on a busy machine a second try is a second message.
+
+    Tests of these time-outs are marked with `aws_time_outs`.
+    """
+    if request.node.get_closest_marker("aws_time_outs") is None:
+        config = CONFIG.merge(Config(connect_timeout=20, read_timeout=20))
+        for module in (spool, secrets_manager):
+            monkeypatch.setattr(module, "CONFIG", config)
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from relay_metrics.errors import NotDelivered, SecretError, SettingsError
 from tests.collecting import LOGIN
 from tests.integration.conftest import System
 
+pytestmark = pytest.mark.aws_time_outs
+
 LONG_S = 30.0
 
 
