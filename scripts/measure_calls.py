@@ -61,7 +61,9 @@ def measure(keys: int, *, by_login: bool, shards: int = 1) -> list[Cost]:
         ids = {"api_ids": [key.id for key in relay.keys]}
         secret = {"relays": [{"base_url": relay.url, **(login if by_login else ids)}]}
         variables = {"SECRET_ID": "secret", "OTEL_EXPORT_URL": "http://127.0.0.1:1"}
-        runtime = Runtime({**variables, "LOG_LEVEL": "WARNING"}, _Secret(secret))
+        runtime = Runtime(
+            {**variables, "LOG_LEVEL": "WARNING"}, _Secret(secret), clock=lambda: NOW_S * 10**9
+        )
         invocation = Invocation(runtime)
 
         def run(shard: int) -> Cost:
