@@ -9,6 +9,7 @@ import threading
 from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -286,9 +287,14 @@ def test_a_message_leaves_room_for_a_reason(
 
 def test_a_reading_that_is_larger_than_a_message() -> None:
     huge = "".join(noise(at) for at in range(8000))
-    snapshot = Snapshot("claude-relay", "r", 0, {}, None, readings(1, lambda _: huge))
+    others = readings(3, str)
+    listed = [others[0], *readings(1, lambda _: huge), *others[1:]]
+    snapshot = Snapshot("claude-relay", "r", 0, {}, None, listed)
+    queues = Queues()
     with pytest.raises(SpoolError, match="a single figure is larger"):
-        spool_of(Queues()).put(Message("d", Piece(snapshot)))
+        spool_of(queues).put(Message("d", Piece(snapshot)))
+    kept = [Message.load(body).snapshot for _, body, _ in queues.sent]
+    assert figures(kept) == figures([replace(snapshot, readings=others)]), "all but that one"
 
 
 # -- the queues -----------------------------------------------------------------------------------

@@ -163,16 +163,21 @@ class Spool:
         self._send(body, reason)
 
     def _put(self, message: Message, reason: str | None, delay_s: int = 0) -> None:
+        too_large: list[Piece] = []
+
         def take(piece: Piece) -> By | None:
             body = Message(message.destination, piece).dump()
             if body is not None:
                 self._send(body, reason, delay_s)
-                return None
-            if not piece.split(By.SIZE):
-                raise SpoolError("a single figure is larger than a message of the queue")
-            return By.SIZE
+            elif piece.split(By.SIZE):
+                return By.SIZE
+            else:
+                too_large.append(piece)
+            return None
 
         in_parts(message.piece, take)
+        if too_large:  # only now, so that it costs no other figure
+            raise SpoolError("a single figure is larger than a message of the queue")
 
     def _send(self, body: str, reason: str | None, delay_s: int = 0) -> None:
         attributes: dict[str, MessageAttributeValueTypeDef] = {}
