@@ -90,6 +90,13 @@ def test_a_number_is_the_same_as_text(value: Number) -> None:
     assert type(number(str(value))) is type(value)
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"), [("0\x1f", 0), ("\x1c1.5\x1d", 1.5), ("\x1f", None)]
+)
+def test_separators_around_a_number_are_white_space(value: str, expected: Number | None) -> None:
+    assert number(value) == expected
+
+
 @given(st.text(st.characters()))
 def test_no_text_is_a_number_but_a_numeral(value: str) -> None:
     got = number(value)

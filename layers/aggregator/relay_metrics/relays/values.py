@@ -23,8 +23,10 @@ def number(value: object) -> Number | None:
 
     An integer of more than 64 bits becomes a float; the relay itself computes with floats.
     """
-    if isinstance(value, str) and len(value) <= 64 and _NUMERAL.fullmatch(value.strip()):
-        value = float(value) if re.search(r"[.eE]", value) else int(value)
+    if isinstance(value, str) and len(value) <= 64:
+        numeral = value.strip()  # of more than int and float strip, like U+001F
+        if _NUMERAL.fullmatch(numeral):
+            value = float(numeral) if re.search(r"[.eE]", numeral) else int(numeral)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if isinstance(value, int) and value not in INT64:
