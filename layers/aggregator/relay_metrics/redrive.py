@@ -17,7 +17,7 @@ from relay_metrics.errors import (
     SpoolError,
 )
 from relay_metrics.observability import count, logger
-from relay_metrics.relays.values import number
+from relay_metrics.relays.values import dig, number
 from relay_metrics.runtime import Invocation, Runtime
 
 FIRST_DELAY_S = 60
@@ -212,9 +212,7 @@ def _destination(record: Mapping[str, Any]) -> str | None:
 
 def _postpone(spool: Spool, record: Mapping[str, Any]) -> None:
     """Have a message come back after the delay for its receive count."""
-    attributes = record.get("attributes")
-    known = attributes if isinstance(attributes, Mapping) else {}
-    received = number(known.get("ApproximateReceiveCount"))
+    received = number(dig(record, "attributes.ApproximateReceiveCount"))
     spread = random.uniform(-1, 1)  # noqa: S311 - it spreads retries, it guards nothing
     try:
         spool.postpone(str(record.get("receiptHandle")), delay_s(int(received or 1), spread))

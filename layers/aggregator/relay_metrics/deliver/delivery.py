@@ -184,13 +184,15 @@ class _Delivery:
 
         Of a snapshot with a record of its own, the record is pushed before the first metric.
         """
-        if snapshot.scrape is None or not snapshot.scrape.carried:
+        carries = snapshot.scrape is not None and snapshot.scrape.carried
+        request = Piece(snapshot.part(0, 0)).request if carries else None
+        if request is None:
             return False
-        request = Piece(replace(snapshot, readings=(), families=())).request
         try:
-            return request is not None and self._sender.send(request) is not None
+            self._sender.send(request)
         except PushError:
             return False
+        return True
 
     def _count(self, request: Request, taken: Taken) -> None:
         rejected = min(taken.rejected, request.points)
