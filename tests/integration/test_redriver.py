@@ -156,6 +156,23 @@ def test_a_destination_that_no_longer_exists(system: System) -> None:
     assert len(there.of()["relay_up"]) == 1
 
 
+def test_a_destination_whose_name_is_mistyped_in_the_secret(system: System) -> None:
+    system.claude()
+    there = system.receiver("there")
+    spooled(system, 1, there)
+    [entry] = system.secret["destinations"]
+    entry["nmae"] = entry.pop("name")
+    system.put_secret()
+    assert len(system.redrive().answer["batchItemFailures"]) == 1
+    assert system.aws.dead() == []
+    entry["name"] = entry.pop("nmae")
+    there.fault = None
+    system.put_secret()
+    system.aws.let_time_pass()
+    assert system.redrive().answer == {"batchItemFailures": []}
+    assert len(there.of()["relay_up"]) == 1
+
+
 def test_a_destination_that_was_added_a_moment_ago(system: System) -> None:
     """The redriver's copy of the secret is older than the message."""
     there = refusing(system)

@@ -14,7 +14,7 @@ from relay_metrics.deliver.timed import TimedOutcome, push_timed
 from relay_metrics.errors import PushError, Refused
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.scrape import timed_snapshot
-from relay_metrics.snapshot import Reading, Scope, Snapshot
+from relay_metrics.snapshot import Reading, Scope, Scrape, Snapshot
 from tests.collecting import Provider
 from tests.integration.receiver import Receiver
 
@@ -65,7 +65,9 @@ class Place:
         (relay,) = self.invocation.settings.relays
         return timed_snapshot(relay, FIRST_MS + 10**9, readings)
 
-    def delivered(self, minutes: int, **failed: PushError) -> dict[str, TimedOutcome]:
+    def delivered(
+        self, minutes: int, run: Snapshot | None = None, **failed: PushError
+    ) -> dict[str, TimedOutcome]:
         with ThreadPoolExecutor() as pool:
             delivered = push_timed(
                 self.snapshot(minutes),
@@ -75,6 +77,7 @@ class Place:
                 Deadline.after(60),
                 pool,
                 failed,
+                run,
             )
         return {one.destination: one for one in delivered}
 
@@ -131,6 +134,22 @@ def test_many_go_in_parts_the_oldest_first(default: Receiver, other: Receiver) -
     assert len(default.requests) == 3
     instants = [instant for _, instant in default.points]
     assert instants == sorted(instants)
+
+
+def test_each_part_repeats_the_run_s_relay_up_which_a_back_fill_has_not(
+    default: Receiver, other: Receiver
+) -> None:
+    place = Place(default, other, overwrites=False)
+    assert place.delivered(2500)["default"].outcome.pushed == 2500
+    assert not any("relay_up" in sent for sent in default.sent())
+    default.requests.clear()
+    (relay,) = place.invocation.settings.relays
+    run = Snapshot(relay.kind, relay.name, FIRST_MS, relay.resource, Scrape(True, 0.5))
+    assert place.delivered(2500, run)["default"].outcome.pushed == 2500
+    assert [sent.count("relay_up") for sent in default.sent()] == [1, 1]
+    assert [series for series, _ in default.points if series[0] == "relay_up"] == [
+        ("relay_up", frozenset(relay.resource.items()))
+    ]
 
 
 def test_the_report_says_from_when_to_when_figures_are_missing(

@@ -31,7 +31,7 @@ from relay_metrics.deliver.answers import MOST_READ
 from relay_metrics.deliver.delivery import MOST_REFUSALS, Outcome, push
 from relay_metrics.deliver.pieces import Piece
 from relay_metrics.deliver.push import Sender
-from relay_metrics.errors import Impossible, PushError, Refused, Unavailable
+from relay_metrics.errors import Impossible, Incompatible, PushError, Refused, Unavailable
 from relay_metrics.families import Family, FamilyType, Series
 from relay_metrics.net.http import Client
 from relay_metrics.settings import Destination
@@ -265,13 +265,13 @@ HTML = "text/html; charset=utf-8"
             Response.of_json(
                 {"code": 1003, "error": "OTLP metric input have incompatible existing tables"}, 500
             ),
-            Impossible,
+            Incompatible,
             "answered 500 (OTLP metric input have incompatible existing tables)",
         ),
         # behind more words than are shown
         (
             Response.of_json({"error": "a: " * 99 + "incompatible existing tables"}, 500),
-            Impossible,
+            Incompatible,
             "answered 500 (a: a: ",
         ),
     ],
@@ -286,6 +286,64 @@ def test_a_refusal_is_not_repeated(
     assert says in str(outcome.error)
     assert (outcome.pushed, len(receiver.requests)) == (0, 1)
     assert [left.points for left in outcome.left] == [3]
+
+
+UNASKED, NO_GZIP = {"Content-Encoding": "br"}, {"Content-Encoding": "gzip"}
+
+
+@pytest.mark.parametrize("coding", [UNASKED, NO_GZIP], ids=["not asked for", "no gzip"])
+@pytest.mark.parametrize(
+    ("status", "type", "error"),
+    [
+        (200, "text/plain", None),
+        (200, PROTOBUF, None),
+        (200, "application/json", None),
+        (200, HTML, Refused),
+        (400, "application/json", Impossible),
+        (401, "application/json", Refused),
+        (413, "text/plain", Impossible),
+        (503, "text/plain", Unavailable),
+    ],
+)
+def test_the_status_decides_where_a_body_cannot_be_decoded(
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    type: str,
+    error: object,
+    coding: dict[str, str],
+) -> None:
+    monkeypatch.setattr(deliver, "_FIRST_PAUSE_S", 3600)
+    receiver.answer = lambda request: Response(status, b"OK", type, coding)
+    renewed: list[int] = []
+    outcome = receiver.push(piece(1), lambda: renewed.append(1))
+    assert (None if outcome.error is None else outcome.error.__class__) is error
+    assert outcome.pushed == (error is None)
+    assert len(renewed) == (status == 401)
+    if status in (400, 401, 503):
+        assert "Content-Encoding" in str(outcome.error) or "gzip" in str(outcome.error)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(200, Unavailable), (400, Unavailable), (401, Refused), (413, Impossible), (503, Unavailable)],
+)
+def test_the_status_decides_where_a_body_is_cut_unless_it_could_say_more(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, status: int, error: type[PushError]
+) -> None:
+    monkeypatch.setattr(deliver, "_FIRST_PAUSE_S", 3600)
+    receiver.server.fault = lambda request: Fault(status=status, body=b"no", close="body")
+    outcome = receiver.push(piece(1))
+    assert type(outcome.error) is error
+
+
+def test_the_user_s_name_is_not_repeated(receiver: Receiver) -> None:
+    said = "Username and password does not match, username: alice-writer"
+    receiver.answer = lambda request: Response.of_json({"error": said}, 401)
+    token = b64encode(b"alice-writer:a-password").decode()
+    outcome = receiver.push(headers={"authorization": f"Basic {token}"})
+    assert "does not match, username: ***" in str(outcome.error)
+    assert "alice" not in str(outcome.error)
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 599])
@@ -407,11 +465,12 @@ def test_a_destination_that_is_not_there_any_more(receiver: Receiver) -> None:
 
 def test_a_renewal_that_takes_all_the_time(receiver: Receiver) -> None:
     def renew() -> Destination:
-        time.sleep(0.3)
+        sender.deadline = Deadline.after(0)
         return receiver.destination
 
     receiver.answer = lambda request: Response(401)
-    outcome = receiver.push(renew=renew, seconds=0.2)
+    sender = Sender(receiver.destination, Client(), Deadline.after(60), renew)
+    outcome = push(piece(), sender)
     assert isinstance(outcome.error, Refused)
     assert outcome.error.status == 401
 
@@ -641,6 +700,14 @@ def test_a_foreign_table_of_a_relay_s_readings_costs_only_its_own_figures(
     assert receiver.push(left.piece).pushed == 0
 
 
+def test_without_a_record_a_foreign_table_never_comes_alone(receiver: Receiver) -> None:
+    whole = piece(2, family_0=1, family_1=1)
+    receiver.answer = refusing("family_0")
+    outcome = receiver.push(whole)
+    assert [(one.piece, one.points) for one in outcome.left] == [(whole, 4)]
+    assert len(receiver.requests) == 1
+
+
 def test_what_refuses_everything_is_not_asked_for_each_metric(receiver: Receiver) -> None:
     receiver.answer = lambda request: Response.of_json({"error": "no such database"}, 400)
     whole = piece(3, Scrape(True, 0.5), **{f"family_{number}": 1 for number in range(300)})
@@ -656,7 +723,12 @@ def test_a_region_that_is_being_moved_is_passing(receiver: Receiver) -> None:
     for words in ("Physical region 1(2, 3) not found", "Logical region 1(2, 3) not found"):
         receiver.answer = answering(Response.of_json({"error": words}, 400), Response())
         assert receiver.push() == Outcome(3)
-    for words in ("table not found", "column cloud_region not found", "tag cloud.region not found"):
+    for words in (
+        "table not found",
+        "column region not found",
+        "column cloud_region not found",
+        "tag cloud.region not found",
+    ):
         receiver.answer = lambda request, words=words: Response.of_json({"error": words}, 400)  # type: ignore[misc]
         assert isinstance(receiver.push().error, Impossible)
 

@@ -231,6 +231,11 @@ def test_only_the_first_part_has_the_run_and_the_others_whether_it_was_up() -> N
     assert WHOLE.scrape
     assert first.scrape == WHOLE.scrape
     assert second.scrape == Scrape(WHOLE.scrape.up, None, None)
+    of_a_shard = WHOLE.scrape._replace(shard="2/4").to_carry({"a": "b"})
+    assert of_a_shard == Scrape(True, None, None, shard="2/4", resource={"a": "b"})
+    assert of_a_shard.to_carry() == of_a_shard
+    part = replace(second, scrape=of_a_shard)
+    assert Snapshot.load(part.dump()).scrape == of_a_shard
     assert Snapshot.load(second.dump()).scrape == second.scrape
 
 

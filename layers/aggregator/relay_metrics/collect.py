@@ -95,7 +95,14 @@ def collect(runtime: Runtime, event: Event, seconds: float) -> dict[str, Any]:
                 and not isinstance(outcome.error, Impossible)
             }
             timed = push_timed(
-                result.timed, destinations, runtime, invocation, times.push, timed_pushes, failed
+                result.timed,
+                destinations,
+                runtime,
+                invocation,
+                times.push,
+                timed_pushes,
+                failed,
+                result.snapshot,
             )
             if not any(one.later for one in timed):
                 result.taken()

@@ -164,6 +164,13 @@ class Impossible(PushError):
     """The request can never succeed: 400, incompatible tables, metrics that cannot be encoded."""
 
 
+class Incompatible(Impossible):
+    """Some tables of the request were made by OTLP, others by something else.
+
+    A request that names only the others would be accepted, and would damage them.
+    """
+
+
 class SpoolError(RelayMetricsError):
     """The queue did not accept a snapshot, or there is no queue."""
 

@@ -12,6 +12,8 @@ from relay_metrics.deliver.delivery import Left, Outcome, deliver
 from relay_metrics.deliver.spool import Message, Spool
 from relay_metrics.errors import (
     Impossible,
+    PushError,
+    Refused,
     SettingsError,
     SnapshotError,
     SpoolError,
@@ -145,7 +147,12 @@ class _Batch:
             destination = self._invocation.renew().destination(message.destination)
         if destination is None:
             gone = "there is no destination of this name any more"
-            return Outcome.failed(message.piece, Impossible(message.destination, gone))
+            error: PushError = Impossible(message.destination, gone)
+            # a wrong entry may be the one: its name itself may be mistyped
+            wrong = [one.wrong for one in self._invocation.settings.destinations if one.wrong]
+            if wrong:
+                error = Refused(message.destination, f"no destination has this name; {wrong[0]}")
+            return Outcome.failed(message.piece, error)
         outcome = deliver(message.piece, destination, self._runtime, self._invocation, deadline)
         level = logger.info if outcome.error is None else logger.warning
         level(

@@ -108,6 +108,7 @@ class Scrape(NamedTuple):
         keys_left_out: how many keys are beyond `RELAY_MAX_KEYS`.
         models_left_out: how many model rows are beyond `RELAY_MAX_MODELS_PER_KEY`.
         shard: the part of the keys that was scraped, like `2/4`; empty for all keys.
+        resource: its resource attributes in addition to the snapshot's.
     """
 
     up: bool
@@ -119,19 +120,23 @@ class Scrape(NamedTuple):
     keys_left_out: int = 0
     models_left_out: int = 0
     shard: str = ""
+    resource: Mapping[str, str] = NO_ATTRIBUTES
 
     @property
     def carried(self) -> bool:
         """Whether this is only a copy that repeats `up` in a later part of a snapshot."""
         return self.duration_s is None
 
-    def to_carry(self) -> Scrape:
+    def to_carry(self, resource: Mapping[str, str] = NO_ATTRIBUTES) -> Scrape:
         """The copy for the later parts of a snapshot: it gives only `relay_up`.
 
         If all tables that a request names were made by something else than OTLP, GreptimeDB
         writes it in an older way and damages them. `relay_up` is a table that OTLP made.
+
+        Args:
+            resource: of its own snapshot, if the copy is for the parts of another one.
         """
-        return Scrape(self.up, None, None, shard=self.shard)
+        return Scrape(self.up, None, None, shard=self.shard, resource=resource or self.resource)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +240,8 @@ class Snapshot:
         }
         if self.scrape is not None:
             failures = [asdict(failure) for failure in self.scrape.failures]
-            written["scrape"] = {**self.scrape._asdict(), "failures": failures}
+            more = {"failures": failures, "resource": dict(self.scrape.resource)}
+            written["scrape"] = {**self.scrape._asdict(), **more}
         if self.readings:
             written["readings"] = [
                 [
@@ -347,6 +353,7 @@ def _scrape(written: Any) -> Scrape:
         keys_left_out=_instant(written["keys_left_out"]),
         models_left_out=_instant(written["models_left_out"]),
         shard=_text(written.get("shard", "")),
+        resource=_texts(written.get("resource", {})),
     )
 
 

@@ -11,7 +11,7 @@ from relay_metrics.snapshot import Number, Scope, Scrape
 
 def convert(scrape: Scrape, time_ms: int, points: Points) -> None:
     """Add the points of a scrape record."""
-    of_relay = points.of()
+    of_relay = points.of(scrape.resource)
     for metric, value, attributes in points_of(scrape, time_ms):
         of_relay.add(metric, value, attributes)
 

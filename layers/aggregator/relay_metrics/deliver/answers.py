@@ -14,14 +14,17 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
-from relay_metrics.errors import Impossible, PushError, Refused, TooLarge, Unavailable
+from relay_metrics.errors import Impossible, Incompatible, PushError, Refused, TooLarge, Unavailable
 from relay_metrics.net.http import Answer
-from relay_metrics.observability import redact
+from relay_metrics.observability import HIDDEN, redact
 
 INCOMPATIBLE = b"incompatible existing tables"
 """In GreptimeDB's 500 for a request that names tables made by OTLP and tables made otherwise."""
 
-MOVING_REGION = rb"(?i)(?<![\w.])(?:physical |logical )?region(?:id)?\b[^\"]{0,200}?\bnot found"
+MOVING_REGION = (
+    rb"(?i)(?<![\w.])(?<!column )(?<!tag )(?:physical |logical )?"
+    rb"region(?:id)?\b[^\"]{0,200}?\bnot found"
+)
 """In GreptimeDB's 400 while a region is being moved to another node."""
 
 _COSTS = ("greptime_exec_write_cost", "greptime_cloud_wcu")
@@ -30,6 +33,8 @@ _FAILED = re.compile(
     rb'|success"\s*:\s*false|status"\s*:\s*"(?:error|fail)")'
 )
 """In JSON that reports an error and is too long to be parsed."""
+
+_PROTOBUF = ("application/x-protobuf", "application/protobuf", "application/octet-stream", "")
 
 MOST_READ = 16384
 """How many bytes of an answer are read. Real answers are shorter, and parsing JSON of this length
@@ -51,25 +56,26 @@ class Taken(NamedTuple):
     write_cost: float | None = None
 
 
-def taken(name: str, answer: Answer) -> Taken:
+def taken(name: str, answer: Answer, user: str = "") -> Taken:
     """Interpret the answer to a request.
 
     Args:
         name: of the destination.
         answer: complete, or cut after more than `MOST_READ` bytes.
+        user: the user name that was sent. GreptimeDB repeats it when it refuses a credential.
 
     Raises:
         PushError: the destination did not accept the request.
     """
     try:
-        return _taken(name, answer)
+        return _taken(name, answer, user)
     except PushError as error:
         error.page = answer.web_page
         raise
 
 
-def _taken(name: str, answer: Answer) -> Taken:
-    status, says = answer.status, _says(answer)
+def _taken(name: str, answer: Answer, user: str) -> Taken:
+    status, says = answer.status, _says(answer, user)
     message = f"answered {status}{says}"
     if 200 <= status < 300:
         if answer.web_page:
@@ -78,7 +84,7 @@ def _taken(name: str, answer: Answer) -> Taken:
         rejected, remark = _rejected(answer)
         if rejected is None:
             raise Refused(name, message, status)
-        return Taken(max(rejected, 0), _plain(remark), _write_cost(answer))
+        return Taken(max(rejected, 0), _plain(remark, user), _write_cost(answer))
     if answer.web_page:
         message += " with HTML"
     if answer.redirects_to:
@@ -87,7 +93,9 @@ def _taken(name: str, answer: Answer) -> Taken:
         raise TooLarge(name, message, status)
     if status == 400 and re.search(MOVING_REGION, answer.body):
         raise Unavailable(name, message, status)
-    if status == 400 or INCOMPATIBLE in answer.body:
+    if INCOMPATIBLE in answer.body:
+        raise Incompatible(name, message, status)
+    if status == 400:
         raise Impossible(name, message, status)
     if status in (408, 429) or status >= 500:
         timed_out = status in (408, 504)
@@ -104,11 +112,8 @@ def _rejected(answer: Answer) -> tuple[int | None, str]:
 
     A body that is no OTLP answer means that the whole request was accepted.
     """
-    kind = answer.media_type
     # An encoded OTLP message never begins with a brace, even if the content type is protobuf's.
-    if kind in ("application/x-protobuf", "application/octet-stream", "") and (
-        not answer.body.startswith(b"{")
-    ):
+    if answer.media_type in _PROTOBUF and not answer.body.startswith(b"{"):
         try:
             partial = ExportMetricsServiceResponse.FromString(answer.body).partial_success
         except DecodeError:
@@ -144,7 +149,7 @@ def _write_cost(answer: Answer) -> float | None:
     return numbers[0] if numbers and not isinstance(numbers[0], bool) else None
 
 
-def _says(answer: Answer) -> str:
+def _says(answer: Answer, user: str) -> str:
     """The destination's error message in brackets: one line of bounded length, no web page."""
     if answer.web_page or not answer.body:
         return ""
@@ -156,16 +161,19 @@ def _says(answer: Answer) -> str:
             text = error if isinstance(error, str) else json.dumps(error)
         except (ValueError, RecursionError, AttributeError):
             pass  # no error object: the message is the body as it came
-    plain = _plain(text)
+    plain = _plain(text, user)
     return f" ({plain})" if plain else ""
 
 
-def _plain(text: str) -> str:
-    """The beginning of a text, in one line.
+def _plain(text: str, user: str) -> str:
+    """The beginning of a text, in one line, without credentials and the user's name.
 
     The text is redacted before it is cut, as half a secret would not be recognised.
     """
     safe = redact(text)
+    if user:
+        # only here: in all output, a name like `admin` would garble addresses
+        safe = re.sub(rf"(?<!\w){re.escape(user)}(?!\w)", HIDDEN, safe)
     return " ".join("".join(c if c.isprintable() else " " for c in safe).split())[:_MAX_TEXT]
 
 

@@ -12,6 +12,7 @@ from relay_metrics.deliver.push import Sender
 from relay_metrics.errors import (
     EncodingError,
     Impossible,
+    Incompatible,
     PushError,
     Refused,
     TooLarge,
@@ -163,7 +164,9 @@ class _Delivery:
             return By.SIZE, Impossible(name, _TOO_LARGE, 413)
         except Impossible as error:
             self._refused(piece, error)
-            return By.METRIC, error
+            # without a `relay_up` to repeat, a part could name only tables that it would damage
+            safe = piece.snapshot.scrape is not None or not isinstance(error, Incompatible)
+            return By.METRIC if safe else None, error
         except PushError as error:
             slow = isinstance(error, Unavailable) and error.timed_out and request.large
             # without a status our own time is over; with one, a proxy gave up: the rest may pass

@@ -14,8 +14,8 @@ from relay_metrics.deadline import Deadline
 from relay_metrics.deliver.answers import MOST_READ, Taken, taken
 from relay_metrics.deliver.pieces import Request
 from relay_metrics.errors import ExchangeError, PushError, TimedOut, Unavailable
-from relay_metrics.net.http import Answer, Client
-from relay_metrics.settings import Destination
+from relay_metrics.net.http import Answer, Client, OpenAnswer
+from relay_metrics.settings import Destination, basic_user
 
 PROMOTE_ALL = "x-greptime-otlp-metric-promote-all-resource-attrs"
 """Makes GreptimeDB turn all resource attributes into tags; without it, it drops most of them."""
@@ -110,13 +110,28 @@ class Sender:
                 headers={PROMOTE_ALL: "true", **destination.headers, **_OURS},
                 body=request.body,
             ) as opened:
-                answer = Answer(opened.status, opened.headers, _beginning(opened.blocks()))
+                answer = Answer(opened.status, opened.headers, _body(opened))
         except ExchangeError as error:
             timed_out = isinstance(error, TimedOut)
             failure = Unavailable(destination.name, str(error), timed_out=timed_out)
             failure.type = error.type
             raise failure from None
-        return taken(destination.name, answer)
+        return taken(destination.name, answer, basic_user(destination.headers))
+
+
+def _body(answer: OpenAnswer) -> bytes:
+    """The beginning of a body; if it cannot be read, why, so that the status decides by itself.
+
+    Raises:
+        ExchangeError: another attempt may give what the status leaves open: which points were
+            rejected, or whether a 400 is temporary.
+    """
+    try:
+        return _beginning(answer.blocks())
+    except ExchangeError as error:
+        if error.type != "encoding" and (200 <= answer.status < 300 or answer.status == 400):
+            raise
+        return str(error).encode()
 
 
 def _beginning(blocks: Iterable[bytes]) -> bytes:

@@ -69,6 +69,7 @@ def push_timed(
     deadline: Deadline,
     pool: Executor,
     failed: Mapping[str, PushError] = NO_FAILURES,
+    run: Snapshot | None = None,
 ) -> list[TimedOutcome]:
     """Push figures with timestamps of their own, the oldest first, a bounded part at a time.
 
@@ -80,9 +81,14 @@ def push_timed(
         pool: runs the pushes, so that one that hangs does not block the others.
         failed: errors of destinations, by name, that accepted nothing of this run and are not
             tried again.
+        run: the snapshot of the same run, whose `relay_up` goes with each part; None for a
+            back-fill, which has none.
     """
     keepers = {one.name: one for one in destinations if one.overwrites}
     found = {name: TimedOutcome(name, snapshot.relay) for name in keepers}
+    carried = None
+    if run is not None and run.scrape is not None:
+        carried = run.scrape.to_carry(run.resource)
     times = sorted(
         (reading.time_ms or snapshot.time_ms, at) for at, reading in enumerate(snapshot.readings)
     )
@@ -94,7 +100,7 @@ def push_timed(
         taking = [one for name, one in keepers.items() if not found[name].later]
         if not taking:
             break
-        piece = Piece(replace(snapshot, readings=chosen))
+        piece = Piece(replace(snapshot, readings=chosen, scrape=carried))
         late = {
             one.name: Outcome.failed(piece, Unavailable(one.name, "no end within the time"))
             for one in taking

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from relay_metrics.errors import SettingsError, Unfilled
 from relay_metrics.settings.addresses import token_values
 from relay_metrics.settings.destinations import DEFAULT_DESTINATION, destinations_of
-from relay_metrics.settings.headers import credentials_in
+from relay_metrics.settings.headers import basic_user, credentials_in
 from relay_metrics.settings.model import (
     Destination,
     Environment,
@@ -30,6 +30,7 @@ __all__ = [
     "Environment",
     "Relay",
     "Settings",
+    "basic_user",
     "environment",
     "settings",
     "usable",

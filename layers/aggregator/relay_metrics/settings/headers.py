@@ -69,6 +69,15 @@ def with_basic(
     return merged(headers, {"Authorization": f"Basic {token}"})
 
 
+def basic_user(headers: Mapping[str, str]) -> str:
+    """The user name in the `Authorization` header; empty if it has none."""
+    for name, value in headers.items():
+        scheme, _, token = value.partition(" ")
+        if name.lower() == "authorization" and scheme.lower() == "basic":
+            return _basic(token)[0]
+    return ""
+
+
 def credentials_in(headers: Mapping[str, str]) -> Iterator[str]:
     """Every value that may be a credential, and the token or password in it.
 
@@ -80,14 +89,14 @@ def credentials_in(headers: Mapping[str, str]) -> Iterator[str]:
             scheme, _, token = value.partition(" ")
             if token and scheme.lower() in ("basic", "bearer"):
                 yield token
-            if scheme.lower() == "basic":
-                yield from _passwords(token)
+            if scheme.lower() == "basic" and (password := _basic(token)[1]):
+                yield password
 
 
-def _passwords(token: str) -> Iterator[str]:
+def _basic(token: str) -> tuple[str, str]:
+    """The user name and the password of a basic credential; empty if it is malformed."""
     try:
-        _, _, password = b64decode(token, validate=True).decode().partition(":")
+        user, _, password = b64decode(token, validate=True).decode().partition(":")
     except ValueError:
-        return
-    if password:
-        yield password
+        return "", ""
+    return user, password
