@@ -42,7 +42,7 @@ def test_relays_of_many_keys_that_hang_leave_the_others_their_turn(system: Syste
     system.claude("healthy")
     there = system.receiver()
     # fewer than there are relays: whoever has a turn has it at the cost of another one
-    system.environment |= {"RELAY_CONCURRENCY": "1", "RELAY_TIMEOUT_MS": "1500"}
+    system.environment |= {"RELAY_CONCURRENCY": "1", "RELAY_TIMEOUT_MS": "3000"}
 
     ended = system.collect()
 
@@ -52,7 +52,7 @@ def test_relays_of_many_keys_that_hang_leave_the_others_their_turn(system: Syste
         assert relay.server.requests == MOST_SILENCES
         assert there.of(relay_name=name)["relay_up"] == [0.0]
         assert {"timeout", "given_up"} <= there.names("error.type", relay_name=name).keys()
-        assert "no whole answer within 1.5 s (and 1 more)" in ended.relay(name)["error"]
+        assert "no whole answer within 3 s (and 1 more)" in ended.relay(name)["error"]
 
 
 def test_a_relay_that_is_done_leaves_its_share_to_the_others(system: System) -> None:

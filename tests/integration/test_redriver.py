@@ -377,10 +377,10 @@ def test_the_last_message_is_given_all_the_time_that_is_left(system: System) -> 
     slow = system.receiver("slow")
     spooled(system, 1, quick, slow)
     quick.fault = None
-    slow.fault = lambda request: Fault(delay_s=4)  # half of what 8 s leave for pushes is 3.2 s
+    slow.fault = lambda request: Fault(delay_s=5)  # half of what 12 s leave for pushes is 4.8 s
     event = system.aws.event()
     event["Records"].sort(key=lambda record: '"slow"' in record["body"])
-    assert system.redrive(event, seconds=8).answer == {"batchItemFailures": []}
+    assert system.redrive(event, seconds=12).answer == {"batchItemFailures": []}
     assert len(slow.of()["relay_up"]) == 1
 
 
