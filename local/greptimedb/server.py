@@ -179,7 +179,9 @@ class GreptimeDB(Closing):
         name, _, word = given.partition(b":")
         alike = [*map(hmac.compare_digest, (name, word), self._credential)]
         if not all(alike):
-            return _error(401, _USER_PASSWORD_MISMATCH, "Username and password does not match")
+            user = name.decode(errors="replace")
+            message = f"Username and password does not match, username: {user}"
+            return _error(401, _USER_PASSWORD_MISMATCH, message)
         return None
 
     def _metrics(self, request: Request) -> Response:

@@ -34,7 +34,7 @@ from tests.integration.receiver import Receiver
 from tests.template.granted import MAY
 from tests.tls import Certified, certified
 
-USERNAME = "writer"
+USERNAME = "metrics-writer"
 
 
 @pytest.fixture(scope="session")
@@ -295,7 +295,7 @@ def system(
     stream = io.StringIO()
     level = logger.log_level
     before = logger.logger_handler.setStream(stream)  # type: ignore[attr-defined]
-    secrets = Secrets(["local-secret-access-key"])
+    secrets = Secrets(["local-secret-access-key", USERNAME])
     environment = {
         **aws.environment,
         # a busy machine must not look like a fault: a test of a time-out sets its own

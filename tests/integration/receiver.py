@@ -38,6 +38,7 @@ class Receiver:
     def __init__(self, username: str, password: str, **more: Any) -> None:
         token = b64encode(f"{username}:{password}".encode()).decode()
         self.authorization = f"Basic {token}"
+        self.username = username
         self.points: dict[tuple[Series, int], Any] = {}
         self.requests: list[Request] = []
         self.fault: FaultHook | None = None
@@ -80,7 +81,8 @@ class Receiver:
 
     def _take(self, request: Request) -> Response:
         if request.headers.get("authorization") != self.authorization:
-            return Response.of_json({"code": 7002, "error": "does not match"}, 401)
+            message = f"Username and password does not match, username: {self.username}"
+            return Response.of_json({"code": 7002, "error": message}, 401)
         message = ExportMetricsServiceRequest.FromString(gzip.decompress(request.body))
         for resource in message.resource_metrics:
             shared = _texts(resource.resource.attributes)

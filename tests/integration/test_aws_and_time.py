@@ -13,7 +13,7 @@ from local.relay import WyoletUsage, for_demo
 from local.relay.demo import ADMIN
 from relay_metrics.errors import NotDelivered, SecretError, SettingsError
 from tests.collecting import LOGIN
-from tests.integration.conftest import System
+from tests.integration.conftest import USERNAME, System
 
 pytestmark = pytest.mark.aws_time_outs
 
@@ -177,8 +177,8 @@ def test_a_rotation_costs_no_sample(system: System) -> None:
 
     password = system.secrets.new("the-new-password-of-the-destination")
     token = system.secrets.new("the-new-token-of-the-relay")
-    there.authorization = f"Basic {system.secrets.basic('writer', password)}"
-    system.secrets.add(system.secrets.basic("writer", password))
+    there.authorization = f"Basic {system.secrets.basic(USERNAME, password)}"
+    system.secrets.add(system.secrets.basic(USERNAME, password))
     relay.headers = {"Authorization": f"Bearer {token}"}
     system.secret["greptime_password"] = password
     system.listed("wyolet")["headers"] = relay.headers
@@ -199,7 +199,7 @@ def test_a_rotation_at_the_destination_alone_waits_in_the_spool(system: System) 
     there = system.receiver()
     system.put_secret()
     password = system.secrets.new("the-new-password-of-the-destination")
-    there.authorization = f"Basic {system.secrets.basic('writer', password)}"
+    there.authorization = f"Basic {system.secrets.basic(USERNAME, password)}"
     ended = system.collect()
     assert "answered 401" in ended.destination("default")["error"]
     assert len(system.aws.spooled()) == 1

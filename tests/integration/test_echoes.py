@@ -157,7 +157,7 @@ def test_a_short_password(system: System) -> None:
     there = system.receiver("there")
     system.listed("there")["password"] = "a1"
     there.fault = lambda request: Fault(
-        status=404, body=b"user writer, password 'a1', a12", content_type="text/plain"
+        status=404, body=b"user metrics-writer, password 'a1', a12", content_type="text/plain"
     )
     ended = system.collect()
-    assert "(user writer, password '***', a12)" in ended.destination("there")["error"]
+    assert "(user ***, password '***', a12)" in ended.destination("there")["error"]
