@@ -170,13 +170,16 @@ class Exposition:
         """The family of a sample with this name; by default it has the same name.
 
         A gauge `a_created` of text 0.0.4 belongs to the counter `a_total` or `a`, the histogram
-        `a`, or the summary `a`, if there is one.
+        `a`, or the summary `a`, if there is one. No other name with a type of its own is a part.
         """
-        if name.endswith(_CREATED):
+        if name.endswith(_CREATED) and self.types.get(name, "gauge") in ("gauge", "untyped"):
             started = name.removesuffix(_CREATED)
-            for family in (started, f"{started}_total"):
-                if self.types.get(family) in ("counter", "histogram", "summary"):
-                    return family
+            kind = self.types.get(started)
+            counter = kind == "counter" and not started.endswith("_total")
+            if counter or kind in ("histogram", "summary"):
+                return started
+            if self.types.get(f"{started}_total") == "counter":
+                return f"{started}_total"
         if name not in self.types:
             stem, underscore, part = name.rpartition("_")
             if underscore + part in _PARTS.get(self.types.get(stem, ""), ()):
