@@ -649,7 +649,10 @@ class Reader:
             if self._openmetrics and said.text not in (*TYPES, *_NO_TYPES):
                 raise ValueError("no type")
             if said.name in exposition.types or len(exposition.types) < self._bounds.families:
-                exposition.types[said.name] = kind if kind in TYPES else "untyped"
+                if kind in TYPES:
+                    exposition.types[said.name] = kind
+                else:
+                    exposition.types.setdefault(said.name, "untyped")
             elif not self._is_excluded(said.name):
                 self._untold = True
 
