@@ -47,12 +47,13 @@ _OF_A_WYOLET_RELAY = frozenset(
         "relay_inflight_requests",
         "relay_overhead_seconds",
         "relay_post_flight_seconds",
-        "relay_provider_keys_down_total",
-        "relay_records_lost_total",
+        "relay_provider_keys_down",
+        "relay_records_lost",
         "relay_request_seconds",
-        "relay_requests_total",
+        "relay_requests",
     }
 )
+"""Without the `_total` that the families of counters have in the text format."""
 _OF_ITS_PROCESS = ("go_", "process_")
 """The prefixes of families of the process, from the client library."""
 
@@ -94,7 +95,8 @@ class _Assembly:
         self._time_ms = time_ms
         self._left_out = exposition.left_out
         columns = exposition.columns
-        own = {exposition.family_of(name) for name in columns} & _OF_A_WYOLET_RELAY
+        stems = {exposition.family_of(name).removesuffix("_total") for name in columns}
+        own = stems & _OF_A_WYOLET_RELAY
         self._process_start = _only_ms(columns.get("process_start_time_seconds")) if own else 0
         self._tables: set[str] = set()
         self._unrepeated: set[tuple[str, ...]] = set()
@@ -146,7 +148,8 @@ class _Assembly:
 
     def _start(self, family: str, created: Column | None) -> _Start | None:
         """A function that gives the start of a series; 0 (unknown) if it is after the sample."""
-        own = family in _OF_A_WYOLET_RELAY or family.startswith(_OF_ITS_PROCESS)
+        stem = family.removesuffix("_total")
+        own = stem in _OF_A_WYOLET_RELAY or family.startswith(_OF_ITS_PROCESS)
         otherwise = self._process_start if own else 0
         if created is None and not otherwise:
             return None
