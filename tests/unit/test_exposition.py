@@ -71,6 +71,26 @@ depth 1
     assert [metric.description for metric in metrics_of(snapshot)] == ["How deep\nit is, C:\\deep."]
 
 
+def test_a_gauge_of_a_family_has_its_own_description() -> None:
+    snapshot, _ = snapshot_of("""\
+# HELP accounts_total Made.
+# TYPE accounts_total counter
+accounts_total 1
+# HELP accounts_created Made today.
+# TYPE accounts_created gauge
+accounts_created 2
+# HELP depth Depth.
+# TYPE depth gaugehistogram
+depth_gsum 3
+""")
+    described = {metric.name: metric.description for metric in metrics_of(snapshot)}
+    assert described == {
+        "accounts_total": "Made.",
+        "accounts_created": "Made today.",
+        "depth_gsum": "Depth.",
+    }
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -295,7 +295,7 @@ class Columns(Sequence[Series]):
 class Family(NamedTuple):
     """A metric of an exposition. `name` is the name of its samples, as scraped.
 
-    Untyped, info and state-set families are gauges.
+    Untyped, info and state-set families are gauges; so is each part of a gauge histogram.
     """
 
     name: str

@@ -53,7 +53,7 @@ def convert(snapshot: Snapshot) -> Iterator[Part]:
 
     A label that has the name of a resource attribute, or a reserved name, gets the prefix
     `exported_`, as in a scrape by Prometheus. The exception is `le` on a gauge that is the bucket
-    of a histogram without a type.
+    of a histogram without a type, or of a gauge histogram.
 
     Raises:
         EncodingError: a text is not Unicode, or a timestamp or a count does not fit into OTLP.
@@ -134,10 +134,10 @@ class _Points:
             yield from self._summaries(family, batch)
         else:
             counter = family.type is FamilyType.COUNTER
-            untyped_bucket = not counter and name.endswith("_bucket")
+            bucket = not counter and name.endswith("_bucket")
             # gauges have no start time
             batch = batch if counter else batch._replace(starts=None)
-            points = self._numbers(batch, self._of_bucket if untyped_bucket else self._of_any)
+            points = self._numbers(batch, self._of_bucket if bucket else self._of_any)
             more = _CUMULATIVE + _MONOTONIC if counter else b""
             kind = _SUM if counter else _GAUGE
             yield self._metric(family, name, kind, points, more), batch.series

@@ -18,7 +18,7 @@ from itertools import compress, groupby, islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from relay_metrics.families import pairs
+from relay_metrics.families import chunks, pairs
 from relay_metrics.relays.prometheus import lines
 
 OPENMETRICS = "application/openmetrics-text"
@@ -146,6 +146,15 @@ class Column:
         """The label set as text, the value and the time of each sample."""
         times = self.times or bytes(len(self.values))
         return zip(self.label_sets, self.values, times, strict=True)
+
+    def only(self, kept: Sequence[bool]) -> Column:
+        """Some of the samples."""
+        column = Column()
+        column.text = list(chunks(list(compress(self.label_sets, kept))))
+        column.values = array("d", compress(self.values, kept))
+        column.times = self.times and array("q", compress(self.times, kept))
+        column.names = self.names
+        return column
 
 
 @dataclass

@@ -23,7 +23,6 @@ from relay_metrics.families import (
     FamilyType,
     Layout,
     Writing,
-    chunks,
     pairs,
     text_of,
     unescaped,
@@ -109,16 +108,14 @@ class _Assembly:
             names.setdefault(self._exposition.family_of(name), []).append(name)
         for family, of_family in names.items():
             columns = {name: self._exposition.columns.pop(name) for name in of_family}
-            help_text = self._exposition.helps.get(family, "")
+            helps = self._exposition.helps
             for name, series in self._of(family, columns):
                 if len(series) and self._has_table(name, series):
+                    help_text = helps.get(name) or helps.get(family, "")
                     yield Family(name, series.type, help_text, series)
 
     def _of(self, family: str, columns: dict[str, Column]) -> Iterator[tuple[str, Columns]]:
         kind = self._exposition.types.get(family)
-        if kind == "gaugehistogram":
-            self._left_out["gauge_histogram"] += sum(map(len, columns.values()))
-            return
         stem = family.removesuffix("_total") if kind == "counter" else family
         created = None
         if kind in ("counter", "histogram", "summary") and len(columns) > 1:
@@ -137,14 +134,18 @@ class _Assembly:
             yield name, self._values(type, column, start if counts else None)
 
     def _created(self, columns: dict[str, Column], name: str) -> Column | None:
-        """The samples with the creation times of a family's series; None if they are not times."""
+        """Take the samples that can be the creation times of a family's series; None if none is."""
         created = columns.get(name)
-        if created is None or not len(created):
+        if created is None:
             return None
         latest = self._time_ms / 1000 + _LATEST_CREATED_S
-        if not all(_EARLIEST_CREATED_S <= value <= latest for value in created.values):
+        times = [_EARLIEST_CREATED_S <= value <= latest for value in created.values]
+        if not any(times):
             return None
-        return columns.pop(name)
+        if all(times):
+            return columns.pop(name)
+        columns[name] = created.only([not one for one in times])
+        return created.only(times)
 
     def _start(self, family: str, created: Column | None) -> _Start | None:
         """A function that gives the start of a series; 0 (unknown) if it is after the sample."""
@@ -168,15 +169,10 @@ class _Assembly:
 
     def _values(self, type: FamilyType, column: Column, start: _Start | None) -> Columns:
         dropped = self._repeated(column)
-        text: Sequence[str] = column.text
-        values, times = column.values, column.times
         if dropped:
             self._left_out["duplicate_sample"] += len(dropped)
-            kept = [at not in dropped for at in range(len(values))]
-            text = chunks([one for one, keep in zip(column.label_sets, kept, strict=True) if keep])
-            values = array("d", (one for one, keep in zip(values, kept, strict=True) if keep))
-            if times is not None:
-                times = array("q", (one for one, keep in zip(times, kept, strict=True) if keep))
+            column = column.only([at not in dropped for at in range(len(column))])
+        text, values, times = column.text, column.values, column.times
         starts = None
         if start is not None:
             sets = (one for chunk in text for one in chunk.split("\n"))
