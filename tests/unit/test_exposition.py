@@ -71,6 +71,24 @@ depth 1
     assert [metric.description for metric in metrics_of(snapshot)] == ["How deep\nit is, C:\\deep."]
 
 
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ('a{b="c"} hi', '{b="c"} hi'),
+        ("a. The number", ". The number"),
+        ('"a" quoted "too"', 'quoted "too"'),
+        ('"a"', ""),
+        ("a", ""),
+        ("a\t  b", "b"),
+        *((line, "") for line in ("", "1a b", '"a b', "{}", "请求 b", "-")),
+    ],
+)
+@pytest.mark.parametrize("media_type", [TEXT, OPENMETRICS])
+def test_help_never_fails(line: str, text: str, media_type: str) -> None:
+    snapshot, missed = snapshot_of(f"# HELP {line}\na 1\n# EOF\n", media_type)
+    assert ([metric.description for metric in metrics_of(snapshot)], missed) == ([text], {})
+
+
 def test_a_gauge_of_a_family_has_its_own_description() -> None:
     snapshot, _ = snapshot_of("""\
 # HELP accounts_total Made.
@@ -167,11 +185,23 @@ def test_labels_that_are_one_tag_stay_two() -> None:
 # -- time
 
 
-@pytest.mark.parametrize("time", ["0", "-5", "9223372036855", "999999999999999999"])
-def test_timestamp_that_otlp_has_not(time: str) -> None:
-    exposition = f"a 1 {time}\nb 2\n"
-    assert delivered(exposition) == ["Gauge b 2"]
+@pytest.mark.parametrize(
+    "time",
+    [
+        *("0", "-5", "9223372036855", "999999999999999999", "-1700000000123456789"),
+        *("1700000000123456789", "1700000000123456789000000", "9" * 600),
+    ],
+)
+@pytest.mark.parametrize("series", ["a", 'a{x="1"}', 'a {x = "\\\\"}', '{"a"}'])
+def test_timestamp_that_otlp_has_not(series: str, time: str) -> None:
+    exposition = f"{series} 1 {time}\nb 2\nc 3 {'0' * 600}1700000000123\n"
+    assert delivered(exposition) == ["Gauge b 2", "Gauge c 3 at 1700000000123"]
     assert left_out(exposition) == {"timestamp": 1}
+
+
+def test_timestamp_of_more_digits_than_python_takes_is_malformed() -> None:
+    with pytest.raises(NoExposition, match="line 2"):
+        delivered(f"a 1\nb 2 {'1' * 5000}\n")
 
 
 # -- start
@@ -345,7 +375,7 @@ other{{x="\\\\"}} 1
         "# TYPE secret",
         "# TYPE 1secret gauge",
         "# TYPE ",
-        "# HELP 1secret no name",
+        "# TYPE secret.a gauge",
         '{"success": false}',
     ],
 )

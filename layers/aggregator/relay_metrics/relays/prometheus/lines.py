@@ -29,7 +29,9 @@ _PLAIN_LABELS = (
 )
 _PLAIN = rf"([a-zA-Z_:][a-zA-Z0-9_:]*+)(?:\{{{_PLAIN_LABELS},?\}})?"
 _QUOTED = rf'(?:{_PLAIN}|\{{"([^"\\\n]++)"(?:,{_PLAIN_LABELS})?,?\}})'
-_TIME = r"(?:[ \t]++(-?[0-9]{1,18}))?"
+_DIGITS = r"-?[0-9]{1,640}+"
+"""A timestamp, of no more digits than `int` takes however Python is set."""
+_TIME = rf"(?:[ \t]++({_DIGITS}))?"
 _OPENMETRICS_TIME = r"(?:[ \t]++([0-9+.eE-]++))?(?:[ \t]++\#[^\n]*+)?+"
 
 
@@ -109,7 +111,7 @@ _LABELS = r"""\{(?:[^"{}\\]|"(?:[^"\\]|\\.)*+")*+\}"""
 _SERIES = (
     rf"""(?:([a-zA-Z_:][a-zA-Z0-9_:]*+)(?:(?=\s)|\s*+({_LABELS}))|(?P<quoted>{_LABELS}))\s*+"""
 )
-_TEXT_SAMPLE = re.compile(rf"""\s*+{_SERIES}([^\s{{]\S*+)(?:\s++(-?[0-9]{{1,18}}))?\s*+""")
+_TEXT_SAMPLE = re.compile(rf"""\s*+{_SERIES}([^\s{{]\S*+)(?:\s++({_DIGITS}))?\s*+""")
 _OPENMETRICS_SAMPLE = re.compile(
     rf"""\s*+{_SERIES}([^\s{{]\S*+)(?:\s++([^\s{{\#]\S*+))?(?:\s++\#.*)?\s*+"""
 )
@@ -120,9 +122,7 @@ _TERM = re.compile(
     r""""((?:[^"\\]|\\.)*+)"\s*+(?:,|$)"""
 )
 _METADATA = re.compile(r"\#\s++(HELP|TYPE|UNIT|EOF)(?:\s++|$)(.*+)", re.DOTALL)
-_NAMED = re.compile(
-    r'(?:"((?:[^"\\]|\\.)*+)"|([a-zA-Z_:][a-zA-Z0-9_:]*+))(?:\s++(.*+)|$)', re.DOTALL
-)
+_NAMED = re.compile(r'(?:"((?:[^"\\]|\\.)*+)"|([a-zA-Z_:][a-zA-Z0-9_:]*+))(.*+)', re.DOTALL)
 _NAME = re.compile(r"""\{?\s*(?:"((?:[^"\\]|\\.)*+)"|([^\s{"]++))""")
 _HELP_ESCAPE = re.compile(r"\\[\\n]")
 
@@ -145,22 +145,26 @@ class Sample(NamedTuple):
 
 
 def metadata(line: str) -> Metadata | None:
-    """Parse a line that begins with `#`; None for a comment.
+    """Parse a line that begins with `#`; None for a comment, as is HELP without a name.
+
+    As in Prometheus, any text may follow the name of HELP, also without a space.
 
     Raises:
-        ValueError: it has no name of a family, or no type.
+        ValueError: TYPE has no name of a family, or no type.
     """
     found = _METADATA.fullmatch(line.strip())
     if found is None:
         return None
     word, rest = found.groups()
-    if word in ("EOF", "UNIT") or (word == "HELP" and not rest):
+    if word in ("EOF", "UNIT"):
         return Metadata(word, "", rest)
     named = _NAMED.fullmatch(rest)
-    if named is None or (word == "TYPE" and not named[3]):
+    if word == "TYPE" and (named is None or not named[3][:1].isspace()):
         raise ValueError("no family")
+    if named is None:
+        return None
     quoted, plain, text = named.groups()
-    return Metadata(word, plain or unescaped(quoted), text or "")
+    return Metadata(word, plain or unescaped(quoted), text.lstrip())
 
 
 def help_of(text: str) -> str:
