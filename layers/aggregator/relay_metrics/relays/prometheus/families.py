@@ -1,9 +1,10 @@
 """Puts the samples of an exposition together into families.
 
 It leaves out, and counts, what data points cannot represent truthfully: histograms whose counts
-fall or contradict each other, or that have no end; all but the last sample of one series and
-timestamp; families without a table in GreptimeDB, or with the table of another family; and families
-with the name of a metric that every relay has for its own run, which they would overwrite.
+fall or contradict each other, or that have no end; buckets without a bound; all but the last sample
+of one series and timestamp; families without a table in GreptimeDB, or with the table of another
+family; and families with the name of a metric that every relay has for its own run, which they would
+overwrite.
 """
 
 from __future__ import annotations
@@ -491,17 +492,15 @@ class _Histograms(_Compound):
         bounds = self._bounds(tuple(parts.at))
         counts = parts.values
         if bounds is None:
-            try:
-                buckets = sorted((number(at), one) for at, one in self._latest(parts).items())
-            except ValueError:
-                buckets = [(math.nan, 0)]
+            buckets = sorted(self._buckets(parts))
             bounds = _rising(bound for bound, _ in buckets)
             counts = [count for _, count in buckets]
         if bounds is None:
             self._left_out["inconsistent_histogram"] += 1
             return None
+        layout = bounds or None
         if bounds[-1:] == (math.inf,):
-            bounds = bounds[:-1]
+            layout = bounds[:-1]
         elif math.isnan(parts.count):
             self._left_out["incomplete_histogram"] += 1
             return None
@@ -510,7 +509,21 @@ class _Histograms(_Compound):
         if not _is_consistent(counts, parts.count):
             self._left_out["inconsistent_histogram"] += 1
             return None
-        return [*counts, parts.sum], bounds if parts.at else None
+        return [*counts, parts.sum], layout
+
+    def _buckets(self, parts: _Parts) -> set[tuple[float, float]]:
+        """The bounds and counts that say something, each once."""
+        buckets = set()
+        for at, count in self._latest(parts).items():
+            try:
+                bound = number(at)
+            except ValueError:
+                bound = math.nan
+            if math.isnan(bound):
+                self._left_out["incomplete_histogram"] += 1
+            else:
+                buckets.add((bound, count))
+        return buckets - {(-math.inf, 0.0)}
 
     def _bounds(self, texts: tuple[str, ...]) -> tuple[float, ...] | None:
         """Bounds as numbers; None if they do not ascend in the given order."""
