@@ -37,8 +37,8 @@ def bodiless(number: int, status: int, header: str) -> bytes:
     return b"HTTP/1.1 %d X\r\n%s\r\n\r\n" % (status, header.encode()) + whole(number + 50)
 
 
-def chunked(number: int, behind: bytes = b"", headers: str = "") -> bytes:
-    head = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n{headers}\r\n".encode()
+def chunked(number: int, behind: bytes = b"", headers: str = "", coding: str = "chunked") -> bytes:
+    head = f"HTTP/1.1 200 OK\r\nTransfer-Encoding:{coding}\r\n{headers}\r\n".encode()
     body = b"%d" % number
     return head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) + behind
 
@@ -66,6 +66,15 @@ SENT: dict[str, Callable[[int], list[bytes]]] = {
     "a body of what was not modified": lambda n: [bodiless(n, 304, "Content-Length: 2")],
     "chunks": lambda n: [chunked(n)],
     "chunks and more": lambda n: [chunked(n, STALE)],
+    "chunks with white space around their name": lambda n: [chunked(n, coding=" \tChunked \t")],
+    "chunks on another line": lambda n: [chunked(n, STALE, coding="\r\n chunked")],
+    "chunks twice": lambda n: [chunked(n, STALE, coding="chunked, chunked")],
+    "chunks twice, in two headers": lambda n: [
+        chunked(n, headers="Transfer-Encoding: chunked\r\n")
+    ],
+    "a body of chunks where none can be": lambda n: [
+        bodiless(n, 204, "Transfer-Encoding: chunked")
+    ],
     "chunks and more later": lambda n: [chunked(n), STALE],
     "chunks of a length": lambda n: [chunked(n, headers="Content-Length: 3\r\n"), STALE],
     "two lengths": lambda n: [whole(n, "Content-Length: 70"), STALE],
@@ -134,7 +143,7 @@ def test_every_answer_is_of_its_own_request(name: str, secured: bool, localhost:
                 got.append(answer.body)
                 assert answer.body in (b"%d" % number, b""), "the answer to another request"
             sent.get(timeout=HANG_S)
-    refused = {"another protocol", "two lengths"}
+    refused = {"another protocol", "two lengths", "chunks twice", "chunks twice, in two headers"}
     empty = {one for one in SENT if one.startswith("a body ")} | refused
     expected = [b""] * 6 if name in empty else [b"%d" % number for number in range(10, 16)]
     assert got == expected

@@ -119,19 +119,23 @@ class _Response(http.client.HTTPResponse):
     def begin(self) -> None:
         super().begin()
         codings = _listed(self.headers.get_all("transfer-encoding"))
-        lengths = _listed(self.headers.get_all("content-length"))
-        if codings - {"identity"} and codings != {"chunked"}:
+        lengths = set(_listed(self.headers.get_all("content-length")))
+        if codings not in ([], ["identity"], ["chunked"]):
             raise http.client.HTTPException("a Transfer-Encoding that was not asked for")
         if len(lengths) > 1 or not all(one.isascii() and one.isdigit() for one in lengths):
             raise http.client.HTTPException("a Content-Length that is not one number")
         has_no_body = self.status in (http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED)
+        # http.client does not recognise it with white space behind, and would wait for the chunks
+        # of an answer that can have no body
+        self.chunked = codings == ["chunked"] and not has_no_body
+        self.chunk_left = None
         if (codings and lengths) or (has_no_body and (codings or lengths - {"0"})):
             self.will_close = True  # the end of the body is ambiguous
 
 
-def _listed(values: list[str] | None) -> set[str]:
-    """The distinct elements of a header that is a list, in lower case."""
-    return {one.strip().lower() for value in values or () for one in value.split(",")}
+def _listed(values: list[str] | None) -> list[str]:
+    """The elements of a header that is a list, in lower case."""
+    return [one.strip().lower() for value in values or () for one in value.split(",")]
 
 
 class _TimedHTTPConnection(urllib3.connection.HTTPConnection):

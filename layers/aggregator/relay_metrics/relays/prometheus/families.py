@@ -3,8 +3,8 @@
 It leaves out, and counts, what data points cannot represent truthfully: histograms whose counts
 fall or contradict each other, or that have no end; buckets without a bound; all but the last sample
 of one series and timestamp; families without a table in GreptimeDB, or with the table of another
-family; and families with the name of a metric that every relay has for its own run, which they would
-overwrite.
+family; and families with the name of a metric that every relay has for its own run, which they
+would overwrite.
 """
 
 from __future__ import annotations
