@@ -31,6 +31,8 @@ _ONCE = urllib3.Retry(0, read=False)
 _GZIP = frozenset({"gzip", "x-gzip"})
 _OTHER_CODINGS = frozenset({"br", "compress", "dcb", "dcz", "deflate", "x-compress", "zstd"})
 """Codings that the request did not allow. Other words, like `UTF-8`, are no codings and ignored."""
+_MOST_GZIP = 2
+"""A server and a proxy before it may both compress."""
 _TUNNEL_STATUS = r"Tunnel connection failed: ([0-9]{3})"
 USER_AGENT = "relay-metrics"
 CLIENT_CERTIFICATE = "TLS: the server asks for a client certificate"
@@ -119,13 +121,14 @@ class OpenAnswer:
             ExchangeError: the body is cut, too long or cannot be decompressed.
         """
         named = self.headers.get("content-encoding", "").lower().split(",")
-        codings = {coding.strip() for coding in named}
+        codings = [coding.strip() for coding in named]
+        times = sum(coding in _GZIP for coding in codings)
         given = self._within(iter(self._read_block, b""))
-        if not codings.isdisjoint(_OTHER_CODINGS) and next(
-            given, None
-        ):  # no body, nothing to decode
-            raise ExchangeError("encoding", "the body's Content-Encoding was not asked for")
-        if not codings.isdisjoint(_GZIP):
+        if times > _MOST_GZIP or not _OTHER_CODINGS.isdisjoint(codings):
+            if next(given, None):
+                raise ExchangeError("encoding", "the body's Content-Encoding was not asked for")
+            return  # no body, nothing to decode
+        for _ in range(times):
             given = self._within(_gunzipped(given))
         yield from given
 
