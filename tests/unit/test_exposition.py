@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -178,8 +179,21 @@ def test_only_a_labels_name_is_renamed() -> None:
     assert delivered('{__name__="a",x="1"} 5\n') == ['Gauge a{x="1"} 5']
 
 
-def test_labels_that_are_one_tag_stay_two() -> None:
-    assert renamed(("a.b", "a_b", "a-b"), ()) == ("a.b", "exported_a_b", "exported_exported_a-b")
+def test_labels_that_are_one_tag_stay_two_and_get_the_same_names_in_any_order() -> None:
+    names = {
+        "_job": "_job",
+        "a-b": "a-b",
+        "a.b": "exported_a.b",
+        "a_b": "exported_exported_a_b",
+        "job": "exported_job",
+        "key_job": "exported_key_job",
+    }
+    for labels in permutations(names):
+        assert dict(zip(labels, renamed(labels, {"job"}), strict=True)) == names
+    assert delivered('a{_foo="1",key_foo="2"} 1\na{key_foo="3",_foo="1"} 2\n') == [
+        'Gauge a{_foo="1",exported_key_foo="2"} 1',
+        'Gauge a{_foo="1",exported_key_foo="3"} 2',
+    ]
 
 
 # -- time

@@ -371,29 +371,27 @@ class _Attributes:
 def renamed(labels: Sequence[str], reserved: Collection[str]) -> tuple[str, ...]:
     """Label names, with a prefix for reserved ones, so that each is stored as a tag of its own.
 
-    Names that begin with two underscores, and empty ones, are reserved as well.
+    Names that begin with two underscores, and empty ones, are reserved as well. A label gets the
+    same name whatever the order of the labels.
 
     Example:
         >>> renamed(("job", "exported_job", "path"), {"job"})
         ('exported_exported_job', 'exported_job', 'path')
     """
     taken = set(reserved)
-    kept = set()
-    for name in labels:
-        of_name = tag(name)
-        if of_name and of_name not in taken and not of_name.startswith(RESERVED_PREFIX):
-            taken.add(of_name)
-            kept.add(name)
-    names = []
-    for label in labels:
-        name = label
-        if name not in kept:
+    names = {}
+    for label in sorted(labels):
+        of_label = tag(label)
+        if of_label and of_label not in taken and not of_label.startswith(RESERVED_PREFIX):
+            taken.add(of_label)
+            names[label] = label
+    for label in sorted(set(labels) - names.keys()):
+        name = f"exported_{label}"
+        while tag(name) in taken:
             name = f"exported_{name}"
-            while tag(name) in taken:
-                name = f"exported_{name}"
-            taken.add(tag(name))
-        names.append(name)
-    return tuple(names)
+        taken.add(tag(name))
+        names[label] = name
+    return tuple([names[label] for label in labels])
 
 
 def _field(tag: bytes, content: bytes) -> bytes:
