@@ -341,6 +341,7 @@ def _by_library(text: str) -> Iterator[Sample]:
                     *(("value", "NaN"), ("value", "1e30"), ("value", "+Inf"), ("value", "3 5")),
                     *(("labels", 'x="1"'), ("labels", 'x="1",le="2"'), ("labels", 'le="2",x="1"')),
                     *(("labels", 'x="2",le="1"'), ("name", "_sum"), ("name", "_bucket")),
+                    *(("labels", f'x="1",le="{le}"') for le in ("", "one", "-Inf", "1.0", "Inf")),
                     *(("name", ""), ("name", "_created"), ("name", "left_out")),
                 ]
             ),
