@@ -8,11 +8,11 @@ import pytest
 
 from relay_metrics import hints
 from relay_metrics.deliver.answers import taken
-from relay_metrics.errors import PushError, RelayError, SecretError, Unavailable
+from relay_metrics.errors import PushError, Refused, RelayError, SecretError, Unavailable
 from relay_metrics.net.http import CLIENT_CERTIFICATE, CLOSED_TLS, NO_TLS, Answer
 from relay_metrics.settings import environment
 from relay_metrics.snapshot import NO_ATTRIBUTES
-from tests.unit.settings_read import PLAIN, destination, relay
+from tests.unit.settings_read import PLAIN, SECRET, destination, read, relay
 
 CHALLENGE = {"content-type": "text/html; charset=UTF-8", "cf-mitigated": "challenge"}
 PAGE = b"<!DOCTYPE html><title>Just a moment...</title>"
@@ -28,12 +28,17 @@ def of_relay(type_: str, message: str = "", kind: str = "claude-relay", **more: 
 
 
 def of_answer(
-    status: int, headers: Mapping[str, str] = NO_ATTRIBUTES, body: bytes = b"", **more: str
+    status: int,
+    headers: Mapping[str, str] = NO_ATTRIBUTES,
+    body: bytes = b"",
+    secret: Mapping[str, str] = SECRET,
+    **more: str,
 ) -> tuple[str, str]:
     """What a destination's answer is called, and its hint."""
     with pytest.raises(PushError) as caught:
         taken("default", Answer(status, headers, body))
-    hint = hints.of_destination(caught.value, destination(), environment({**PLAIN, **more}))
+    given = read(more, secret)
+    hint = hints.of_destination(caught.value, given.destinations[0], given.environment)
     return str(caught.value), hint
 
 
@@ -79,14 +84,76 @@ def test_under_sam_local_a_container_is_what_asks(type_: str) -> None:
 
 def test_without_a_secret_the_variable_is_named() -> None:
     assert of_relay("401", SECRET_ID="").startswith("SECRET_ID is not set")
-    assert of_answer(401, SECRET_ID="")[1].startswith("SECRET_ID is not set")
+    given = read({"SECRET_ID": "", "RELAY_KIND": "wyolet-relay"}, None)
+    hint = hints.of_destination(Refused("b", "", 401), given.destinations[0], given.environment)
+    assert hint.startswith("SECRET_ID is not set")
 
 
-@pytest.mark.parametrize("status", ["401", "403", "404", "503"])
-def test_a_web_page_in_front_of_a_relay_is_not_the_relay(status: str) -> None:
-    failure = RelayError("relay", "metrics", status, "with HTML", int(status))
+IN_FRONT = "a web page came, so that something in front of it answers: "
+BY_PAGE = {
+    **dict.fromkeys((200, 400, 403, 404), "a web page answers"),
+    407: f"{IN_FRONT}it is the proxy of HTTPS_PROXY",
+    **dict.fromkeys((500, 502, 503, 504), f"{IN_FRONT}is what is behind it up?"),
+}
+"""How the hint for a web page begins, by its status."""
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    list(
+        {
+            **BY_PAGE,
+            401: f"{IN_FRONT}it asks for a user and password of its own",
+            429: f"{IN_FRONT}the relay, or what is in front of it, limits requests",
+        }.items()
+    ),
+)
+def test_a_web_page_in_front_of_a_relay_is_not_the_relay(status: int, says: str) -> None:
+    failure = RelayError("relay", "metrics", str(status), "with HTML", status)
     failure.page = True
-    assert "a web page answers" in hints.of_relay(failure, relay(), environment(PLAIN))
+    assert hints.of_relay(failure, relay(), environment(PLAIN)).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        *((status, says) for status, says in BY_PAGE.items() if status != 200),
+        (401, f"{IN_FRONT}the credential is wrong"),
+        (429, f"{IN_FRONT}it limits requests"),
+    ],
+)
+def test_a_web_page_in_front_of_a_destination_is_not_the_destination(
+    status: int, says: str
+) -> None:
+    said, hint = of_answer(status, {"content-type": "text/html"}, PAGE)
+    assert f"{status} with HTML" in said
+    assert hint.startswith(says)
+
+
+TOKEN = {"OTEL_EXPORT_HEADERS": '{"authorization": "Basic dDBrZW4="}'}
+
+
+@pytest.mark.parametrize("secret_id", ["", "name"])
+def test_a_refused_credential_in_a_header_is_that_header_s(secret_id: str) -> None:
+    hint = of_answer(401, **TOKEN, SECRET_ID=secret_id)[1]
+    assert hint.endswith(
+        "or its user is not allowed in the database: "
+        "authorization in OTEL_EXPORT_HEADERS, GREPTIME_DATABASE"
+    )
+
+
+def test_a_user_of_the_secret_replaces_the_credential_in_a_header() -> None:
+    secret = {"greptime_username": "u", "greptime_password": "p", "relay_api_id": "x"}
+    hint = of_answer(401, secret=secret, **TOKEN)[1]
+    assert "greptime_username and greptime_password in the secret" in hint
+    assert "OTEL_EXPORT_HEADERS" not in hint
+
+
+def test_a_refused_credential_of_an_entry_is_that_entry_s() -> None:
+    entry = {"name": "b", "url": "https://b", "username": "u", "password": "p"}
+    given = read({"OTEL_EXPORT_URL": "", **TOKEN}, {**SECRET, "destinations": [entry]})
+    hint = hints.of_destination(Refused("b", "", 401), given.destinations[0], given.environment)
+    assert hint.endswith("in the database: its entry in the secret's destinations")
 
 
 @pytest.mark.parametrize(
@@ -95,11 +162,10 @@ def test_a_web_page_in_front_of_a_relay_is_not_the_relay(status: str) -> None:
         (302, {"location": "/login?token=t0ken#x"}, PAGE, "302, to /login", "OTEL_EXPORT_URL"),
         (308, {"location": "https://u:t0ken@b/v1"}, b"", "308, to https://b/v1", "it redirects"),
         (301, {"location": "http://[x"}, b"", "answered 301", "it redirects"),
-        (403, CHALLENGE, PAGE, "403 with HTML", "a web page answers"),
+        (403, CHALLENGE, PAGE, "403 with HTML", "requests without a browser"),
         (403, {}, b"", "answered 403", "may not write"),
         (401, {}, b"", "answered 401", "greptime_username and greptime_password"),
         (407, {}, b"", "answered 407", "HTTPS_PROXY"),
-        (503, {"content-type": "text/html"}, PAGE, "503 with HTML", "a web page answers"),
         (503, {}, b"", "answered 503", "busy or broken"),
         (200, {}, PAGE, "200 with HTML", "something else answers there"),
         (400, {}, b"", "answered 400", "GREPTIME_DATABASE"),

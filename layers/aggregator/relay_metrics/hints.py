@@ -27,6 +27,8 @@ _WEB_PAGE = (
     "a web page answers, of a proxy or of a firewall that asks for a browser: is it the right "
     "address, and may requests without a browser pass?"
 )
+_IN_FRONT = "a web page came, so that something in front of it answers: "
+_BEHIND = "is what is behind it up? see the log of both"
 _OF_EXCHANGE: Mapping[str, str] = {
     "dns": "the host has no address: is it spelt right, and public?",
     "proxy": (
@@ -52,7 +54,13 @@ _OF_RELAY: Mapping[str, str] = {
     "too_large": "the answer is longer than RELAY_MAX_RESPONSE_BYTES: raise it, or ask for less",
     "memory": "the answer takes more memory than there is for it: raise MemorySize",
 }
+_PASSWORD = (
+    "it asks for a user and password of its own: give them as Authorization in relay_headers, "
+    "or headers of the relay's entry, in the secret"
+)
 _ANY_RELAY = "see the relay's own log for this minute"
+_AUTHENTICATING = ("authorization", "x-greptime-auth")
+"""Headers that hold a destination's credential, in lower case."""
 
 
 def of_settings(error: SettingsError) -> str:
@@ -82,7 +90,7 @@ def of_relay(failure: RelayError | None, relay: Relay, environment: Environment)
     if failure.status is not None and 300 <= failure.status < 400:
         return f"it redirects: give the address that it names ({kinds.kind(relay.kind).address})"
     if failure.page:
-        return _WEB_PAGE
+        return _of_page(failure.status, _PASSWORD, _OF_RELAY["429"])
     kind = kinds.kind(relay.kind)
     if failure.status == 401 and environment.secret_id is None:
         return _no_secret(kind.one.takes)
@@ -110,18 +118,40 @@ def of_destination(failure: PushError, destination: Destination, environment: En
         return (
             f"something else answers there: it redirects, give the address that it names ({where})"
         )
+    denied = _of_credentials(destination, environment, entry)
     if failure.page and status >= 300:
-        return _WEB_PAGE
-    credentials = "greptime_username and greptime_password"
-    if status == 401 and environment.secret_id is None:
-        return _no_secret(credentials)
+        return _of_page(status, denied, "it limits requests")
     by_status = {
-        401: f"user or password is wrong: {f'{credentials} in the secret' if default else entry}",
+        401: denied,
         403: "the user may not write: give it write access to the database",
         404: "the path is wrong: give GreptimeDB's address without a path",
         407: _OF_EXCHANGE["proxy"],
     }
     return by_status.get(status) or _of_status(failure, "GREPTIME_DATABASE" if default else entry)
+
+
+def _of_credentials(destination: Destination, environment: Environment, entry: str) -> str:
+    """The hint for a refused credential; GreptimeDB refuses alike one of another database's user.
+
+    A user name in the secret replaces an `Authorization` among the headers of the environment.
+    """
+    denied = "the credential is wrong, or its user is not allowed in the database: "
+    if destination.name != DEFAULT_DESTINATION:
+        return denied + entry
+    for name, text in environment.export_headers.items():
+        if name.lower() in _AUTHENTICATING and destination.headers.get(name) == text:
+            return f"{denied}{name} in OTEL_EXPORT_HEADERS, GREPTIME_DATABASE"
+    credentials = "greptime_username and greptime_password"
+    if environment.secret_id is None:
+        return _no_secret(credentials)
+    return f"{denied}{credentials} in the secret, GREPTIME_DATABASE"
+
+
+def _of_page(status: int | None, denied: str, limited: str) -> str:
+    """The hint for a web page, by the status that it came with."""
+    by_status = {401: denied, 407: _OF_EXCHANGE["proxy"], 429: limited}
+    says = by_status.get(status or 0) or (_BEHIND if status and status >= 500 else "")
+    return f"{_IN_FRONT}{says}" if says else _WEB_PAGE
 
 
 def _of_status(failure: PushError, database: str) -> str:
