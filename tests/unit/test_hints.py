@@ -9,10 +9,10 @@ import pytest
 from relay_metrics import hints
 from relay_metrics.deliver.answers import taken
 from relay_metrics.errors import PushError, Refused, RelayError, SecretError, Unavailable
-from relay_metrics.net.http import CLIENT_CERTIFICATE, CLOSED_TLS, NO_TLS, Answer
+from relay_metrics.net.http import CLIENT_CERTIFICATE, CLOSED_TLS, NO_TLS, UNTRUSTED, Answer
 from relay_metrics.settings import environment
 from relay_metrics.snapshot import NO_ATTRIBUTES
-from tests.unit.settings_read import PLAIN, SECRET, destination, read, relay
+from tests.unit.settings_read import NOT_HERE, PLAIN, SECRET, destination, listed, read, relay
 
 CHALLENGE = {"content-type": "text/html; charset=UTF-8", "cf-mitigated": "challenge"}
 PAGE = b"<!DOCTYPE html><title>Just a moment...</title>"
@@ -57,7 +57,10 @@ def of_answer(
         ("407", "", "claude-relay", "HTTPS_PROXY"),
         ("proxy", "the proxy 10.0.0.1:3128 answered 407", "claude-relay", "HTTPS_PROXY"),
         ("proxy", "the proxy 10.0.0.1:3128 refused the connection", "wyolet-relay", "NO_PROXY"),
-        ("tls", "TLS: self-signed certificate", "claude-relay", "ca_pem"),
+        ("tls", f"{UNTRUSTED} (self-signed certificate)", "claude-relay", "ca_pem"),
+        ("tls", "TLS: SSLV3_ALERT_HANDSHAKE_FAILURE", "claude-relay", "client certificate"),
+        ("tls", "TLS: TLSV1_ALERT_PROTOCOL_VERSION", "wyolet-relay", "an older TLS"),
+        ("timeout", "…, through the proxy 10.0.0.1:3128", "claude-relay", "NO_PROXY"),
         ("tls", CLIENT_CERTIFICATE, "claude-relay", "client certificates are not supported"),
         ("tls", NO_TLS, "claude-relay", "http in place of https"),
         ("connection", "the connection was refused", "claude-relay", "nothing listens there"),
@@ -73,6 +76,26 @@ def test_at_a_relay(type_: str, message: str, kind: str, says: str) -> None:
 def test_a_relay_that_is_down_without_a_failed_request() -> None:
     one = relay({}, {"relay_api_id": "x"})
     assert "the relay's own log" in hints.of_relay(None, one, environment(PLAIN))
+
+
+def test_only_an_entry_of_the_secret_can_trust_a_private_ca() -> None:
+    lists = {**listed(), "destinations": [{"name": "default", "url": "https://b"}]}
+    for given, relays, destinations in [
+        (
+            read(),
+            "relays in the secret, which takes the place of RELAY_BASE_URL",
+            "OTEL_EXPORT_URL",
+        ),
+        (read({**NOT_HERE, "OTEL_EXPORT_URL": ""}, lists), "relays in the secret", "in the secret"),
+    ]:
+        relayed = RelayError("a", "metrics", "tls", UNTRUSTED)
+        hint = hints.of_relay(relayed, given.relays[0], given.environment)
+        assert hint.endswith(f"ca_pem of an entry of {relays}")
+        pushed = Unavailable("default", UNTRUSTED)
+        pushed.type = "tls"
+        hint = hints.of_destination(pushed, given.destinations[0], given.environment)
+        assert "ca_pem of an entry of destinations" in hint
+        assert hint.endswith(destinations)
 
 
 @pytest.mark.parametrize("type_", ["connection", "timeout", "dns"])

@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,14 @@ import pytest
 from local.http_server import Fault, HttpServer, Request, Response, redirect
 from relay_metrics.deadline import Deadline
 from relay_metrics.errors import ExchangeError, TimedOut
-from relay_metrics.net.http import CLIENT_CERTIFICATE, CLOSED_TLS, NO_TLS, Answer, Client
+from relay_metrics.net.http import (
+    CLIENT_CERTIFICATE,
+    CLOSED_TLS,
+    NO_TLS,
+    UNTRUSTED,
+    Answer,
+    Client,
+)
 from tests.raw_server import HANG_S, raw_server
 from tests.tls import Certified, certified, private_ca
 
@@ -566,7 +573,7 @@ def localhost(tmp_path_factory: pytest.TempPathFactory) -> Certified:
 def test_a_certificate_is_trusted_only_where_it_is_configured(localhost: Certified) -> None:
     with HttpServer(answer, tls=localhost.context) as server:
         error = failure(Client(), server.url)
-        assert (error.type, str(error)) == ("tls", "TLS: self-signed certificate")
+        assert (error.type, str(error)) == ("tls", f"{UNTRUSTED} (self-signed certificate)")
         assert get(Client(ca_pem=localhost.pem), server.url) == BODY
 
 
@@ -595,7 +602,9 @@ def test_a_private_ca_is_trusted_as_openssl_makes_it(
 def test_a_certificate_of_another_host(tmp_path: Path) -> None:
     other = certified(tmp_path, "elsewhere.example")
     with HttpServer(answer, tls=other.context) as server:
-        assert failure(Client(ca_pem=other.pem), server.url).type == "tls"
+        error = failure(Client(ca_pem=other.pem), server.url)
+        assert error.type == "tls"
+        assert UNTRUSTED in str(error)
 
 
 @pytest.mark.parametrize("waits", [True, False])
@@ -629,6 +638,29 @@ def test_a_server_that_asks_for_a_client_certificate(tmp_path: Path, waits: bool
             CLOSED_TLS,
             "the connection was closed before the end of the answer",
         )
+
+
+def old_client_certificate(server: Certified) -> None:
+    server.context.maximum_version = ssl.TLSVersion.TLSv1_2
+    server.context.verify_mode = ssl.CERT_REQUIRED
+    server.context.load_verify_locations(cadata=server.pem)
+
+
+def old_ciphers(server: Certified) -> None:
+    server.context.maximum_version = ssl.TLSVersion.TLSv1_2
+    server.context.set_ciphers("AES128-SHA")
+
+
+@pytest.mark.parametrize("demand", [old_client_certificate, old_ciphers])
+def test_a_handshake_that_fails_otherwise_is_not_blamed_on_the_certificate(
+    tmp_path: Path, demand: Callable[[Certified], None]
+) -> None:
+    odd = certified(tmp_path)
+    demand(odd)
+    with HttpServer(answer, tls=odd.context) as server:
+        error = failure(Client(ca_pem=odd.pem), server.url)
+    assert error.type in ("tls", "connection")  # a closing that overtakes the alert is the latter
+    assert UNTRUSTED not in str(error)
 
 
 def test_no_tls_where_it_is_asked_for(server: HttpServer, client: Client) -> None:
@@ -700,6 +732,41 @@ def test_a_proxy_whose_name_is_not_known(client: Client, monkeypatch: pytest.Mon
     error = failure(client, "https://relay.invalid/")
     found = "the name of the proxy nowhere.invalid:3128 is not known"
     assert (error.type, str(error)) == ("proxy", found)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_says_nothing_is_named(
+    client: Client, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    release = threading.Event()
+    with raw_server(lambda connection: release.wait(HANG_S)) as url:
+        try:
+            port = url.rpartition(":")[2]
+            monkeypatch.setenv(f"{scheme}_proxy", f"http://name:t0ken@127.0.0.1:{port}")
+            error = failure(client, f"{scheme}://relay.invalid/", SHORT_S)
+        finally:
+            release.set()
+    assert error.type == "timeout"
+    assert str(error).endswith(f", through the proxy 127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("socks5://name:t0ken@10.0.0.1:1080", "the proxy 10.0.0.1:1080"),
+        ("ftp://name:t0ken@10.0.0.1:21", "the proxy 10.0.0.1:21"),
+        ("http://10.0.0.1:99999/", "the proxy 10.0.0.1:99999"),
+        ("http://name:t0/ken@[::1]:3128", "the proxy [::1]:3128"),
+        ("http://name:t0ken", "the proxy"),
+        ("http://", "the proxy"),
+    ],
+)
+def test_a_proxy_url_that_cannot_be_used_is_named(
+    client: Client, monkeypatch: pytest.MonkeyPatch, url: str, named: str
+) -> None:
+    monkeypatch.setenv("https_proxy", url)
+    error = failure(client, "https://relay.invalid/")
+    assert (error.type, str(error)) == ("proxy", f"{named} is no http://HOST:PORT")
 
 
 def test_a_proxy_that_drips_its_consent(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

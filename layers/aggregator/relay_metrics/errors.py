@@ -66,10 +66,14 @@ class ExchangeError(RelayMetricsError):
 
 
 class TimedOut(ExchangeError):
-    """The exchange's time ran out, in any of its steps."""
+    """The exchange's time ran out, in any of its steps.
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__("timeout", f"no whole answer within {seconds:.3g} s")
+    Args:
+        more: what the message says of the way that the exchange took.
+    """
+
+    def __init__(self, seconds: float, more: str = "") -> None:
+        super().__init__("timeout", f"no whole answer within {seconds:.3g} s{more}")
 
 
 class RelayError(RelayMetricsError):

@@ -13,7 +13,7 @@ from relay_metrics.errors import (
     Unavailable,
     Unfilled,
 )
-from relay_metrics.net.http import CLIENT_CERTIFICATE, CLOSED_TLS, NO_TLS
+from relay_metrics.net.http import CLIENT_CERTIFICATE, NO_TLS, PROXY, UNTRUSTED
 from relay_metrics.relays import kinds
 from relay_metrics.settings import DEFAULT_DESTINATION, Destination, Environment, Relay
 
@@ -37,10 +37,14 @@ _OF_EXCHANGE: Mapping[str, str] = {
     ),
     "connection": "nothing listens there: are host and port right, and may Lambda reach them?",
     "timeout": "no answer in time: may Lambda reach it (VPC, security group), is it overloaded?",
-    "tls": "the certificate is not trusted: put its CA into ca_pem, or renew the certificate",
+    "tls": "does it ask for a client certificate (not supported), or only speak an older TLS?",
 }
 """By the type of an `ExchangeError`, for relays and destinations."""
 
+_THROUGH_A_PROXY = (
+    "does the proxy of HTTPS_PROXY or HTTP_PROXY answer, and may it pass this on? NO_PROXY names "
+    "hosts that are reached without it; what is behind it may be overloaded"
+)
 _FROM_A_CONTAINER = (
     "a container reaches this machine as host.docker.internal (172.17.0.1 on Linux), and only what "
     "listens on more than 127.0.0.1"
@@ -54,7 +58,7 @@ _OF_RELAY: Mapping[str, str] = {
     "too_large": "the answer is longer than RELAY_MAX_RESPONSE_BYTES: raise it, or ask for less",
     "memory": "the answer takes more memory than there is for it: raise MemorySize",
 }
-_PASSWORD = (
+_ASKS = (
     "it asks for a user and password of its own: give them as Authorization in relay_headers, "
     "or headers of the relay's entry, in the secret"
 )
@@ -90,14 +94,19 @@ def of_relay(failure: RelayError | None, relay: Relay, environment: Environment)
     if failure.status is not None and 300 <= failure.status < 400:
         return f"it redirects: give the address that it names ({kinds.kind(relay.kind).address})"
     if failure.page:
-        return _of_page(failure.status, _PASSWORD, _OF_RELAY["429"])
+        return _of_page(failure.status, _ASKS, _OF_RELAY["429"])
     kind = kinds.kind(relay.kind)
     if failure.status == 401 and environment.secret_id is None:
         return _no_secret(kind.one.takes)
     return (
         kind.hints.get(failure.type)
         or _OF_RELAY.get(failure.type)
-        or _of_exchange(failure.type, str(failure), environment)
+        or _of_exchange(
+            failure.type,
+            str(failure),
+            environment,
+            _of_ca("relays", "RELAY_BASE_URL" if environment.relay_base_url else ""),
+        )
         or _ANY_RELAY
     )
 
@@ -106,19 +115,20 @@ def of_destination(failure: PushError, destination: Destination, environment: En
     """The hint for a destination that did not accept a request."""
     if destination.wrong is not None:
         return of_settings(destination.wrong)
-    default = destination.name == DEFAULT_DESTINATION
+    default = destination.name == DEFAULT_DESTINATION and environment.export_url is not None
     entry = "its entry in the secret's destinations"
     status = failure.status
     if status is None:
         known = "" if failure.type == "connection" and not environment.sam_local else failure.type
-        found = _of_exchange(known, str(failure), environment)
+        ca = _of_ca("destinations", "OTEL_EXPORT_URL" if default else "")
+        found = _of_exchange(known, str(failure), environment, ca)
         return found or "it cannot be reached: are host and port right, and may Lambda reach them?"
     if 300 <= status < 400:
         where = "OTEL_EXPORT_URL" if default else f"url of {entry}"
         return (
             f"something else answers there: it redirects, give the address that it names ({where})"
         )
-    denied = _of_credentials(destination, environment, entry)
+    denied = _of_credentials(destination, environment, "" if default else entry)
     if failure.page and status >= 300:
         return _of_page(status, denied, "it limits requests")
     by_status = {
@@ -134,9 +144,12 @@ def _of_credentials(destination: Destination, environment: Environment, entry: s
     """The hint for a refused credential; GreptimeDB refuses alike one of another database's user.
 
     A user name in the secret replaces an `Authorization` among the headers of the environment.
+
+    Args:
+        entry: the destination's entry in the secret; empty for that of the environment.
     """
     denied = "the credential is wrong, or its user is not allowed in the database: "
-    if destination.name != DEFAULT_DESTINATION:
+    if entry:
         return denied + entry
     for name, text in environment.export_headers.items():
         if name.lower() in _AUTHENTICATING and destination.headers.get(name) == text:
@@ -176,13 +189,24 @@ def _no_secret(keys: str) -> str:
     return f"SECRET_ID is not set, so that no credential is sent: name a secret that has {keys}"
 
 
-def _of_exchange(type_: str, message: str, environment: Environment) -> str:
+def _of_ca(entries: str, variable: str) -> str:
+    """The hint for a certificate that is not trusted: only an entry of the secret has `ca_pem`."""
+    place = f"ca_pem of an entry of {entries} in the secret"
+    return (
+        "is the certificate for this host, and not expired? that of a private CA goes into "
+        f"{place}{f', which takes the place of {variable}' if variable else ''}"
+    )
+
+
+def _of_exchange(type_: str, message: str, environment: Environment, of_ca: str) -> str:
+    if UNTRUSTED in message:
+        return of_ca
     if CLIENT_CERTIFICATE in message:
         return "client certificates are not supported: let requests in that bring a credential"
-    if CLOSED_TLS in message:
-        return "does it ask for a client certificate (not supported), or only speak an older TLS?"
     if NO_TLS in message:
         return "it speaks no TLS: is it http in place of https, or another port?"
+    if type_ == "timeout" and PROXY in message:
+        return _THROUGH_A_PROXY
     if environment.sam_local and type_ in ("dns", "connection", "timeout"):
         return _FROM_A_CONTAINER
     return _OF_EXCHANGE.get(type_, "")

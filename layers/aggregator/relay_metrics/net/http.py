@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import requests
 import urllib3
@@ -33,11 +34,15 @@ _OTHER_CODINGS = frozenset({"br", "compress", "dcb", "dcz", "deflate", "x-compre
 """Codings that the request did not allow. Other words, like `UTF-8`, are no codings and ignored."""
 _MOST_GZIP = 2
 """A server and a proxy before it may both compress."""
+_PROXY_URL = r"(?:.*@|[\w+.-]+://)?((?:[\w.-]+|\[[\w.:]+\])(?::[0-9]+)?)/?"
+"""What may precede a proxy's host and port, and these; a password can hold any character."""
 _TUNNEL_STATUS = r"Tunnel connection failed: ([0-9]{3})"
 USER_AGENT = "relay-metrics"
 CLIENT_CERTIFICATE = "TLS: the server asks for a client certificate"
 CLOSED_TLS = "TLS: the server closed the connection"
 NO_TLS = "TLS: what answers there is no TLS"
+UNTRUSTED = "TLS: the certificate is not trusted"
+PROXY = "the proxy"
 _MAX_TEXT = 200
 
 
@@ -359,16 +364,26 @@ _OF_TLS = {
 """Messages in place of OpenSSL's reasons that say little to an operator."""
 
 
+_NO_PROXY_URL = (
+    requests.exceptions.InvalidProxyURL,
+    requests.exceptions.InvalidSchema,  # SOCKS, for which a package is missing
+    urllib3.exceptions.LocationValueError,
+)
+"""What a proxy's URL raises that cannot be used; other URLs were checked with the settings."""
+
+
 def _failure(error: BaseException, seconds: float) -> ExchangeError:
     if _first_cause(error, (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)):
-        return TimedOut(seconds)
+        proxy = _proxy_of(error)
+        return TimedOut(seconds, f", through {proxy}" if proxy else "")
+    if _first_cause(error, _NO_PROXY_URL):
+        return ExchangeError("proxy", f"{_configured_proxy()} is no http://HOST:PORT")
     if _first_cause(error, (urllib3.exceptions.ProxyError,)):
         return ExchangeError("proxy", _of_proxy(error))
     for kinds, type_, said in _FAILURES:
         cause = _first_cause(error, kinds)
         if cause is not None:
-            reason = getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or ""
-            message = _OF_TLS.get(reason, f"TLS: {reason}") if type_ == "tls" else said
+            message = _of_tls(cause) if type_ == "tls" else said
             failure = ExchangeError(type_, message)
             failure.dropped = kinds is _DROPPED
             return failure
@@ -376,11 +391,30 @@ def _failure(error: BaseException, seconds: float) -> ExchangeError:
     return ExchangeError("connection", f"the exchange failed ({why})")
 
 
+def _of_tls(error: Any) -> str:
+    if verification := getattr(error, "verify_message", ""):
+        return f"{UNTRUSTED} ({verification})"
+    reason = getattr(error, "reason", "") or ""
+    return _OF_TLS.get(reason, f"TLS: {reason}")
+
+
+def _proxy_of(error: BaseException) -> str:
+    """The proxy that an exchange went through, as messages name it; empty if there is none."""
+    pool = getattr(_first_cause(error, (urllib3.exceptions.PoolError,)), "pool", None)
+    proxy = getattr(pool, "proxy", None)
+    return f"{PROXY} {proxy.host}:{proxy.port}" if proxy else ""
+
+
+def _configured_proxy() -> str:
+    """The proxies of the environment, without what may be a user or password."""
+    urls = (url for name, url in sorted(getproxies().items()) if name != "no")
+    found = (re.fullmatch(_PROXY_URL, url) for url in urls)
+    return " ".join(dict.fromkeys([PROXY, *(one[1] for one in found if one)]))
+
+
 def _of_proxy(error: BaseException) -> str:
     """The message for a failure at a proxy, with the proxy's address."""
-    pool = getattr(error, "pool", None)
-    proxy = getattr(pool, "proxy", None)
-    name = f"the proxy {proxy.host}:{proxy.port}" if proxy else "the proxy"
+    name = _proxy_of(error) or PROXY
     if refused := re.search(_TUNNEL_STATUS, str(error)):
         return f"{name} answered {refused[1]}"
     if _first_cause(error, (ConnectionRefusedError,)):
