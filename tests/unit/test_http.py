@@ -757,6 +757,7 @@ def test_a_proxy_that_says_nothing_is_named(
         ("ftp://name:t0ken@10.0.0.1:21", "the proxy 10.0.0.1:21"),
         ("http://10.0.0.1:99999/", "the proxy 10.0.0.1:99999"),
         ("http://name:t0/ken@[::1]:3128", "the proxy [::1]:3128"),
+        ("http://name:пароль@10.0.0.1:3128", "the proxy 10.0.0.1:3128"),
         ("http://name:t0ken", "the proxy"),
         ("http://", "the proxy"),
     ],

@@ -323,7 +323,12 @@ def _own_errors(seconds: float) -> Iterator[None]:
     """Replace exceptions of libraries by `ExchangeError`, as theirs can hold a header or a URL."""
     try:
         yield
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+    except (
+        requests.RequestException,
+        urllib3.exceptions.HTTPError,
+        OSError,
+        UnicodeError,
+    ) as error:
         raise _failure(error, seconds) from None
 
 
@@ -368,6 +373,7 @@ _NO_PROXY_URL = (
     requests.exceptions.InvalidProxyURL,
     requests.exceptions.InvalidSchema,  # SOCKS, for which a package is missing
     urllib3.exceptions.LocationValueError,
+    UnicodeError,  # a password outside of Latin-1
 )
 """What a proxy's URL raises that cannot be used; other URLs were checked with the settings."""
 
