@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local.greptimedb.naming import STRATEGIES
 from relay_metrics.relays.kinds import KINDS
 from tests.unit.settings_read import (
     CONTRACT,
@@ -66,7 +67,10 @@ WRONG_VARIABLES: dict[str, Sequence[str]] = {
         f"OTEL_EXPORT_HEADERS cannot have {name.lower()}: the request itself needs it": [
             json.dumps({name: "5"})
         ]
-        for name in ("Content-Length", "transfer-encoding", "Connection", "Expect", "TE")
+        for name in (
+            *("Content-Length", "transfer-encoding", "Connection", "Expect", "TE"),
+            "Accept-Encoding",
+        )
     },
     "GREPTIME_DATABASE has a value that no HTTP header can have": ["数据库", "b\r\nX-C: d", "é"],
     "OTEL_RESOURCE_ATTRIBUTES must be a list of key=value, commas between": ["team", "a=b,=c"],
@@ -104,6 +108,28 @@ WRONG_VARIABLES: dict[str, Sequence[str]] = {
     ],
     "RELAY_METRICS_SETTINGS has LOG_LEVEL twice": ["LOG_LEVEL=INFO LOG_LEVEL=DEBUG"],
 }
+
+
+STRATEGY = "x-greptime-otlp-metric-translation-strategy"
+
+
+@pytest.mark.parametrize("value", ["nonsense", "notranslation", ""])
+def test_a_strategy_that_greptimedb_does_not_know_is_refused(value: str) -> None:
+    headers = {STRATEGY.title(): value}
+    says = (
+        f"{STRATEGY} in OTEL_EXPORT_HEADERS must be one of UnderscoreEscapingWithSuffixes, "
+        "UnderscoreEscapingWithoutSuffixes, NoUTF8EscapingWithSuffixes, NoTranslation"
+    )
+    assert refused({"OTEL_EXPORT_HEADERS": json.dumps(headers)}) == says
+    one = {"name": "b", "url": "https://b", "headers": headers}
+    of_entry = says.replace("OTEL_EXPORT_HEADERS", "headers in destinations[0] of the secret")
+    assert wrong({}, {**SECRET, "destinations": [one]}) == {"b": of_entry}
+
+
+@pytest.mark.parametrize("value", STRATEGIES)
+def test_the_strategies_that_greptimedb_knows_are_sent(value: str) -> None:
+    given = read({"OTEL_EXPORT_HEADERS": json.dumps({STRATEGY: f" {value} "})})
+    assert given.destinations[0].headers[STRATEGY] == value
 
 
 @pytest.mark.parametrize(("says", "value"), flat(WRONG_VARIABLES))

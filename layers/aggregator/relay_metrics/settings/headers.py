@@ -14,11 +14,19 @@ _OPEN = ("x-greptime-db-name", "x-greptime-otlp-")
 
 _FRAMING = frozenset(
     {
-        *("connection", "content-length", "expect", "keep-alive", "proxy-connection", "te"),
-        *("trailer", "transfer-encoding", "upgrade"),
+        *("accept-encoding", "connection", "content-length", "expect", "keep-alive"),
+        *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
     }
 )
-"""Headers that describe how a request is sent. The HTTP client sets them, never the settings."""
+"""Headers that describe how a request or its answer is sent. The HTTP client sets them, never the
+settings."""
+
+_STRATEGY = "x-greptime-otlp-metric-translation-strategy"
+_STRATEGIES = (
+    *("UnderscoreEscapingWithSuffixes", "UnderscoreEscapingWithoutSuffixes"),
+    *("NoUTF8EscapingWithSuffixes", "NoTranslation"),
+)
+"""The values that GreptimeDB knows, in this case; it refuses every request with another one."""
 
 
 def checked(where: str, value: Any) -> Mapping[str, str]:
@@ -37,7 +45,11 @@ def checked(where: str, value: Any) -> Mapping[str, str]:
             raise SettingsError(f"{where} has a name that no HTTP header can have")
         if name.lower() in _FRAMING:
             raise SettingsError(f"{where} cannot have {name.lower()}: the request itself needs it")
-    return {name: checked_value(where, text) for name, text in value.items()}
+    headers = {name: checked_value(where, text) for name, text in value.items()}
+    for name, text in headers.items():
+        if name.lower() == _STRATEGY and text not in _STRATEGIES:
+            raise SettingsError(f"{_STRATEGY} in {where} must be one of {', '.join(_STRATEGIES)}")
+    return headers
 
 
 def checked_value(where: str, text: Any) -> str:
