@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.greptimedb.naming import STRATEGIES
+from relay_metrics.catalogue import ATTRIBUTES
 from relay_metrics.relays.kinds import KINDS
 from tests.unit.settings_read import (
     CONTRACT,
@@ -87,6 +88,16 @@ WRONG_VARIABLES: dict[str, Sequence[str]] = {
             **{name: name for name in ("le", "greptime_value", "job", "service_name")},
             "greptime.timestamp": "greptime_timestamp",
             "Relay.Name": "relay_name",
+            **{
+                name: name.replace(".", "_")
+                for name in (
+                    *("relay.kind", "relay.name", "relay.key.id", "relay.key.name"),
+                    *("service.instance.id", "service.endpoint", "shard"),
+                    *(name for names in ATTRIBUTES.values() for name in names),
+                )
+            },
+            "Model": "model",
+            "error-type": "error_type",
         }.items()
     },
     "OTEL_RESOURCE_ATTRIBUTES: names 1 and 2 are stored as one tag": [
@@ -136,6 +147,12 @@ def test_the_strategies_that_greptimedb_knows_are_sent(value: str) -> None:
 def test_a_wrong_variable_is_named(says: str, value: str) -> None:
     variable = says.partition(" ")[0].rstrip(":")
     assert refused({variable: value}) == says
+
+
+def test_a_label_of_keys_is_no_attribute_of_every_series() -> None:
+    given = {"OTEL_RESOURCE_ATTRIBUTES": "Cost.Centre=a", "RELAY_KEY_LABELS": "team,cost centre"}
+    says = "RELAY_KEY_LABELS: name 2 is stored as the tag cost_centre, which is taken"
+    assert refused(given) == says
 
 
 def test_a_name_in_the_settings_is_named_as_the_variable_would_be() -> None:

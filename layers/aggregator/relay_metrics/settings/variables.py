@@ -7,15 +7,17 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from urllib.parse import unquote
 
+from relay_metrics import catalogue
 from relay_metrics.errors import SettingsError
 from relay_metrics.naming import RESERVED, RESERVED_PREFIX, tag
 from relay_metrics.relays import kinds
 from relay_metrics.settings import headers
 from relay_metrics.settings.addresses import base_address, parsed
 from relay_metrics.settings.model import Environment
-from relay_metrics.snapshot import well_formed
+from relay_metrics.snapshot import Scope, well_formed
 
 PERIODS = ("daily", "monthly", "alltime")
 
@@ -31,15 +33,20 @@ NOT_IN_SETTINGS = {
 }
 """Variables that `SETTINGS` cannot hold: URLs, and values that may contain spaces."""
 
+_SETTABLE = (
+    *("service.name", "service.namespace", "service.version"),
+    *("deployment.environment", "deployment.environment.name"),
+)
+"""The resource attributes of every series that `OTEL_RESOURCE_ATTRIBUTES` may set."""
+
 _RESOURCE = (
-    *("service.name", "service.namespace", "service.version", "service.instance.id"),
-    *("service.endpoint", "deployment.environment", "deployment.environment.name"),
+    *(*_SETTABLE, "service.instance.id", "service.endpoint"),
     *("relay.name", "relay.kind", "relay.key.id", "relay.key.name"),
 )
-"""The resource attributes of every series; `OTEL_RESOURCE_ATTRIBUTES` may set some of them."""
+"""The resource attributes of every series, and of a key's."""
 
-_KEY_INFO = ("relay.key.state", "relay.key.owner")
-"""The attributes of `relay_key_info`."""
+_OF_POINTS = frozenset(chain((catalogue.SHARD,), *catalogue.ATTRIBUTES.values()))
+"""The attributes of data points, which replace the tags of a resource."""
 
 
 def environment(variables: Mapping[str, str] | None = None) -> Environment:
@@ -80,11 +87,11 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
         service_name=read.text("OTEL_SERVICE_NAME"),
         service_namespace=read.text("OTEL_SERVICE_NAMESPACE"),
         service_version=read.text("OTEL_SERVICE_VERSION"),
-        resource_attributes=read.attributes("OTEL_RESOURCE_ATTRIBUTES"),
+        resource_attributes=(attributes := read.attributes("OTEL_RESOURCE_ATTRIBUTES")),
         spool_queue_url=read.text("SPOOL_QUEUE_URL"),
         max_families=read.integer("RELAY_MAX_FAMILIES", 10_000, 1, 1_000_000),
         usage_lookback_s=60 * read.integer("RELAY_USAGE_LOOKBACK_MINUTES", 60, 5, 1440),
-        key_labels=read.names("RELAY_KEY_LABELS"),
+        key_labels=read.names("RELAY_KEY_LABELS", attributes),
         # Lambda sets it; the default is the template's `MemorySize`
         memory_mb=read.integer("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 256, 128, 1 << 20),
         log_level=read.choice(
@@ -127,11 +134,13 @@ class _Variables:
         given = self._variables.get(name, "").strip() or self._settings.get(name, "")
         return well_formed(given) or None
 
-    def names(self, name: str) -> tuple[str, ...]:
-        """Names separated by commas, without duplicates."""
+    def names(self, name: str, attributes: Iterable[str]) -> tuple[str, ...]:
+        """Names of labels, separated by commas, without duplicates; none of `attributes`."""
         stripped = (one.strip() for one in (self.text(name) or "").split(","))
         names = tuple(dict.fromkeys(one for one in stripped if one))
-        _check_tags(name, names, {tag(one): "" for one in (*_RESOURCE, *_KEY_INFO)})
+        of_key = catalogue.ATTRIBUTES[Scope.KEY_INFO]
+        taken = (*_RESOURCE, *of_key, *attributes)
+        _check_tags(name, names, {tag(one).lower(): "" for one in taken})
         return names
 
     def choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
@@ -180,7 +189,8 @@ class _Variables:
             if not equals or not key.strip():
                 raise SettingsError(f"{name} must be a list of key=value, commas between")
             attributes[unquote(key.strip())] = well_formed(unquote(value.strip()))
-        _check_tags(name, attributes, {tag(one): one for one in _RESOURCE})
+        taken = {tag(one): "" for one in (*_RESOURCE, *_OF_POINTS)}
+        _check_tags(name, attributes, taken | {tag(one): one for one in _SETTABLE})
         return attributes
 
 
@@ -191,7 +201,7 @@ def _check_tags(variable: str, names: Iterable[str], ours: Mapping[str, str]) ->
     GreptimeDB refuse all series.
 
     Args:
-        ours: the tags that every series has, each with the name under which it may be set here
+        ours: the tags that series have besides, each with the name under which it may be set here
             (an empty text if it may not).
 
     Raises:
