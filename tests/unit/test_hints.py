@@ -222,6 +222,12 @@ def test_a_destination_that_gives_no_answer(type_: str, message: str, says: str)
 def test_a_secret_whose_key_stands_in_the_way() -> None:
     of_key = hints.of_secret(SecretError("…", key=True), environment(PLAIN))
     assert "SecretKmsKeyArn" in of_key
+    local = hints.of_secret(
+        SecretError("…", key=True), environment({**PLAIN, "AWS_SAM_LOCAL": "true"})
+    )
+    assert "profile" in local
+    assert "KMS" in local
+    assert "role" not in local
     other = SecretError("…")
     assert "let the role read it" in hints.of_secret(other, environment(PLAIN))
     local = hints.of_secret(other, environment({**PLAIN, "AWS_SAM_LOCAL": "true"}))

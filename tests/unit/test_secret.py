@@ -54,18 +54,19 @@ def test_under_sam_local_it_asks_for_region_and_credentials_and_not_for_a_role()
         ("DecryptionFailure", "the key is disabled"),
     ],
 )
-@pytest.mark.parametrize("sam_local", [True, False])
+@pytest.mark.parametrize(
+    ("sam_local", "who"),
+    [(True, "your own credentials (the profile)"), (False, "the function's role")],
+)
 def test_a_key_that_stands_in_the_way_is_asked_for(
-    code: str, message: str, sam_local: bool
+    code: str, message: str, sam_local: bool, who: str
 ) -> None:
     error = GetParameterError("a t0ken")
     error.__context__ = ClientError({"Error": {"Code": code, "Message": message}}, "GetSecretValue")
     with pytest.raises(SecretError) as caught:
         Secret("name", 300, Reader(error), sam_local=sam_local).text()
     assert caught.value.key
-    assert str(caught.value).endswith(
-        f"({code}): may the function's role use the secret's KMS key?"
-    )
+    assert str(caught.value).endswith(f"({code}): may {who} use the secret's KMS key?")
 
 
 def test_a_secret_is_read_by_its_age() -> None:

@@ -74,6 +74,8 @@ def of_settings(error: SettingsError) -> str:
 
 def of_secret(error: SecretError, environment: Environment) -> str:
     """The hint for a secret that cannot be read."""
+    if error.key and environment.sam_local:
+        return "use a profile or credentials that may decrypt with the secret's KMS key"
     if error.key:
         return "let the role decrypt with the key: the stack's SecretKmsKeyArn, or KmsKeyArn"
     if environment.sam_local:

@@ -13,7 +13,7 @@ from relay_metrics.errors import SecretError
 from relay_metrics.observability import logger
 
 _ASK = "does SECRET_ID name it, and may the function's role read it?"
-_ASK_KEY = "may the function's role use the secret's KMS key?"
+_ASK_KEY = "may {} use the secret's KMS key?"
 _ASK_SAM_LOCAL = (
     "does SECRET_ID name it in the region that sam local has (AWS_DEFAULT_REGION, --region or the "
     "profile; not AWS_REGION), can AWS be reached from here, and may your own credentials read it?"
@@ -52,6 +52,9 @@ class Secret:
         self._max_age_s = max_age_s
         self._provider = provider
         self._ask = _ASK_SAM_LOCAL if sam_local else _ASK
+        self._ask_key = _ASK_KEY.format(
+            "your own credentials (the profile)" if sam_local else "the function's role"
+        )
         self._last: str | None = None
         self.problem: SecretError | None = None
 
@@ -85,7 +88,7 @@ class Secret:
             # Powertools wraps the exception of boto3
             cause = (isinstance(error, GetParameterError) and error.__context__) or error
             key = _of_key(cause)
-            ask = _ASK_KEY if key else self._ask
+            ask = self._ask_key if key else self._ask
             raise SecretError(
                 f"Secrets Manager did not give the secret ({error_code(cause)}): {ask}", key=key
             ) from None
