@@ -21,7 +21,7 @@ environment variables:
                             RELAY_API_ID, RELAY_API_KEY,
                             RELAY_ADMIN_USERNAME with RELAY_ADMIN_PASSWORD,
                           or with RELAY_KIND=wyolet-relay, where it needs any,
-                            RELAY_HEADERS, a JSON object
+                            RELAY_HEADERS, a JSON object, RELAY_ADMIN_TOKEN
   OTEL_EXPORT_URL         push to this GreptimeDB in place of the stand-in, with
                             GREPTIME_USERNAME and GREPTIME_PASSWORD, and GREPTIME_DATABASE
   RELAY_ENVIRONMENT       the label of what is pushed (default: demo)

@@ -37,6 +37,7 @@ CREDENTIALS: Final[Mapping[str, str]] = {
     "RELAY_API_KEY": "relay_api_key",
     "RELAY_ADMIN_USERNAME": "relay_admin_username",
     "RELAY_ADMIN_PASSWORD": "relay_admin_password",
+    "RELAY_ADMIN_TOKEN": "relay_admin_token",
     "RELAY_HEADERS": "relay_headers",
     "GREPTIME_USERNAME": "greptime_username",
     "GREPTIME_PASSWORD": "greptime_password",

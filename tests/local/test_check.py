@@ -1,11 +1,19 @@
 """`make check`, run as a newcomer runs it."""
 
+import json
 import os
 import subprocess
 import sys
 
+import pytest
+
+from local.check import _in_variables
 from local.http_server import HttpServer, Response
 from local.relay import ClaudeRelay, many_keys
+from relay_metrics.errors import SettingsError
+from relay_metrics.relays import kinds
+from relay_metrics.relays.kinds import KINDS
+from relay_metrics.settings import environment, settings
 from tests import ROOT
 
 
@@ -54,6 +62,36 @@ def test_what_cannot_be_run_at_all_has_a_status_of_its_own() -> None:
     status, said = check(RELAY_BASE_URL="http://127.0.0.1:9", RELAY_HEADERS="no JSON")
     assert status == 2
     assert said == "make check: RELAY_HEADERS must be a JSON object of header names to text\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "secret", "url"),
+    [
+        ("claude-relay", {"relay_admin_token": "x"}, "https://a"),
+        ("claude-relay", {"relay_admin_username": "x"}, "https://a"),
+        ("wyolet-relay", {"relay_api_id": "x"}, "https://a"),
+        ("wyolet-relay", {"relay_admin_token": "x y"}, "https://a"),
+        ("wyolet-relay", {}, "https://user:password@a"),
+    ],
+)
+def test_what_is_wrong_with_a_secret_is_said_of_variables(
+    kind: str, secret: dict[str, str], url: str
+) -> None:
+    given = {"SECRET_ID": "x", "RELAY_KIND": kind, "RELAY_BASE_URL": url, "OTEL_EXPORT_URL": url}
+    with pytest.raises(SettingsError) as caught:
+        settings(environment(given), json.dumps(secret))
+    said = _in_variables(str(caught.value))
+    assert "secret" not in said
+    assert "relay_" not in said
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hints_speak_of_variables(kind: str) -> None:
+    for hint in kinds.kind(kind).hints.values():
+        said = _in_variables(hint)
+        assert "secret" not in said
+        assert "relay_" not in said
+        assert "(" not in said
 
 
 def test_a_missing_credential_is_named() -> None:

@@ -81,20 +81,16 @@ def test_a_relay_that_is_down_without_a_failed_request() -> None:
 def test_only_an_entry_of_the_secret_can_trust_a_private_ca() -> None:
     lists = {**listed(), "destinations": [{"name": "default", "url": "https://b"}]}
     for given, relays, destinations in [
-        (
-            read(),
-            "relays in the secret, which takes the place of RELAY_BASE_URL",
-            "OTEL_EXPORT_URL",
-        ),
-        (read({**NOT_HERE, "OTEL_EXPORT_URL": ""}, lists), "relays in the secret", "in the secret"),
+        (read(), "relays, which takes the place of RELAY_BASE_URL", "OTEL_EXPORT_URL"),
+        (read({**NOT_HERE, "OTEL_EXPORT_URL": ""}, lists), "relays", "destinations"),
     ]:
         relayed = RelayError("a", "metrics", "tls", UNTRUSTED)
         hint = hints.of_relay(relayed, given.relays[0], given.environment)
-        assert hint.endswith(f"ca_pem of an entry of {relays}")
+        assert hint.endswith(f"ca_pem of an entry of the secret's {relays}")
         pushed = Unavailable("default", UNTRUSTED)
         pushed.type = "tls"
         hint = hints.of_destination(pushed, given.destinations[0], given.environment)
-        assert "ca_pem of an entry of destinations" in hint
+        assert "ca_pem of an entry of the secret's destinations" in hint
         assert hint.endswith(destinations)
 
 
@@ -106,7 +102,9 @@ def test_under_sam_local_a_container_is_what_asks(type_: str) -> None:
 
 
 def test_without_a_secret_the_variable_is_named() -> None:
-    assert of_relay("401", SECRET_ID="").startswith("SECRET_ID is not set")
+    for status in ("401", "403"):
+        hint = of_relay(status, kind="wyolet-relay", SECRET_ID="")
+        assert hint.startswith("SECRET_ID is not set")
     given = read({"SECRET_ID": "", "RELAY_KIND": "wyolet-relay"}, None)
     hint = hints.of_destination(Refused("b", "", 401), given.destinations[0], given.environment)
     assert hint.startswith("SECRET_ID is not set")

@@ -173,7 +173,13 @@ def test_an_unknown_name_in_the_settings_is_named_with_those_known() -> None:
 CREDENTIALS = "relay_api_id, relay_api_key, or relay_admin_username with relay_admin_password"
 MISSING: dict[str, Sequence[tuple[dict[str, str], Any]]] = {
     "RELAY_BASE_URL is not set, and the secret has no relays: "
-    "give the relay's address, https://HOST": [(NOT_HERE, SECRET), (NOT_HERE, None)],
+    "give the relay's address, https://HOST": [(NOT_HERE, SECRET)],
+    "RELAY_BASE_URL is not set: give the relay's address, https://HOST": [
+        ({**NOT_HERE, "SECRET_ID": ""}, None)
+    ],
+    "OTEL_EXPORT_URL is not set: give the URL of GreptimeDB, https://HOST": [
+        ({"OTEL_EXPORT_URL": "", "SECRET_ID": "", "RELAY_KIND": "wyolet-relay"}, None)
+    ],
     "OTEL_EXPORT_URL is not set, and the secret has no destinations: "
     "give the URL of GreptimeDB, https://HOST": [({"OTEL_EXPORT_URL": ""}, SECRET)],
     f"the secret has no credential for the relay: give {CREDENTIALS}": [({}, {})],

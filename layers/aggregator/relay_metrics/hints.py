@@ -59,8 +59,8 @@ _OF_RELAY: Mapping[str, str] = {
     "memory": "the answer takes more memory than there is for it: raise MemorySize",
 }
 _ASKS = (
-    "it asks for a user and password of its own: give them as Authorization in relay_headers, "
-    "or headers of the relay's entry, in the secret"
+    "it asks for a user and password of its own: give them as Authorization in headers "
+    "(relay_headers)"
 )
 _ANY_RELAY = "see the relay's own log for this minute"
 _AUTHENTICATING = ("authorization", "x-greptime-auth")
@@ -96,9 +96,10 @@ def of_relay(failure: RelayError | None, relay: Relay, environment: Environment)
     if failure.status is not None and 300 <= failure.status < 400:
         return f"it redirects: give the address that it names ({kinds.kind(relay.kind).address})"
     if failure.page:
-        return _of_page(failure.status, _ASKS, _OF_RELAY["429"])
+        asks = _ASKS if environment.secret_id else _no_secret("relay_headers")
+        return _of_page(failure.status, asks, _OF_RELAY["429"])
     kind = kinds.kind(relay.kind)
-    if failure.status == 401 and environment.secret_id is None:
+    if failure.status in (401, 403) and environment.secret_id is None:
         return _no_secret(kind.one.takes)
     return (
         kind.hints.get(failure.type)
@@ -193,7 +194,7 @@ def _no_secret(keys: str) -> str:
 
 def _of_ca(entries: str, variable: str) -> str:
     """The hint for a certificate that is not trusted: only an entry of the secret has `ca_pem`."""
-    place = f"ca_pem of an entry of {entries} in the secret"
+    place = f"ca_pem of an entry of the secret's {entries}"
     return (
         "is the certificate for this host, and not expired? that of a private CA goes into "
         f"{place}{f', which takes the place of {variable}' if variable else ''}"

@@ -44,8 +44,9 @@ def destinations_of(
         destinations[one.name] = one
     if not destinations:
         secret.filled_in(*_CREDENTIALS)
+        nor_listed = environment.secret_id and ", and the secret has no destinations"
         raise SettingsError(
-            "OTEL_EXPORT_URL is not set, and the secret has no destinations: "
+            f"OTEL_EXPORT_URL is not set{nor_listed or ''}: "
             "give the URL of GreptimeDB, https://HOST"
         )
     return tuple(destinations.values())

@@ -38,8 +38,9 @@ def relays_of(environment: Environment, secret: Keys) -> tuple[Relay, ...]:
     if not listed:
         if environment.relay_base_url is None:
             secret.filled_in(*keys_of_one_relay())
+            nor_listed = environment.secret_id and ", and the secret has no relays"
             raise SettingsError(
-                "RELAY_BASE_URL is not set, and the secret has no relays: "
+                f"RELAY_BASE_URL is not set{nor_listed or ''}: "
                 "give the relay's address, https://HOST"
             )
         return (_one_relay(environment, secret, environment.relay_base_url),)
