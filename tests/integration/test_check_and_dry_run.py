@@ -245,8 +245,36 @@ def test_a_token_in_the_clear() -> None:
         {"relay_admin_token": "t0ken"},
     )
     assert [one.target for one in check_module._in_the_clear(given)] == ["relay relay.example:80"]
-    given = read({"RELAY_KIND": "wyolet-relay", "RELAY_BASE_URL": "http://relay.example"}, {})
-    assert list(check_module._in_the_clear(given)) == []
+
+
+@pytest.mark.parametrize(
+    ("relay_headers", "headers", "targets"),
+    [
+        ({}, {}, []),
+        ({"Accept": "text/plain"}, {}, []),
+        ({"accept": "text/plain", "X-Token": "t0ken"}, {}, ["relay relay.example:80"]),
+        ({}, {"X-Greptime-Auth": "Basic dDBrZW4="}, ["destination default"]),
+        *(
+            ({}, {name: value}, [])
+            for name, value in {
+                "x-greptime-otlp-metric-translation-strategy": "NoTranslation",
+                "X-Greptime-Hints": "physical_table=relay_physical",
+                "X-Greptime-DB-Name": "metrics",
+            }.items()
+        ),
+    ],
+)
+def test_headers_in_the_clear(
+    relay_headers: dict[str, str], headers: dict[str, str], targets: list[str]
+) -> None:
+    variables = {
+        "RELAY_KIND": "wyolet-relay",
+        "RELAY_BASE_URL": "http://relay.example",
+        "OTEL_EXPORT_URL": "http://greptime.example",
+        "OTEL_EXPORT_HEADERS": json.dumps(headers),
+    }
+    given = read(variables, {"relay_headers": relay_headers})
+    assert [one.target for one in check_module._in_the_clear(given)] == targets
 
 
 @pytest.mark.parametrize(

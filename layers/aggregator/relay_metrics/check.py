@@ -23,6 +23,7 @@ from relay_metrics.observability import redact
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.scrape import ScrapeResult, scrape_all, threads
 from relay_metrics.settings import Destination, Relay, Settings
+from relay_metrics.settings.headers import credentials_in
 
 
 @dataclass(frozen=True)
@@ -233,12 +234,11 @@ def _in_the_clear(settings: Settings) -> Iterator[Finding]:
     """Relays and destinations whose credential would travel over plain http to another host."""
     here = _DOCKERS_HOST if settings.environment.sam_local else frozenset()
     for relay in settings.relays:
-        if (relay.access.credentials or relay.headers) and _unprotected(relay.base_url, here):
+        secret = relay.access.credentials or any(credentials_in(relay.headers))
+        if secret and _unprotected(relay.base_url, here):
             yield _plain_http(f"relay {relay.name}")
     for destination in settings.destinations:
-        named = {name.lower() for name in destination.headers}
-        secret = named - {"x-greptime-db-name"}
-        if secret and _unprotected(destination.url, here):
+        if any(credentials_in(destination.headers)) and _unprotected(destination.url, here):
             yield _plain_http(f"destination {destination.name}")
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from relay_metrics.errors import SettingsError
 
-_OPEN = ("x-greptime-db-name", "x-greptime-otlp-")
-"""Prefixes of GreptimeDB's headers that hold no credential; `x-greptime-auth` does."""
+_OPEN = ("accept", "x-greptime-db-name", "x-greptime-hints", "x-greptime-otlp-")
+"""Prefixes of headers that hold no credential; of GreptimeDB's, `x-greptime-auth` does."""
 
 _FRAMING = frozenset(
     {
