@@ -369,8 +369,11 @@ def test_headers_of_the_default_destination(
     assert destination(environment).headers == headers
 
 
-def test_a_secret_with_a_byte_order_mark_is_read() -> None:
-    assert relay(secret="\ufeff" + json.dumps(SECRET)) == relay()
+@pytest.mark.parametrize("read_as", ["utf-8", "cp1252"])
+def test_a_secret_with_a_byte_order_mark_is_read(read_as: str) -> None:
+    text = '{"relay_api_id": "clé"}'
+    marked = text.encode("utf-8-sig").decode(read_as)
+    assert relay(secret=marked) == relay(secret=text)
 
 
 def test_the_secret_s_credential_wins_over_a_header_of_any_case() -> None:

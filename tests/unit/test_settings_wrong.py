@@ -211,6 +211,7 @@ def test_what_does_not_go_together_is_named(says: str, given: tuple[dict[str, st
 ONE_OBJECT = "the secret must be one JSON object; it is"
 WRONG_SECRETS: dict[str, Sequence[Any]] = {
     f"{ONE_OBJECT} not JSON": [
+        *("\xef\xbb\xbf{", "\xef\xbb\xbf\x81{}", "\xef\xbb\xbf\xe9{}"),
         *("relay_api_id=x", "", "[" * 100_000, '{"a": ' + "9" * 5000 + "}"),
     ],
     f"{ONE_OBJECT} other JSON": ['"text"', "[]", "null"],

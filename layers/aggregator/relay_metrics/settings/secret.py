@@ -24,7 +24,10 @@ def document(secret: str | None) -> Any:
     if secret is None:
         return {}
     try:
-        # Files written by Windows PowerShell have a byte order mark, which `file://` keeps.
+        # Files written by Windows PowerShell have a byte order mark, which `file://` keeps; on
+        # Windows it may read them in its code page.
+        if secret.startswith("\xef\xbb\xbf"):
+            secret = secret.encode("cp1252").decode()
         value = json.loads(secret.removeprefix("\ufeff"))
     except (ValueError, RecursionError):
         raise SettingsError("the secret must be one JSON object; it is not JSON") from None
