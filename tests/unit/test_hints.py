@@ -32,12 +32,12 @@ def of_answer(
     headers: Mapping[str, str] = NO_ATTRIBUTES,
     body: bytes = b"",
     secret: Mapping[str, str] = SECRET,
-    **more: str,
+    variables: Mapping[str, str] = NO_ATTRIBUTES,
 ) -> tuple[str, str]:
     """What a destination's answer is called, and its hint."""
     with pytest.raises(PushError) as caught:
         taken("default", Answer(status, headers, body))
-    given = read(more, secret)
+    given = read(variables, secret)
     hint = hints.of_destination(caught.value, given.destinations[0], given.environment)
     return str(caught.value), hint
 
@@ -156,7 +156,7 @@ TOKEN = {"OTEL_EXPORT_HEADERS": '{"authorization": "Basic dDBrZW4="}'}
 
 @pytest.mark.parametrize("secret_id", ["", "name"])
 def test_a_refused_credential_in_a_header_is_that_header_s(secret_id: str) -> None:
-    hint = of_answer(401, **TOKEN, SECRET_ID=secret_id)[1]
+    hint = of_answer(401, variables={**TOKEN, "SECRET_ID": secret_id})[1]
     assert hint.endswith(
         "or its user is not allowed in the database: "
         "authorization in OTEL_EXPORT_HEADERS, GREPTIME_DATABASE"
@@ -165,7 +165,7 @@ def test_a_refused_credential_in_a_header_is_that_header_s(secret_id: str) -> No
 
 def test_a_user_of_the_secret_replaces_the_credential_in_a_header() -> None:
     secret = {"greptime_username": "u", "greptime_password": "p", "relay_api_id": "x"}
-    hint = of_answer(401, secret=secret, **TOKEN)[1]
+    hint = of_answer(401, secret=secret, variables=TOKEN)[1]
     assert "greptime_username and greptime_password in the secret" in hint
     assert "OTEL_EXPORT_HEADERS" not in hint
 
