@@ -69,11 +69,10 @@ def _in_variables(text: str) -> str:
     for variable, key in CREDENTIALS.items():
         text = re.sub(rf"\b{key}\b", variable, text)
     for said, instead in (
+        (r"(, or base_url( and metrics_path)?)? in the secret|, or take it out of the secret", ""),
         (r"the secret has (no|a)\b", r"there is \1"),
         (r"they belong into the secret", "they belong into variables of their own"),
         (r"\b(?:headers|admin_token) \((RELAY_\w+)\)", r"\1"),
-        (r", or base_url( and metrics_path)? in the secret", ""),
-        (r", or take it out of the secret| in the secret", ""),
     ):
         text = re.sub(said, instead, text)
     return text
