@@ -216,8 +216,7 @@ class Stack(Closing):
             return secret
         # so many that each run asks for all of this small relay, and can be compared with it
         self.environment.setdefault("RELAY_SCANS_PER_RUN", "40")
-        if "OTEL_RESOURCE_ATTRIBUTES" not in self.environment:  # which may have a team
-            self.environment.setdefault("RELAY_KEY_LABELS", "team")
+        self.environment.setdefault("RELAY_KEY_LABELS", "team")
         self.claude = parts.enter_context(living_relay(clock=self.clock, now=time.time()))
         token = secrets.token_urlsafe(16)
         usage = WyoletUsage(self.clock, token=token)

@@ -149,10 +149,11 @@ def test_a_wrong_variable_is_named(says: str, value: str) -> None:
     assert refused({variable: value}) == says
 
 
-def test_a_label_of_keys_is_no_attribute_of_every_series() -> None:
-    given = {"OTEL_RESOURCE_ATTRIBUTES": "Cost.Centre=a", "RELAY_KEY_LABELS": "team,cost centre"}
+def test_a_label_of_keys_may_replace_an_attribute_of_every_series_under_its_own_name() -> None:
+    attributes = {"OTEL_RESOURCE_ATTRIBUTES": "Cost.Centre=a,team=b"}
     says = "RELAY_KEY_LABELS: name 2 is stored as the tag cost_centre, which is taken"
-    assert refused(given) == says
+    assert refused(attributes | {"RELAY_KEY_LABELS": "team,cost centre"}) == says
+    assert read(attributes | {"RELAY_KEY_LABELS": "team"}).environment.key_labels == ("team",)
 
 
 def test_a_name_in_the_settings_is_named_as_the_variable_would_be() -> None:

@@ -135,12 +135,15 @@ class _Variables:
         return well_formed(given) or None
 
     def names(self, name: str, attributes: Iterable[str]) -> tuple[str, ...]:
-        """Names of labels, separated by commas, without duplicates; none of `attributes`."""
+        """Names of labels, separated by commas, without duplicates.
+
+        A label may replace one of `attributes`, but only under the same name.
+        """
         stripped = (one.strip() for one in (self.text(name) or "").split(","))
         names = tuple(dict.fromkeys(one for one in stripped if one))
         of_key = catalogue.ATTRIBUTES[Scope.KEY_INFO]
-        taken = (*_RESOURCE, *of_key, *attributes)
-        _check_tags(name, names, {tag(one).lower(): "" for one in taken})
+        taken = {tag(one): "" for one in (*_RESOURCE, *of_key)}
+        _check_tags(name, names, taken | {tag(one).lower(): one for one in attributes})
         return names
 
     def choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
