@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from local.http_server import Fault
+from local.http_server import Fault, Request
 from relay_metrics.deadline import Deadline
 from relay_metrics.deliver.report import DestinationReport
 from relay_metrics.deliver.timed import TimedOutcome, push_timed
@@ -21,6 +23,7 @@ from tests.integration.receiver import Receiver
 MINUTE_MS = 60_000
 FIRST_MS = 1_780_000_000_000 // MINUTE_MS * MINUTE_MS
 FIELD = "limits.dailyCostLimit"
+INCOMPATIBLE = b"OTLP metric input have incompatible existing tables"
 
 
 class Place:
@@ -51,12 +54,16 @@ class Place:
         self.runtime = Runtime(variables, Provider(secret))
         self.invocation = Invocation(self.runtime)
 
-    def snapshot(self, minutes: int) -> Snapshot:
-        """A figure a minute, the latest first, as relays may answer."""
+    def snapshot(self, minutes: int, *more: str) -> Snapshot:
+        """A figure a minute, the latest first, as relays may answer.
+
+        Args:
+            more: the fields of more figures.
+        """
         readings = [
             Reading(
                 Scope.KEY,
-                {FIELD: at},
+                dict.fromkeys((FIELD, *more), at),
                 resource={"relay.key.id": "k"},
                 time_ms=FIRST_MS + at * MINUTE_MS,
             )
@@ -66,11 +73,11 @@ class Place:
         return timed_snapshot(relay, FIRST_MS + 10**9, readings)
 
     def delivered(
-        self, minutes: int, run: Snapshot | None = None, **failed: PushError
+        self, minutes: int, *more: str, run: Snapshot | None = None, **failed: PushError
     ) -> dict[str, TimedOutcome]:
         with ThreadPoolExecutor() as pool:
             delivered = push_timed(
-                self.snapshot(minutes),
+                self.snapshot(minutes, *more),
                 self.invocation.settings.destinations,
                 self.runtime,
                 self.invocation,
@@ -136,20 +143,28 @@ def test_many_go_in_parts_the_oldest_first(default: Receiver, other: Receiver) -
     assert instants == sorted(instants)
 
 
-def test_each_part_repeats_the_run_s_relay_up_which_a_back_fill_has_not(
-    default: Receiver, other: Receiver
+@pytest.mark.parametrize("of_a_run", [True, False], ids=["run", "back-fill"])
+def test_a_foreign_table_never_comes_alone_and_costs_a_run_only_its_own_figures(
+    default: Receiver, other: Receiver, *, of_a_run: bool
 ) -> None:
     place = Place(default, other, overwrites=False)
-    assert place.delivered(2500)["default"].outcome.pushed == 2500
-    assert not any("relay_up" in sent for sent in default.sent())
-    default.requests.clear()
+    foreign = b"relay_daily_cost_limit_usd"
+
+    def refuse(request: Request) -> Fault | None:
+        names = set(re.findall(rb"relay_\w+", gzip.decompress(request.body)))
+        assert names - {foreign}, "it would be written in the older way"
+        return Fault(status=500, body=INCOMPATIBLE) if foreign in names else None
+
+    default.fault = refuse
     (relay,) = place.invocation.settings.relays
     run = Snapshot(relay.kind, relay.name, FIRST_MS, relay.resource, Scrape(True, 0.5))
-    assert place.delivered(2500, run)["default"].outcome.pushed == 2500
-    assert [sent.count("relay_up") for sent in default.sent()] == [1, 1]
-    assert [series for series, _ in default.points if series[0] == "relay_up"] == [
-        ("relay_up", frozenset(relay.resource.items()))
-    ]
+    more = ("limits.weeklyOpusCostLimit", "limits.totalCostLimit")
+    delivered = place.delivered(3, *more, run=run if of_a_run else None)["default"]
+    assert delivered.outcome.pushed == (6 if of_a_run else 0)
+    assert sum(one.points for one in delivered.outcome.left) == (3 if of_a_run else 9)
+    assert "incompatible existing tables" in str(delivered.error)
+    ups = {series for series, _ in default.points if series[0] == "relay_up"}
+    assert ups == ({("relay_up", frozenset(relay.resource.items()))} if of_a_run else set())
 
 
 def test_the_report_says_from_when_to_when_figures_are_missing(

@@ -15,10 +15,10 @@ from types import MappingProxyType
 from relay_metrics.deadline import Deadline, ended
 from relay_metrics.deliver.delivery import Left, Outcome, deliver
 from relay_metrics.deliver.pieces import Piece
-from relay_metrics.errors import Impossible, PushError, Unavailable
+from relay_metrics.errors import Impossible, Incompatible, PushError, Unavailable
 from relay_metrics.runtime import Invocation, Runtime
 from relay_metrics.settings import Destination
-from relay_metrics.snapshot import Snapshot
+from relay_metrics.snapshot import Scrape, Snapshot
 
 NO_FAILURES: Mapping[str, PushError] = MappingProxyType({})
 _READINGS = 2000
@@ -81,8 +81,7 @@ def push_timed(
         pool: runs the pushes, so that one that hangs does not block the others.
         failed: errors of destinations, by name, that accepted nothing of this run and are not
             tried again.
-        run: the snapshot of the same run, whose `relay_up` goes with each part; None for a
-            back-fill, which has none.
+        run: the snapshot of the same run, for its `relay_up`; None for a back-fill, which has none.
     """
     keepers = {one.name: one for one in destinations if one.overwrites}
     found = {name: TimedOutcome(name, snapshot.relay) for name in keepers}
@@ -100,7 +99,7 @@ def push_timed(
         taking = [one for name, one in keepers.items() if not found[name].later]
         if not taking:
             break
-        piece = Piece(replace(snapshot, readings=chosen, scrape=carried))
+        piece = Piece(replace(snapshot, readings=chosen))
         late = {
             one.name: Outcome.failed(piece, Unavailable(one.name, "no end within the time"))
             for one in taking
@@ -108,7 +107,8 @@ def push_timed(
         # The time of the pushes begins here, after the encoding.
         ends = deadline.or_after(runtime.environment.push_timeout_s)
         pushes = {
-            one.name: pool.submit(deliver, piece, one, runtime, invocation, ends) for one in taking
+            one.name: pool.submit(_deliver, piece, carried, one, runtime, invocation, ends)
+            for one in taking
         }
         for name, outcome in (late | ended(pushes, deadline)).items():
             found[name].outcome.add(outcome)
@@ -117,3 +117,27 @@ def push_timed(
                 ends_at = -1 if found[name].later else start + len(chosen) - 1
                 found[name].missing = first_ms, times[ends_at][0]
     return list(found.values())
+
+
+def _deliver(
+    piece: Piece,
+    carried: Scrape | None,
+    destination: Destination,
+    runtime: Runtime,
+    invocation: Invocation,
+    deadline: Deadline,
+) -> Outcome:
+    """Push a piece; what is refused for incompatible tables is split with a repeated `relay_up`.
+
+    Without it, a part could name only tables that GreptimeDB would damage. It does not come first,
+    as its own table can be the incompatible one, which must not cost the figures.
+    """
+    outcome = deliver(piece, destination, runtime, invocation, deadline)
+    left, outcome.left = outcome.left, []
+    for one in left:
+        if carried is None or not isinstance(one.error, Incompatible):
+            outcome.left.append(one)
+        else:
+            again = Piece(replace(one.piece.snapshot, scrape=carried))
+            outcome.add(deliver(again, destination, runtime, invocation, deadline))
+    return outcome
