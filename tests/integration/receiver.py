@@ -81,8 +81,8 @@ class Receiver:
 
     def _take(self, request: Request) -> Response:
         if request.headers.get("authorization") != self.authorization:
-            message = f"Username and password does not match, username: {self.username}"
-            return Response.of_json({"code": 7002, "error": message}, 401)
+            error = f"Username and password does not match, username: {self.username}"
+            return Response.of_json({"code": 7002, "error": error}, 401)
         message = ExportMetricsServiceRequest.FromString(gzip.decompress(request.body))
         for resource in message.resource_metrics:
             shared = _texts(resource.resource.attributes)

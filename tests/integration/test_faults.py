@@ -502,7 +502,9 @@ def assert_reported(
     reported = ended.destination("there")
     assert {name: reported[name] for name in nothing} == nothing | fates[at_destination.fate]
     assert (reported["error"] is None) == (at_destination.fate == "pushed")
-    assert at_destination.says in str(reported["error"])
+    # on a busy machine the time can run out in the last of several attempts
+    late = "no whole answer within" if at_destination.asked == "often" else at_destination.says
+    assert any(said in str(reported["error"]) for said in (at_destination.says, late))
     well = {"name": "default", **nothing, "pushed": points, "write_cost": None, "error": None}
     assert ended.destination("default") == well
 

@@ -150,7 +150,7 @@ def test_a_process_ends_although_a_resolver_hangs() -> None:
         env={"PYTHONPATH": str(ROOT / "layers" / "aggregator")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
         check=True,
     )
     assert done.stdout == "done\n"

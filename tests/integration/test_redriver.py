@@ -350,7 +350,7 @@ def test_the_time_of_the_redriver_runs_out(system: System) -> None:
     hanging.fault = lambda request: Fault(delay_s=30)
     well.fault = None
     system.environment["OTEL_TIMEOUT_MS"] = "60000"
-    ended = system.redrive(system.aws.event(), seconds=4)
+    ended = system.redrive(system.aws.event(), seconds=8)
     assert ended.error is None
     assert ended.left_s > 0
     assert len(ended.answer["batchItemFailures"]) >= 2

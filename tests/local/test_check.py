@@ -25,7 +25,7 @@ def check(**variables: str) -> tuple[int, str]:
         env={**environment, **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     return done.returncode, done.stdout + done.stderr

@@ -90,6 +90,7 @@ def pushing_to(database: GreptimeDB) -> dict[str, str]:
         "OTEL_EXPORT_URL": database.url,
         "GREPTIME_USERNAME": "writer",
         "GREPTIME_PASSWORD": PASSWORD,
+        "OTEL_TIMEOUT_MS": "60000",
     }
 
 
@@ -230,7 +231,7 @@ def test_nothing_is_left_when_it_is_ended(
 ) -> None:
     # the second run's pushes hang, so that it is ended in the middle
     database.fault = in_second_run(Fault(delay_s=GUARD_S))
-    process = start(**pushing_to(database), OTEL_TIMEOUT_MS="15000")
+    process = start(**pushing_to(database))
     try:
         assert process.stdout is not None
         for line in process.stdout:

@@ -123,7 +123,7 @@ def test_whose_lines_they_are(set_to: str | None, service: str) -> None:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     line, metric = map(json.loads, done.stdout.splitlines())
     assert (line["service"], line["message"]) == (service, "x")
