@@ -76,6 +76,10 @@ def families(draw: st.DrawFn) -> Family:
     return Family.of(name, kind, draw(texts), tuple(draw(st.lists(series(kind), max_size=3))))
 
 
+resources = st.dictionaries(
+    st.sampled_from(["service.name", "relay.name", "team"]), texts, max_size=3
+)
+
 scrapes = st.builds(
     Scrape,
     up=st.booleans(),
@@ -91,6 +95,7 @@ scrapes = st.builds(
     keys_left_out=counts,
     models_left_out=counts,
     shard=st.sampled_from(["", "2/4"]),
+    resource=resources,
 )
 
 snapshots = st.builds(
@@ -98,9 +103,7 @@ snapshots = st.builds(
     kind=st.sampled_from(tuple(KINDS)),
     relay=texts,
     time_ms=st.just(TIME_MS),
-    resource=st.dictionaries(
-        st.sampled_from(["service.name", "relay.name", "team"]), texts, max_size=3
-    ),
+    resource=resources,
     scrape=st.none() | scrapes,
     readings=st.lists(readings(), max_size=4).map(tuple),
     families=st.lists(families(), max_size=3).map(tuple),
