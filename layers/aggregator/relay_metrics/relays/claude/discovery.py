@@ -14,7 +14,7 @@ from relay_metrics.relays.claude.record import TOTALS, Described, Listed, Models
 from relay_metrics.relays.claude.stats import counter, described, models, part
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.values import dig, figures, flag, instant_ms, number, text
-from relay_metrics.snapshot import NO_ATTRIBUTES, Scope
+from relay_metrics.snapshot import NO_ATTRIBUTES, Number, Scope
 
 KEYS = "admin/api-keys"
 USAGE = "admin/usage-stats"
@@ -76,14 +76,15 @@ def page_of_keys(client: RelayClient, administrator: Administrator, page: int) -
     path = f"/{KEYS}?page={page}&pageSize={PAGE_SIZE}"
     answer = administrator.ask(path, endpoint=KEYS)  # kept: its memory is reserved as long
     data = answer.get("data")
-    items, total, pages = data, 0, 1
-    if isinstance(data, dict):  # a relay before 1.1.208 answers with a list of all keys
+    items: Any = data
+    total: Number | None = len(data) if isinstance(data, list) else None
+    pages: Number | None = 1  # a relay before 1.1.208 answers with a list of all keys
+    if isinstance(data, dict):
         items = data.get("items")
-        total, pages = (
-            int(number(dig(data, f"pagination.{name}")) or 0) for name in ("total", "totalPages")
-        )
-    if not isinstance(items, list):
-        raise client.invalid(KEYS, "incomplete", "answered without a list of keys")
+        total, pages = (number(dig(data, f"pagination.{name}")) for name in ("total", "totalPages"))
+    if not isinstance(items, list) or total is None or pages is None:
+        message = "answered without a list of keys, or without how many there are"
+        raise client.invalid(KEYS, "incomplete", message)
     left_out = counter(client, KEYS)
     keys = {}
     for item in items:
@@ -92,7 +93,7 @@ def page_of_keys(client: RelayClient, administrator: Administrator, page: int) -
             keys[key_id] = _listed(client, item, left_out)
         else:
             left_out("invalid_row")
-    return Page(keys, min(pages, MAX_PAGES), total)
+    return Page(keys, int(min(pages, MAX_PAGES)), int(total))
 
 
 def _listed(
