@@ -14,7 +14,7 @@ from relay_metrics.relays.claude.record import TOTALS, Described, Listed, Models
 from relay_metrics.relays.claude.stats import counter, described, models, part
 from relay_metrics.relays.client import RelayClient
 from relay_metrics.relays.values import dig, figures, flag, instant_ms, number, text
-from relay_metrics.snapshot import NO_ATTRIBUTES, Number, Scope
+from relay_metrics.snapshot import NO_ATTRIBUTES, Scope
 
 KEYS = "admin/api-keys"
 USAGE = "admin/usage-stats"
@@ -75,16 +75,7 @@ def page_of_keys(client: RelayClient, administrator: Administrator, page: int) -
     """
     path = f"/{KEYS}?page={page}&pageSize={PAGE_SIZE}"
     answer = administrator.ask(path, endpoint=KEYS)  # kept: its memory is reserved as long
-    data = answer.get("data")
-    items: Any = data
-    total: Number | None = len(data) if isinstance(data, list) else None
-    pages: Number | None = 1  # a relay before 1.1.208 answers with a list of all keys
-    if isinstance(data, dict):
-        items = data.get("items")
-        total, pages = (number(dig(data, f"pagination.{name}")) for name in ("total", "totalPages"))
-    if not isinstance(items, list) or total is None or pages is None:
-        message = "answered without a list of keys, or without how many there are"
-        raise client.invalid(KEYS, "incomplete", message)
+    items, total, pages = rows_of_page(client, KEYS, answer)
     left_out = counter(client, KEYS)
     keys = {}
     for item in items:
@@ -93,7 +84,26 @@ def page_of_keys(client: RelayClient, administrator: Administrator, page: int) -
             keys[key_id] = _listed(client, item, left_out)
         else:
             left_out("invalid_row")
-    return Page(keys, int(min(pages, MAX_PAGES)), int(total))
+    return Page(keys, pages, total)
+
+
+def rows_of_page(
+    client: RelayClient, endpoint: str, answer: Mapping[str, Any]
+) -> tuple[list[Any], int, int]:
+    """The rows of a page of keys, how many keys there are, and on how many pages.
+
+    Raises:
+        InvalidAnswer: one of them is missing, so that keys may be on other pages.
+    """
+    data = answer.get("data")
+    if isinstance(data, list):  # a relay before 1.1.208 answers with a list of all keys
+        return data, len(data), 1
+    items = dig(data, "items")
+    total, pages = (number(dig(data, f"pagination.{name}")) for name in ("total", "totalPages"))
+    if not isinstance(items, list) or total is None or pages is None:
+        message = "answered without a list of keys, or without how many there are"
+        raise client.invalid(endpoint, "incomplete", message)
+    return items, int(total), int(min(pages, MAX_PAGES))
 
 
 def _listed(
