@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from local.http_server import Fault, Request, Response
-from local.relay import ClaudeRelay, Key
+from local.relay import ClaudeRelay, Key, Limits
 from local.relay.demo import ADMIN, many_keys
+from relay_metrics.snapshot import Scope, Snapshot
 from tests.collecting import Clock
 from tests.unit.claude import NOW, Asker
 
@@ -55,3 +56,65 @@ def test_a_row_of_an_older_relays_list_that_names_no_key_leaves_the_counts_of_st
         run = asker.run()
     assert run.failures["admin/api-keys", "invalid_row"] == 1
     assert run.states() == {}
+
+
+LIMITED = Limits(concurrency_limit=5)
+
+
+@pytest.mark.parametrize(
+    ("change", "active", "of_relay"),
+    [
+        (lambda _: None, {"two": 2, "three": 3, "idle": 0}, 5),
+        (lambda rows: rows[0].update(activeCount=None), {"three": 3, "idle": 0}, None),
+        # it may be a row of any key that has no other
+        (lambda rows: rows[0].update(apiKeyId=None), {"three": 3}, None),
+        (lambda rows: rows.append(7), {"two": 2, "three": 3}, None),
+        (
+            lambda rows: rows[0].update(apiKeyId="console_account:x", activeCount=None),
+            {"two": 0, "three": 3, "idle": 0},
+            3,
+        ),
+    ],
+)
+def test_running_requests_of_a_row_that_does_not_tell_them_are_left_out(
+    change: Callable[[Any], object], active: dict[str, int], of_relay: int | None
+) -> None:
+    keys = [Key(name, limits=LIMITED) for name in ("two", "three", "idle")]
+    with a_relay(*keys) as relay, Asker(relay) as asker:
+        relay.active_requests = {keys[0].id: 2, keys[1].id: 3}
+        relay.fault = changing(
+            "/admin/concurrency", lambda answer: change(answer["concurrencyStatus"])
+        )
+        run = asker.run()
+    assert run.figures("active") == active
+    assert run.of_relay().get("active") == of_relay
+    assert run.failures == ({} if of_relay else {("admin/concurrency", "invalid_row"): 1})
+
+
+def test_running_requests_without_the_list_of_them_are_left_out() -> None:
+    with a_relay(Key("one", limits=LIMITED)) as relay, Asker(relay) as asker:
+        relay.fault = changing("/admin/concurrency", lambda answer: answer.pop("concurrencyStatus"))
+        run = asker.run()
+    assert run.figures("active") == {}
+    assert "active" not in run.of_relay()
+    assert run.failures == {("admin/concurrency", "missing_field"): 1}
+
+
+def test_a_snapshot_with_a_sum_of_more_than_64_bits_can_be_spooled() -> None:
+    keys = [Key(name, limits=LIMITED) for name in "ab"]
+    with a_relay(*keys) as relay, Asker(relay) as asker:
+        relay.active_requests = {key.id: 1 for key in keys}
+        relay.fault = changing(
+            "/admin/concurrency",
+            lambda answer: [
+                row.update(activeCount=2**63 - 1) for row in answer["concurrencyStatus"]
+            ],
+        )
+        run = asker.run()
+    snapshot = Snapshot("claude-relay", "main", 1, {}, readings=run.fetched.readings)
+    readings = Snapshot.load(snapshot.dump()).readings
+    assert [
+        one.fields["active"]
+        for one in readings
+        if one.scope == Scope.RELAY and "active" in one.fields
+    ] == [2.0**64]

@@ -391,10 +391,10 @@ class Whole:
 
     def _learn_active(self) -> None:
         """Add the running requests of each key to its record."""
-        if self._answers.concurrency is not None:
-            active = self._answers.concurrency.active
+        if (answer := self._answers.concurrency) is not None:
             for key_id in self._records.of:
-                self._records.learn(key_id, active=active.get(key_id, 0))
+                active = answer.active.get(key_id, answer.of_others)
+                self._records.learn(key_id, active=active)
 
     # -- requests of the phases
 
