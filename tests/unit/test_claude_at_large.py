@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from local.http_server import Fault, Request, Response
-from local.relay import ClaudeRelay, Key, Limits
+from local.relay import Account, ClaudeRelay, Key, Limits
 from local.relay.demo import ADMIN, many_keys
-from relay_metrics.snapshot import Scope, Snapshot
+from relay_metrics.snapshot import Number, Scope, Snapshot
 from tests.collecting import Clock
-from tests.unit.claude import NOW, Asker
+from tests.unit.claude import NOW, Asker, Run
 
 KEYS = "/admin/api-keys"
 
@@ -118,3 +118,92 @@ def test_a_snapshot_with_a_sum_of_more_than_64_bits_can_be_spooled() -> None:
         for one in readings
         if one.scope == Scope.RELAY and "active" in one.fields
     ] == [2.0**64]
+
+
+UNAVAILABLE = "/admin/temp-unavailable"
+DASHBOARD = "/admin/dashboard"
+
+
+def failing(*paths: str, status: int = 500) -> Callable[[Request], Fault | None]:
+    return lambda request: (
+        Fault(status=status, body=b'{"error":"no"}') if request.path in paths else None
+    )
+
+
+def some_accounts() -> list[Account]:
+    return [
+        Account("claude", "well", created_at=NOW),
+        Account("claude", "out", created_at=NOW, unavailable_until=NOW + 580),
+        Account("claude", "off", created_at=NOW, active=False),
+        Account("bedrock", "off too", created_at=NOW, active=False),
+    ]
+
+
+def ups(run: Run) -> dict[str, Any]:
+    return {
+        one.attributes["relay.account.name"]: one.fields.get("up")
+        for one in run.readings(Scope.ACCOUNT)
+    }
+
+
+def by_state(run: Run, platform: str = "claude") -> dict[str, Number]:
+    return {
+        one.attributes["state"]: one.fields["accounts"]
+        for one in run.readings(Scope.ACCOUNT_STATE)
+        if one.attributes["platform"] == platform
+    }
+
+
+def test_which_accounts_work_is_left_out_if_it_is_not_told_which_are_out_of_service() -> None:
+    with a_relay(accounts=some_accounts()) as relay, Asker(relay) as asker:
+        whole = asker.run()
+        relay.fault = failing(UNAVAILABLE)
+        failed = asker.run()
+        relay.fault = failing(UNAVAILABLE, "/admin/claude-accounts")
+        without_list = asker.run()
+    assert ups(whole) == {"well": 1, "out": 0, "off": 0, "off too": 0}
+    none = {"paused": 0, "rate_limited": 0}
+    assert by_state(whole) == {"normal": 1, "abnormal": 1, "unavailable": 1, **none}
+    assert ups(failed) == {"well": None, "out": None, "off": 0, "off too": 0}
+    assert by_state(failed) == by_state(without_list) == {"abnormal": 1, **none}
+    assert by_state(failed, "bedrock") == {"normal": 0, "abnormal": 1, **none}
+    assert failed.failures == {("admin/temp-unavailable", "500"): 1}
+
+
+def test_the_dashboards_counts_are_used_unless_an_account_that_is_not_listed_is_out() -> None:
+    accounts = some_accounts()
+    with a_relay(accounts=accounts) as relay, Asker(relay) as asker:
+        relay.fault = failing("/admin/claude-accounts")
+        out = asker.run()
+        accounts[1].unavailable_until = None
+        back = asker.run()
+    none = {"paused": 0, "rate_limited": 0}
+    assert by_state(out) == {"abnormal": 1, **none}
+    assert by_state(back) == {"normal": 2, "abnormal": 1, **none}
+
+
+def test_an_older_relay_does_not_know_accounts_that_are_out_of_service() -> None:
+    with a_relay(accounts=some_accounts()) as relay, Asker(relay) as asker:
+        relay.missing = {UNAVAILABLE}
+        run = asker.run()
+    assert ups(run) == {"well": 1, "out": 1, "off": 0, "off too": 0}
+    assert by_state(run) == {"normal": 2, "abnormal": 1, "paused": 0, "rate_limited": 0}
+    assert run.failures == {}
+
+
+def test_an_account_that_is_out_of_service_without_an_end_is_out() -> None:
+    def change(answer: Any) -> None:
+        for one in answer["data"].values():
+            del one["ttl"], one["remainingSeconds"]
+
+    with a_relay(accounts=some_accounts()) as relay, Asker(relay) as asker:
+        relay.fault = changing(UNAVAILABLE, change)
+        run = asker.run()
+    seconds = {
+        one.attributes["relay.account.name"]: one.fields.get("unavailable_s")
+        for one in run.readings(Scope.ACCOUNT)
+    }
+    assert seconds == {"well": 0, "out": None, "off": 0, "off too": 0}
+    assert ups(run)["out"] == 0
+    assert by_state(run)["unavailable"] == 1
+    assert run.failures == {("admin/temp-unavailable", "missing_field"): 1}

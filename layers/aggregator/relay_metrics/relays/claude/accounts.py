@@ -47,19 +47,28 @@ class Account(NamedTuple):
     state: str | None
     families: tuple[Reading, ...] = ()
 
-    def out_for(self, seconds: Number) -> Account:
+    def out_for(self, seconds: Number | None) -> Account:
         """The account with the relay's information on accounts that are out of service.
 
         Args:
-            seconds: until it is used again; 0 if it is in service.
+            seconds: until it is used again; 0 if it is in service, None if they are unknown.
         """
-        fields = {**self.reading.fields, "unavailable_s": seconds}
-        if not seconds:
+        fields = dict(self.reading.fields)
+        if seconds is not None:
+            fields["unavailable_s"] = seconds
+        if seconds == 0:
             return self._replace(reading=self.reading._replace(fields=fields))
         if "up" in fields:
             fields["up"] = 0
         state = self.state if self.state == "abnormal" else "unavailable"
         return self._replace(reading=self.reading._replace(fields=fields), state=state)
+
+    def without_up(self) -> Account:
+        """The account if nothing tells whether it is out of service: it may still be down."""
+        fields = {
+            name: one for name, one in self.reading.fields.items() if (name, one) != ("up", 1)
+        }
+        return self._replace(reading=self.reading._replace(fields=fields))
 
 
 def account(

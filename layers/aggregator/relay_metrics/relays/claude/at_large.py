@@ -143,24 +143,28 @@ def health(client: RelayClient) -> list[Reading] | None:
     return readings
 
 
-def unavailable(client: RelayClient, administrator: Administrator) -> Mapping[str, Number] | None:
+def unavailable(
+    client: RelayClient, administrator: Administrator
+) -> Mapping[str, Number | None] | None:
     """The seconds, from the time of the run, until accounts out of service are used again, by id.
 
-    The relay runs one `KEYS` for it, which does not count as a scan.
+    They are None for an account that is out of service until nobody knows when. The relay runs one
+    `KEYS` for it, which does not count as a scan.
     """
     answer = administrator.ask_if_there(f"/{UNAVAILABLE}")
     if answer is None:
         return None
     data = part(client, UNAVAILABLE, answer, "data", dict, "data")
-    found: dict[str, Number] = {}
+    found: dict[str, Number | None] = {}
     for name, one in data.items():
         seconds = number(dig(one, "remainingSeconds"))
         if seconds is None:
             seconds = number(dig(one, "ttl"))
         if seconds is None:
             client.left_out(UNAVAILABLE, "missing_field")
-        elif seconds > 0:
-            found[text(name).partition(":")[2]] = seconds + client.elapsed_s
+        if seconds is None or seconds > 0:
+            rest = None if seconds is None else seconds + client.elapsed_s
+            found[text(name).partition(":")[2]] = rest
     return found
 
 

@@ -143,8 +143,8 @@ class Whole:
     def unavailable(self) -> Iterator[Round]:
         """The accounts that are out of service."""
 
-        def take(answer: Mapping[str, Number] | None) -> None:
-            self._answers.unavailable = answer
+        def take(answer: Mapping[str, Number | None] | None) -> None:
+            self._answers.unavailable, self._answers.unavailable_came = answer, True
 
         yield [self._ask(at_large.UNAVAILABLE, at_large.unavailable, take)]
 
