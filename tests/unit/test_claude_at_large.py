@@ -11,11 +11,15 @@ import pytest
 from local.http_server import Fault, Request, Response
 from local.relay import Account, ClaudeRelay, Key, Limits
 from local.relay.demo import ADMIN, many_keys
+from relay_metrics.relays.claude.keys import in_shard
+from relay_metrics.relays.client import Shard
 from relay_metrics.snapshot import Number, Scope, Snapshot
 from tests.collecting import Clock
-from tests.unit.claude import NOW, Asker, Run
+from tests.unit.claude import BATCH, NOW, STATS, Asker, Run
 
-KEYS = "/admin/api-keys"
+KEYS, USAGE, DASHBOARD, UNAVAILABLE = (
+    f"/admin/{name}" for name in ("api-keys", "usage-stats", "dashboard", "temp-unavailable")
+)
 
 
 def a_relay(*keys: Key, **more: Any) -> ClaudeRelay:
@@ -120,10 +124,6 @@ def test_a_snapshot_with_a_sum_of_more_than_64_bits_can_be_spooled() -> None:
     ] == [2.0**64]
 
 
-UNAVAILABLE = "/admin/temp-unavailable"
-DASHBOARD = "/admin/dashboard"
-
-
 def failing(*paths: str, status: int = 500) -> Callable[[Request], Fault | None]:
     return lambda request: (
         Fault(status=status, body=b'{"error":"no"}') if request.path in paths else None
@@ -207,3 +207,63 @@ def test_an_account_that_is_out_of_service_without_an_end_is_out() -> None:
     assert ups(run)["out"] == 0
     assert by_state(run)["unavailable"] == 1
     assert run.failures == {("admin/temp-unavailable", "missing_field"): 1}
+
+
+def zeros(answer: Any) -> None:
+    overview = answer["data"]["overview"]
+    overview.update({name: 0 for name in overview if name.startswith("total") and "Used" in name})
+
+
+def nothing_used(answer: Any) -> None:
+    for one in answer["data"]["stats"]:
+        one["usage"]["total"] = dict.fromkeys(one["usage"]["total"], 0)
+
+
+def first_of(*faults: Callable[[Request], Fault | None]) -> Callable[[Request], Fault | None]:
+    return lambda request: next(filter(None, (fault(request) for fault in faults)), None)
+
+
+def all_keys(run: Run) -> dict[str, Number]:
+    return {name: one for name, one in run.of_relay().items() if name.startswith("overview.")}
+
+
+@pytest.mark.parametrize(
+    "also",
+    [
+        (failing(KEYS, BATCH), changing(USAGE, nothing_used)),
+        (failing(KEYS, BATCH, USAGE),),
+        (failing(USAGE, BATCH, STATS),),
+        (failing(KEYS, USAGE, STATS),),
+    ],
+)
+def test_zeros_over_all_keys_are_left_out_unless_it_is_known_that_none_was_used(
+    also: tuple[Callable[[Request], Fault | None], ...],
+) -> None:
+    with a_relay(Key("unused", models=()), Key("used")) as relay, Asker(relay) as asker:
+        assert all(all_keys(asker.run()).values())
+        relay.fault = first_of(changing(DASHBOARD, zeros), *also)
+        run = asker.run()
+    assert all_keys(run) == {}
+    assert run.failures["admin/dashboard", "zero_of_used"] == 1
+
+
+def test_keys_of_other_shards_were_used_too() -> None:
+    with a_relay(*many_keys(8)) as relay, Asker(relay) as asker:
+        relay.fault = changing(DASHBOARD, zeros)
+        for key in relay.keys:
+            if in_shard(key.id, Shard(1, 4)):
+                relay.delete(key)
+        run = asker.run("1/4")
+    assert (run.keys(), all_keys(run)) == ({}, {})
+    assert run.failures == {("admin/dashboard", "zero_of_used"): 1}
+
+
+@pytest.mark.parametrize("count", [0, 8])
+@pytest.mark.parametrize("shard", ["1/1", "1/4"])
+def test_a_new_relay_has_used_nothing(count: int, shard: str) -> None:
+    keys = [Key(f"new-{number}", models=()) for number in range(count)]
+    with a_relay(*keys) as relay, Asker(relay) as asker:
+        run = asker.run(shard)
+    assert len(all_keys(run)) == 6
+    assert not any(all_keys(run).values())
+    assert run.failures == {}

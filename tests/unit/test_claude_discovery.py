@@ -310,7 +310,11 @@ def test_discovered_keys_that_were_never_used_are_counted_where_no_scan_is_left(
     # list of accounts
     assert run.scans == 9
     assert run.calls[STATS] == 4
-    assert run.failures == {("user-stats", "no_scan_left"): 36}
+    assert run.failures == {
+        ("user-stats", "no_scan_left"): 36,
+        # nothing tells of those 36 that they were never used
+        ("admin/dashboard", "zero_of_used"): 1,
+    }
 
 
 def test_without_any_page_the_totals_show_which_keys_there_are() -> None:

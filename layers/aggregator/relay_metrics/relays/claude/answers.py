@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from relay_metrics import catalogue
@@ -57,22 +57,24 @@ class Answers:
         """Whether `listed` has every key. It does not if a page failed or keys were deleted."""
         return bool(self.pages) and len(listed) >= self.total
 
-    def readings(self, client: RelayClient, *, used: bool) -> Iterator[Reading]:
+    def readings(self, client: RelayClient, never_used: Callable[[], bool]) -> Iterator[Reading]:
         """The readings of the relay and its accounts.
 
         Args:
             client: counts the values that are left out.
-            used: whether any key was ever used.
+            never_used: returns whether it is certain that no key was ever used.
         """
         accounts = {
             platform: [self._in_service(one) for one in self.accounts[platform].accounts]
             for platform in PLATFORMS
             if platform in self.accounts
         }
-        if self.dashboard is not None and (
-            figures := self._plausible(client, self.dashboard.figures, used=used)
-        ):
-            yield Reading(Scope.RELAY, figures)
+        if self.dashboard is not None and (figures := self.dashboard.figures):
+            # the dashboard has zeros as well if the relay's database does not answer it
+            if any(figures.values()) or never_used():
+                yield Reading(Scope.RELAY, figures)
+            else:
+                client.left_out(at_large.DASHBOARD, "zero_of_used")
         yield from self._accounts_by_state(accounts)
         if self.concurrency is not None:
             yield Reading(Scope.RELAY, self.concurrency.figures)
@@ -87,15 +89,6 @@ class Answers:
             states = Counter(one.state for one in listed.values())
             for state in catalogue.KEY_STATES:
                 yield Reading(Scope.KEY_STATE, {"keys": states[state]}, {"state": state})
-
-    def _plausible(
-        self, client: RelayClient, figures: Mapping[str, Number], *, used: bool
-    ) -> Mapping[str, Number]:
-        """The dashboard's usage of all keys; nothing if all of it is 0 although a key was used."""
-        if any(figures.values()) or not used:
-            return figures
-        client.left_out(at_large.DASHBOARD, "zero_of_used")
-        return {}
 
     def _in_service(self, account: Account) -> Account:
         """An account, marked if it is out of service."""

@@ -492,8 +492,7 @@ class Whole:
         accepted = records.accepted or at_large.HEALTH in self._answers.of_relay
         of_relay: Iterable[Reading] = ()
         if administrator is not None and self.reports_relay():
-            used = any(one.used for one in records.of.values())
-            of_relay = self._answers.readings(self._client, used=used)
+            of_relay = self._answers.readings(self._client, self._never_used)
         day_before = self._day_before
         timed = () if day_before is None else tuple(day_before.readings)
         return Fetched(
@@ -505,6 +504,16 @@ class Whole:
             keys_left_out=self._keys_left_out,
             models_left_out=records.models_left_out,
         )
+
+    def _never_used(self) -> bool:
+        """Whether it is certain that no key of the relay, of any shard, was ever used."""
+        listed, usage = self._answers.listed, self._answers.usage or {}
+        records = (
+            self._records.of.get(key_id)
+            or Record(Identity.discovered(key_id), listed=one, usage=usage.get(key_id))
+            for key_id, one in listed.items()
+        )
+        return self._answers.lists_all(listed) and all(one.used is False for one in records)
 
     @property
     def _unconfirmed(self) -> int:
