@@ -144,11 +144,21 @@ def test_keys_that_may_not_be_read_are_counted_and_cost_no_scan() -> None:
     assert run.fetched.up
 
 
-def test_a_shard_delivers_whether_the_relay_is_up_though_its_keys_are_all_of_others() -> None:
-    with a_relay(Key("in another")) as relay, Asker(relay, ids(relay)) as asker:
+@pytest.mark.parametrize(
+    ("release", "budget", "asked"),
+    [("1.1.314", "0", BATCH), ("1.1.120", "0", "/health"), ("1.1.120", "1", STATS)],
+)
+def test_a_shard_delivers_whether_the_relay_is_up_though_its_keys_are_all_of_others(
+    release: str, budget: str, asked: str
+) -> None:
+    with (
+        a_relay(Key("in another", models=()), release=release) as relay,
+        Asker(relay, ids(relay), RELAY_SCANS_PER_RUN=budget) as asker,
+    ):
         shards = [asker.run(f"{index}/4") for index in range(1, 5)]
     assert [shard.fetched.up for shard in shards] == [True] * 4
-    assert sorted(len(shard.keys()) for shard in shards) == [0, 0, 0, 1]
+    assert all(shard.scans <= int(budget) for shard in shards)
+    assert sum(shard.calls == dict.fromkeys({BATCH, asked}, 1) for shard in shards) >= 3
 
 
 def test_a_shard_without_keys_finds_out_that_the_relay_refuses() -> None:
