@@ -267,3 +267,45 @@ def test_a_new_relay_has_used_nothing(count: int, shard: str) -> None:
     assert len(all_keys(run)) == 6
     assert not any(all_keys(run).values())
     assert run.failures == {}
+
+
+def lists(run: Run, *platforms: str) -> tuple[int, ...]:
+    return tuple(run.calls[f"/admin/{platform}-accounts"] for platform in platforms)
+
+
+def idle(platform: str, count: int) -> list[Account]:
+    return [Account(platform, f"{platform}-{number}", created_at=NOW) for number in range(count)]
+
+
+@pytest.mark.parametrize("platform", ["droid", "openai-responses"])
+def test_a_list_that_scans_is_not_requested_until_it_is_known_how_often(platform: str) -> None:
+    with a_relay(accounts=idle(platform, 3)) as relay, Asker(relay) as asker:
+        relay.fault = failing(DASHBOARD)
+        failed = asker.run()
+        relay.fault = None
+        known = asker.run()
+    assert (failed.scans, lists(failed, platform)) == (2, (0,))
+    assert lists(known, platform) == (1,)
+    assert known.scans == 10
+
+
+def test_a_list_of_unknown_length_gets_what_the_others_leave() -> None:
+    """No other endpoint tells how many accounts of gemini-api there are."""
+    accounts = [*idle("gemini-api", 30), *idle("droid", 3)]
+    with a_relay(*many_keys(20), accounts=accounts) as relay, Asker(relay) as asker:
+        runs = [asker.run(), asker.run()]
+        with Asker(relay, RELAY_SCANS_PER_RUN="9") as another:
+            without = another.run()
+    assert [lists(run, "droid", "gemini-api") for run in runs] == [(1, 1), (1, 0)]
+    # those of droid were used today
+    assert [run.scans for run in runs] == [5 + 1 + 31, 10], "and nothing more"
+    assert (lists(without, "droid", "gemini-api"), without.scans) == ((1, 0), 9)
+
+
+def test_accounts_that_a_list_gained_are_counted_before_it_is_requested_again() -> None:
+    with a_relay(accounts=idle("droid", 1)) as relay, Asker(relay) as asker:
+        first = asker.run()
+        relay.accounts += idle("droid", 20)
+        second = asker.run()
+    assert [lists(run, "droid") for run in (first, second)] == [(1,), (0,)]
+    assert (first.scans, second.scans) == (8, 5 + 1), "and the empty list of gemini-api"

@@ -173,33 +173,50 @@ class Whole:
         """The accounts of each platform that has any by the dashboard.
 
         A list that scans is only requested if enough scans are left: one, and one more for each
-        account without a request on the current day. Their number comes from an earlier run, or
-        at most from the dashboard.
+        account without a request on the current day. If nothing tells how many accounts there are,
+        the list is requested after all others, alone, if any scan is left.
         """
-        empty = self._answers.dashboard.empty if self._answers.dashboard else frozenset()
-        requests = []
+        dashboard = self._answers.dashboard
+        empty = dashboard.empty if dashboard else frozenset()
+        requests, unknown = [], []
         for platform in PLATFORMS:
             scans = self._scans_of(platform)
-            if platform in empty or scans is None or scans > self.scans:
+            if platform in empty or scans is None:
                 continue
-            self.scans -= scans
-            requests.append(self._list(platform, scans))
+            if not scans and platform in SCANNED:
+                unknown.append(platform)
+            elif scans <= self.scans:
+                self.scans -= scans
+                requests.append(self._list(platform, scans))
+        for platform in unknown:
+            if self.scans > 0:
+                self.scans -= 1
+                yield [*requests, self._list(platform, 1)]
+                requests = []
         yield requests
 
     def _scans_of(self, platform: str) -> int | None:
-        """How many scans a list of accounts takes at most; None if this run leaves it out."""
+        """How many scans a list of accounts takes at most.
+
+        Returns:
+            None if this run leaves it out; 0 for a list that scans if nothing tells how often.
+        """
         if platform not in SCANNED:
             return 0
+        dashboard = self._answers.dashboard
+        total = dashboard.states.get(platform, {}).get("total") if dashboard else None
         counted = self._kept.lists.get((self._client.relay.base_url, platform))
         if counted is None:
-            states = (
-                self._answers.dashboard.states.get(platform, {}) if self._answers.dashboard else {}
-            )
-            return 1 + int(states.get("total", 0))
-        if not counted.accounts and self._client.scheduled_s // 60 % EMPTY_LIST_MINUTES:
+            if total is None:
+                # The dashboard knows all of them but gemini-api: without it, better none is asked.
+                return 0 if dashboard else None
+            return 1 + int(total)
+        gained = max(0, int(total or 0) - counted.accounts)
+        minute = self._client.scheduled_s // 60
+        if not counted.accounts and not gained and minute % EMPTY_LIST_MINUTES:
             return None
         today = counted.day == self._records.calendar.day
-        return 1 + (counted.idle if today else counted.accounts)
+        return 1 + gained + (counted.idle if today else counted.accounts)
 
     def _list(self, platform: str, scans: int) -> Request[Any]:
         def take(listed: at_large.Accounts | None) -> None:
