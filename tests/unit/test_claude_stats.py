@@ -381,6 +381,31 @@ def test_a_warm_run_asks_the_keys_that_it_knows_to_be_used_without_a_scan() -> N
     assert run.failures["user-stats", "500"] >= 27, "of one that fails is known that it was used"
 
 
+@pytest.mark.parametrize("budget", [0, 10])
+@pytest.mark.parametrize("without_batch", [False, True])
+def test_keys_whose_totals_were_reset_since_cause_no_more_scans_than_they_may(
+    budget: int, without_batch: bool
+) -> None:
+    keys = [Key(f"reset-{number}") for number in range(40)]
+    with (
+        a_relay(*keys) as relay,
+        Asker(relay, ids(relay), RELAY_SCANS_PER_RUN=str(budget)) as asker,
+    ):
+        used(relay, keys)
+        warm = [asker.run(), asker.run()]
+        if without_batch:
+            relay.fault = lambda request: Fault(status=500) if request.path == BATCH else None
+            if budget:
+                warm.append(asker.run())
+        for key in keys:
+            key.usage.clear()
+            key.totals.clear()
+        run = asker.run()
+    assert [one.calls[STATS] for one in warm] == [40] * len(warm)
+    assert (run.scans, run.calls[STATS]) == (budget, budget)
+    assert len(run.figures("usage.total.requests")) == (budget if without_batch else 40)
+
+
 def test_a_key_keeps_its_start_its_name_and_its_expiry_while_it_is_not_asked() -> None:
     keys = [
         Key(f"unused-{number}", created_at=NOW - 7200, expires_at=NOW + 7200, models=())

@@ -256,19 +256,17 @@ class Whole:
         yield self._spent(lambda record: record.cost_in_usage_stats)
 
     def believed(self) -> Iterator[Round]:
-        """User-stats that are needed and take no scan according to an earlier run.
-
-        This may have changed, so they are left out if no scan is left.
-        """
-        if self.scans > 0:
-            yield self._spent(lambda record: not record.cost_in_usage_stats)
+        """User-stats that are needed and take no scan: the batch, or an earlier run, has a cost."""
+        yield self._spent(lambda record: record.batched is not None)
 
     def _spent(self, among: Callable[[Record], bool]) -> Round:
         records = self._records
         return [
             records.stats(key_id)
             for key_id in self._batched
-            if records.of[key_id].spends and among(records.of[key_id])
+            if key_id not in records.asked
+            and records.of[key_id].spends
+            and among(records.of[key_id])
         ]
 
     @property
@@ -303,7 +301,8 @@ class Whole:
 
         If it is unknown whether they do, because an older relay has no batch or the batch failed,
         as many are requested at once as scans are left. The answer of a key with a cost took no
-        scan, which is then free for the next round, until none is left.
+        scan, which is then free for the next round, until none is left. What an earlier run knew is
+        not enough without a batch: the totals may have been reset since.
         """
         records = self._records
         self._take_scanned(records.asked)
@@ -312,13 +311,21 @@ class Whole:
             for key_id, one in records.of.items()
             if key_id not in records.asked and self._may_be_asked(one) and one.lacks_stats
         )
-        sure = [key_id for key_id in wanting if not records.of[key_id].may_scan]
+        unsure = {
+            key_id
+            for key_id in wanting
+            if (one := records.of[key_id]).batched is None and one._replace(known=None).may_scan
+        }
+        sure = [
+            key_id for key_id in wanting if key_id not in unsure and not records.of[key_id].may_scan
+        ]
         yield [records.stats(key_id) for key_id in sure]
         self._take_scanned(sure)
         unknown = [
             key_id
             for key_id in wanting
-            if key_id not in records.asked and records.of[key_id].has_cost is None
+            if key_id not in records.asked
+            and (key_id in unsure or records.of[key_id].has_cost is None)
         ]
         first = in_turn(unknown, self.scans, self._client.scheduled_s)
         waiting = list(dict.fromkeys([*first, *unknown]))
@@ -586,7 +593,7 @@ STEPS = (
     Step("keys", ("pages", "totals"), 0, Whole.keys, of_administrator=False),
     Step("batches", ("keys",), 0, Whole.batches, of_administrator=False),
     Step("spent", ("keys",), 0, Whole.spent),
-    Step("believed", ("keys",), 0, Whole.believed, of_administrator=False),
+    Step("believed", ("batches",), 0, Whole.believed, of_administrator=False),
     Step("costs", ("batches",), 0, Whole.costs, of_administrator=False),
     # one scan for each key without cost
     Step("stats", ("costs", "believed", "accounts"), 0, Whole.stats, of_administrator=False),
