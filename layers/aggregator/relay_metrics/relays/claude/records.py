@@ -10,7 +10,7 @@ from relay_metrics.errors import RelayError
 from relay_metrics.relays.claude.admin import Sessions
 from relay_metrics.relays.claude.calendar import Calendar
 from relay_metrics.relays.claude.keys import Identity, KeyIds, Memory
-from relay_metrics.relays.claude.record import Record, Stats
+from relay_metrics.relays.claude.record import USAGE_STATS, Record, Stats
 from relay_metrics.relays.claude.stats import (
     BATCH,
     BATCH_SIZE,
@@ -154,6 +154,8 @@ class Records:
     def readings(self) -> Iterable[Reading]:
         """The readings of all keys. The facts about them are kept for later runs."""
         calendar = self.calendar
+        if zeros := sum(record.zeros_left_out for record in self.of.values()):
+            self._client.left_out(USAGE_STATS, "zero_of_used", zeros)
         for key_id, record in self.of.items():
             identity = record.latest_identity
             self._kept.keys.keep(self._client.relay.base_url, identity.id, record.to_keep)
