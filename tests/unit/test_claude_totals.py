@@ -172,6 +172,31 @@ def test_a_key_that_an_administrator_has_reset_is_told_as_0(forgotten: bool) -> 
         assert totals(asker.run(), "k") == dict.fromkeys(FIELDS, 0) | {REQUESTS: 2}
 
 
+@pytest.mark.parametrize("by_login", [True, False])
+def test_a_cost_that_user_stats_computes_by_a_scan_is_counted_as_one_and_does_not_fall(
+    by_login: bool,
+) -> None:
+    """The relay has no cost of a key that was used before it kept any."""
+    limits = Limits(rate_limit_window=60)
+    keys = [Key(f"k{number}", rate=0, limits=limits) for number in range(30)]
+
+    def computed(answer: dict[str, Any]) -> None:
+        answer["data"]["usage"]["total"]["cost"] = 1.5
+
+    with a_relay(*keys) as relay:
+        relay.fault = rewriting(STATS, computed)
+        with Asker(relay, LOGIN if by_login else {"api_ids": [key.id for key in keys]}) as asker:
+            highest: dict[str, Number] = {}
+            for _ in range(6):
+                run = asker.run()
+                assert run.scans <= 10
+                costs = run.figures(COST)
+                assert {name for name in costs if costs[name] < highest.get(name, 0)} == set()
+                highest |= costs
+                later(relay)
+    assert 1.5 in highest.values()
+
+
 PLATFORMS = ("claude-console", "bedrock", "openai")
 USED: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("used", "idle", "disabled", "expired"), ("a model",)),
@@ -251,7 +276,8 @@ def test_no_running_total_falls(failures: list[Failure], by_login: bool, remembe
         for name in ("free", "free and disabled"):
             relay.use(keys[name], "free")
         asker = opened.enter_context(Asker(relay, secret))
-        highest = running(asker.run())
+        now = running(asker.run())
+        highest = dict(now)
         later(relay, 40 * DAY_S)
         for name in ("disabled", "free and disabled"):
             keys[name].active = False
