@@ -104,7 +104,8 @@ class Record(NamedTuple):
 
     Attributes:
         known: facts from earlier runs.
-        absent: whether it was missing in batch-stats, as keys are that may not be read.
+        absent: whether it was missing in batch-stats, as keys are that may not be read, and others
+            if the relay's database fails.
         cost: its total cost, from a batch with this key only.
         refused: whether the relay refused its user-stats because of the key.
         active: its running requests; None if they are not counted.
@@ -154,21 +155,22 @@ class Record(NamedTuple):
             return self.stats.figures[COST] > 0 and not computed
         if batched is not None and any(batched.totals.values()) != known_cost:
             return None  # it was used since then, or its totals were reset
-        return known_cost
+        return known_cost or (None if self.absent else known_cost)
 
     @property
     def readable(self) -> bool:
-        """Whether the relay may answer requests for it, as far as is known.
-
-        For a key that may not be read, the relay refuses the request before it scans.
-        """
+        """Whether the relay may answer requests for it, as far as is known."""
         return self.stats is not None or not (self.refused or self.absent)
 
     @property
     def may_scan(self) -> bool:
-        """Whether its user-stats may make the relay scan."""
+        """Whether its user-stats may make the relay scan.
+
+        For a key that may not be read, the relay refuses the request before it scans. A batch also
+        leaves out a key if the relay's database fails.
+        """
         listed = self.listed is None or self.listed.readable
-        return not self.has_cost and self.readable and listed
+        return not self.has_cost and not self.refused and listed
 
     @property
     def totals(self) -> dict[str, Number]:
