@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -435,6 +436,28 @@ def test_model_rows_keep_the_keys_name_where_nothing_else_comes() -> None:
         relay.fault = lambda request: Fault(status=500) if request.path != MODELS else None
         after = asker.run().readings(Scope.MODEL)
     assert [one.resource for one in after] == [one.resource for one in before] != []
+
+
+@pytest.mark.parametrize("others", [[], [Key(f"other-{number}") for number in range(7)]], ids=len)
+@pytest.mark.parametrize("remembers", [True, False])
+def test_an_expired_key_delivers_nothing_half_where_nothing_says_that_it_is_expired(
+    remembers: bool, others: list[Key]
+) -> None:
+    key = Key("expires", expires_at=NOW + 30)
+    with a_relay(key, *others) as relay, ExitStack() as opened:
+        asker = opened.enter_context(Asker(relay, ids(relay)))
+        assert key.name in asker.run().figures("expires_s")
+        later(relay)
+        if not remembers:
+            asker = opened.enter_context(Asker(relay, ids(relay)))
+        relay.fault = lambda request: (
+            Fault(status=500)
+            if request.path in (STATS, BATCH) and key.id.encode() in request.body
+            else None
+        )
+        run = asker.run()
+    assert key.id not in {one.resource.get("relay.key.id") for one in run.fetched.readings}
+    assert run.failures["user-stats", "500"] == 1
 
 
 def test_what_is_remembered_of_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

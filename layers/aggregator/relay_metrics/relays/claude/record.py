@@ -104,6 +104,7 @@ class Record(NamedTuple):
 
     Attributes:
         known: facts from earlier runs.
+        expired: whether it has expired according to an earlier run.
         absent: whether it was missing in batch-stats, as keys are that may not be read, and others
             if the relay's database fails.
         cost: its total cost, from a batch with this key only.
@@ -113,6 +114,7 @@ class Record(NamedTuple):
 
     identity: Identity
     known: Known | None = None
+    expired: bool = False
     listed: Listed | None = None
     usage: Usage | None = None
     batched: Batched | None = None
@@ -387,7 +389,8 @@ class Record(NamedTuple):
         if self.listed is not None:
             return self.listed.readable and self.readable
         # A key that is on no page may be disabled or expired; batches leave those out.
-        return self.readable and (self.identity.place is not None or self.batched is not None)
+        was_readable = self.identity.place is not None and self.known is not None
+        return self.readable and (self.batched is not None or (was_readable and not self.expired))
 
 
 @cache

@@ -79,7 +79,9 @@ class Records:
         """Add a record, with the facts from earlier runs."""
         key_id = record.identity.id
         known = self._kept.keys.recall(self._client.relay.base_url, key_id)
-        self.of[key_id] = record._replace(known=known)
+        expires_ms = None if known is None else known.expires_ms
+        expired = expires_ms is not None and expires_ms <= self._client.time_ms
+        self.of[key_id] = record._replace(known=known, expired=expired)
 
     def learn(self, key_id: str, **answer: Any) -> None:
         """Add an answer to the record of a key, unless the key was left out meanwhile."""
