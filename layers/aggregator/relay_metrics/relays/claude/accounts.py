@@ -109,9 +109,8 @@ def account(
             state = "rate_limited"
     if schedulable is not None:
         fields["schedulable"] = int(schedulable)
-    daily = figures(_DAILY, row, left_out)
+    daily = _usage(row, left_out)
     fields.update(daily)
-    fields.update(_totals(row, left_out))
     if "dailyQuota" in row:
         # The row's own dailyUsage is never updated on some platforms, and that of yesterday on
         # another.
@@ -135,18 +134,24 @@ def idle(row: object) -> bool:
     return number(dig(row, "usage.daily.requests")) == 0
 
 
-def _totals(row: Mapping[str, Any], left_out: Callable[[str], None]) -> dict[str, Number]:
-    """The running totals.
+def _usage(row: Mapping[str, Any], left_out: Callable[[str], None]) -> dict[str, Number]:
+    """The usage of the day and the running totals, without zeros that the relay made up.
 
-    There are none if all are 0 although the account was used: then the relay's database failed.
+    If the relay cannot read an account's usage, it answers some zeros and omits the other fields.
+    Totals of 0 of an account that was used are left out as well, and so are zeros of its day.
     """
-    if not isinstance(dig(row, "usage.total"), dict):
-        return {}
-    totals = figures(_TOTALS, row, left_out)
-    if not any(totals.values()) and text(row.get("lastUsedAt")):
+    parts = [(_DAILY, figures(_DAILY, row, left_out))]
+    zero_of_used = False
+    if isinstance(dig(row, "usage.total"), dict):
+        parts.append((_TOTALS, figures(_TOTALS, row, left_out)))
+        zero_of_used = bool(text(row.get("lastUsedAt"))) and not any(parts[1][1].values())
+    if zero_of_used:
         left_out("zero_of_used")
-        return {}
-    return totals
+    found: dict[str, Number] = {}
+    for rows, part in parts:
+        if any(part.values()) or (len(part) == len(rows) and not zero_of_used):
+            found.update(part)
+    return found
 
 
 def _more(row: Mapping[str, Any]) -> dict[str, Number]:

@@ -114,6 +114,7 @@ def _listed(
         described=key,
         state=_state(key, item, client.time_ms),
         last_used_ms=instant_ms(item.get("lastUsedAt")),
+        never_used=item.get("lastUsedAt", ...) in ("", None),
         limits=figures(_LIMITS, {"limits": item}, left_out),
         # The relay names its administrator as the owner of keys that belong to no user.
         owner=text(item.get("userUsername")) or text(item.get("ownerDisplayName")),
