@@ -160,19 +160,24 @@ def test_a_key_without_cost_that_is_disabled_is_refused_in_every_run() -> None:
             later(relay)
 
 
+def nobody(response: Response) -> Response:
+    answer = json.loads(response.body)
+    answer["data"]["individual"] = []
+    return Response.of_json(answer)
+
+
+def batches(fault: Fault | None) -> Callable[[Request], Fault | None]:
+    return lambda request: fault if request.path == BATCH else None
+
+
 @pytest.mark.parametrize("budget", [0, 1, 10])
 def test_keys_without_cost_that_the_batch_leaves_out_cost_no_scan_that_is_not_left(
     budget: int,
 ) -> None:
     keys = [Key(f"key-{number}", models=()) for number in range(20)]
 
-    def nobody(response: Response) -> Response:
-        answer = json.loads(response.body)
-        answer["data"]["individual"] = []
-        return Response.of_json(answer)
-
     with a_relay(*keys) as relay:
-        relay.fault = lambda request: Fault(rewrite=nobody) if request.path == BATCH else None
+        relay.fault = batches(Fault(rewrite=nobody))
         with Asker(relay, ids(relay), RELAY_SCANS_PER_RUN=str(budget)) as asker:
             run = asker.run()
     assert run.scans == run.calls[STATS] == budget
@@ -417,9 +422,9 @@ def test_a_warm_run_asks_the_keys_that_it_knows_to_be_used_without_a_scan() -> N
 
 
 @pytest.mark.parametrize("budget", [0, 10])
-@pytest.mark.parametrize("without_batch", [False, True])
+@pytest.mark.parametrize("fault", [None, Fault(status=500), Fault(rewrite=nobody)])
 def test_keys_whose_totals_were_reset_since_cause_no_more_scans_than_they_may(
-    budget: int, without_batch: bool
+    budget: int, fault: Fault | None
 ) -> None:
     keys = [Key(f"reset-{number}") for number in range(40)]
     with (
@@ -428,17 +433,16 @@ def test_keys_whose_totals_were_reset_since_cause_no_more_scans_than_they_may(
     ):
         used(relay, keys)
         warm = [asker.run(), asker.run()]
-        if without_batch:
-            relay.fault = lambda request: Fault(status=500) if request.path == BATCH else None
-            if budget:
-                warm.append(asker.run())
+        relay.fault = batches(fault)
+        if budget:
+            warm.append(asker.run())
         for key in keys:
             key.usage.clear()
             key.totals.clear()
         run = asker.run()
     assert [one.calls[STATS] for one in warm] == [40] * len(warm)
     assert (run.scans, run.calls[STATS]) == (budget, budget)
-    assert len(run.figures("usage.total.requests")) == (budget if without_batch else 40)
+    assert len(run.figures("usage.total.requests")) == (budget if fault else 40)
 
 
 def test_a_key_keeps_its_start_its_name_and_its_expiry_while_it_is_not_asked() -> None:
