@@ -199,12 +199,40 @@ def test_usage_that_says_nothing(usage: object) -> None:
     assert fields("openai", row(codexUsage=usage)) == {"up": 1, **TODAY}
 
 
-def test_running_totals_that_are_0_of_a_used_account_are_left_out() -> None:
+def test_zeros_of_a_used_account_are_left_out() -> None:
     daily = {"requests": 0, "allTokens": 0, "cost": 0}
     total = {name.removeprefix("usage.total."): 0 for name in EVER}
-    used = row(lastUsedAt=iso(NOW), usage={"daily": daily, "total": total})
-    assert fields("claude", used, ["zero_of_used"]) == {"up": 1, **TODAY}
-    assert fields("claude", used | {"lastUsedAt": ""}) == {"up": 1, **TODAY, **EVER}
+    used = row(lastUsedAt=iso(NOW), usage={"daily": daily, "total": total}, dailyQuota=5)
+    assert fields("ccr", used, ["zero_of_used"]) == {"up": 1, "dailyQuota": 5}
+    quota = {"dailyQuota": 5, "quota_used": 0}
+    assert fields("ccr", used | {"lastUsedAt": ""}) == {"up": 1, **TODAY, **EVER, **quota}
+    today = used | {"usage": {"daily": daily | {"requests": 3}, "total": total}}
+    found = fields("ccr", today, ["zero_of_used"])
+    assert found == {"up": 1, **TODAY, **quota, "usage.daily.requests": 3}
+
+
+UNREAD = {"tokens": 0, "requests": 0, "allTokens": 0}
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize(
+    ("daily", "total", "missing"),
+    [
+        # where it reads the accounts one by one, and where it reads them together
+        (UNREAD, UNREAD, 5),
+        ({"cost": 0}, {}, 8),
+    ],
+)
+def test_zeros_of_an_account_whose_usage_the_relay_could_not_read_are_left_out(
+    platform: str, daily: dict[str, int], total: dict[str, int], missing: int
+) -> None:
+    with ClaudeRelay(accounts=[Account(platform, "a")], clock=Clock(NOW)) as relay:
+        (listed,) = rows(relay, platform)
+    before = fields(platform, listed)
+    unread = {**listed, "usage": {"daily": daily, "total": total}}
+    found = fields(platform, unread, ["missing_field"] * missing)
+    assert before.keys() - found.keys() == {*TODAY, *EVER, "quota_used"} & before.keys()
+    assert found == {name: before[name] for name in found}
 
 
 def test_codex_windows_are_distinguished_by_their_length() -> None:

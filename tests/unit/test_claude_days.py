@@ -357,6 +357,7 @@ def answered(path: str, body: object) -> Callable[[Request], Fault | None]:
     ("path", "body", "error"),
     [
         ("/admin/api-keys", {"success": True, "data": {}}, "answered without a list of keys"),
+        ("/admin/api-keys", {"success": True, "data": {"items": []}}, "without how many there are"),
         ("/admin/usage-trend", {"success": True, "data": []}, "does not have past days"),
         ("/admin/dashboard", {"success": False, "error": "no"}, "admin/dashboard"),
     ],

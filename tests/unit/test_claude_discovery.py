@@ -16,6 +16,7 @@ from local.relay.demo import ADMIN, demo_accounts, demo_keys, many_keys
 from relay_metrics.relays.claude import discovery as claude_discovery
 from relay_metrics.relays.claude import whole as claude_whole
 from relay_metrics.relays.claude.keys import instance_id
+from relay_metrics.relays.claude.record import REQUESTS
 from relay_metrics.relays.claude.record import STATS as STATS_ROWS
 from relay_metrics.relays.claude.stats import WINDOW_LEFT
 from relay_metrics.relays.client import RelayClient
@@ -125,6 +126,50 @@ def test_a_configured_key_wins_over_its_discovered_twin() -> None:
     }
     # and is asked for what its twin would not be
     assert WEEKLY in run.keys()[beta.name].fields
+
+
+@pytest.mark.parametrize("renewed_id", [True, False])
+@pytest.mark.parametrize("at_once", [100, 1])
+def test_a_configured_key_that_has_another_id_by_now_is_delivered_once(
+    monkeypatch: pytest.MonkeyPatch, *, renewed_id: bool, at_once: int
+) -> None:
+    """Its API key was made anew, or the secret has another id; the relay lists the new id."""
+    monkeypatch.setattr(claude_whole, "KEYS_AT_ONCE", at_once)
+    with a_relay(Key("former"), Key("other"), Key("third")) as relay:
+        former, now, _ = relay.keys
+        if renewed_id:
+            secret, renewed = {"api_ids": [former.id]}, {"api_ids": [now.id]}
+        else:
+            secret = renewed = {"api_keys": [former.api_key]}
+        with Asker(relay, {**LOGIN, **secret}, renewed={**LOGIN, **renewed}) as asker:
+            asker.run()
+            if renewed_id:
+                relay.fault = lambda request: (
+                    Fault(status=401)
+                    if request.path == STATS and request.json()["apiId"] == former.id
+                    else None
+                )
+            else:
+                relay.delete(former)
+                del relay.by_id[former.id]
+                now = relay.add(Key("anew", api_key=former.api_key, created_at=NOW + 1))
+            # with a window its twin is asked for as well
+            now.limits = Limits(daily_cost_limit=7, rate_limit_window=60)
+            used(relay, [now])
+            later(relay, 60)
+            run = asker.run()
+    for scope in (Scope.KEY, Scope.KEY_INFO, Scope.MODEL):
+        told = [
+            (one.resource["relay.key.id"], *one.attributes.items()) for one in run.readings(scope)
+        ]
+        assert len(told) == len(set(told))
+    delivered = run.keys()[now.name]
+    assert delivered.resource["relay.key.id"] == now.id
+    assert delivered.fields["limits.dailyCostLimit"] == now.limits.daily_cost_limit
+    assert delivered.fields[REQUESTS] == now.usage_in().requests
+    if at_once == 100:
+        configured = now.id if renewed_id else former.api_key
+        assert delivered.resource["service.instance.id"] == instance_id(configured)
 
 
 def test_states_of_keys() -> None:
@@ -310,7 +355,11 @@ def test_discovered_keys_that_were_never_used_are_counted_where_no_scan_is_left(
     # list of accounts
     assert run.scans == 9
     assert run.calls[STATS] == 4
-    assert run.failures == {("user-stats", "no_scan_left"): 36}
+    assert run.failures == {
+        ("user-stats", "no_scan_left"): 36,
+        # nothing tells of those 36 that they were never used
+        ("admin/dashboard", "zero_of_used"): 1,
+    }
 
 
 def test_without_any_page_the_totals_show_which_keys_there_are() -> None:

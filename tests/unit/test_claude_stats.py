@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -129,26 +130,75 @@ def test_a_key_that_was_never_used_costs_no_scan_of_its_own_but_in_turn() -> Non
     assert len(run.figures("limits.currentDailyCost")) == 40
 
 
-def test_keys_that_may_not_be_read_are_counted_and_cost_no_scan() -> None:
-    keys = many_keys(20)
+@pytest.mark.parametrize("budget", [0, 1, 10])
+def test_keys_that_may_not_be_read_are_counted_and_cost_no_scan(budget: int) -> None:
+    keys = [Key(f"key-{number}") for number in range(20)]
     keys[0].active = False
     keys[1].expires_at = NOW - 1
     with a_relay(*keys) as relay:
         secret = ids(relay)
         secret["api_ids"].append("00000000-0000-4000-8000-000000000000")
-        with Asker(relay, secret, RELAY_SCANS_PER_RUN="0") as asker:
+        with Asker(relay, secret, RELAY_SCANS_PER_RUN=str(budget)) as asker:
             run = asker.run()
-    assert run.scans == 0
-    assert run.fetched.keys_failed == 3
-    assert run.failures == {("user-stats", "403"): 2, ("user-stats", "404"): 1}
+    assert run.scans == budget, "model rows get what these did not take"
+    # that they are in no batch may be the relay's fault: their requests need a scan to be left
+    failures = {("user-stats", "403"): 2, ("user-stats", "404"): 1}
+    assert run.failures == (failures if budget else {("user-stats", "no_scan_left"): 3})
+    assert run.fetched.keys_failed == (3 if budget else 0)
     assert run.fetched.up
 
 
-def test_a_shard_delivers_whether_the_relay_is_up_though_its_keys_are_all_of_others() -> None:
-    with a_relay(Key("in another")) as relay, Asker(relay, ids(relay)) as asker:
+def test_a_key_without_cost_that_is_disabled_is_refused_in_every_run() -> None:
+    keys = [Key(f"key-{number}", models=()) for number in range(20)]
+    with a_relay(*keys) as relay, Asker(relay, ids(relay)) as asker:
+        asker.run()
+        keys[0].active = False
+        for _ in range(3):
+            run = asker.run()
+            assert (run.fetched.keys_failed, run.failures) == (1, {("user-stats", "403"): 1})
+            assert run.scans == 10
+            later(relay)
+
+
+def nobody(response: Response) -> Response:
+    answer = json.loads(response.body)
+    answer["data"]["individual"] = []
+    return Response.of_json(answer)
+
+
+def batches(fault: Fault | None) -> Callable[[Request], Fault | None]:
+    return lambda request: fault if request.path == BATCH else None
+
+
+@pytest.mark.parametrize("budget", [0, 1, 10])
+def test_keys_without_cost_that_the_batch_leaves_out_cost_no_scan_that_is_not_left(
+    budget: int,
+) -> None:
+    keys = [Key(f"key-{number}", models=()) for number in range(20)]
+
+    with a_relay(*keys) as relay:
+        relay.fault = batches(Fault(rewrite=nobody))
+        with Asker(relay, ids(relay), RELAY_SCANS_PER_RUN=str(budget)) as asker:
+            run = asker.run()
+    assert run.scans == run.calls[STATS] == budget
+    assert run.failures == {("user-stats", "no_scan_left"): 20 - budget}
+
+
+@pytest.mark.parametrize(
+    ("release", "budget", "asked"),
+    [("1.1.314", "0", BATCH), ("1.1.120", "0", "/health"), ("1.1.120", "1", STATS)],
+)
+def test_a_shard_delivers_whether_the_relay_is_up_though_its_keys_are_all_of_others(
+    release: str, budget: str, asked: str
+) -> None:
+    with (
+        a_relay(Key("in another", models=()), release=release) as relay,
+        Asker(relay, ids(relay), RELAY_SCANS_PER_RUN=budget) as asker,
+    ):
         shards = [asker.run(f"{index}/4") for index in range(1, 5)]
     assert [shard.fetched.up for shard in shards] == [True] * 4
-    assert sorted(len(shard.keys()) for shard in shards) == [0, 0, 0, 1]
+    assert all(shard.scans <= int(budget) for shard in shards)
+    assert sum(shard.calls == dict.fromkeys({BATCH, asked}, 1) for shard in shards) >= 3
 
 
 def test_a_shard_without_keys_finds_out_that_the_relay_refuses() -> None:
@@ -371,6 +421,30 @@ def test_a_warm_run_asks_the_keys_that_it_knows_to_be_used_without_a_scan() -> N
     assert run.failures["user-stats", "500"] >= 27, "of one that fails is known that it was used"
 
 
+@pytest.mark.parametrize("budget", [0, 10])
+@pytest.mark.parametrize("fault", [None, Fault(status=500), Fault(rewrite=nobody)])
+def test_keys_whose_totals_were_reset_since_cause_no_more_scans_than_they_may(
+    budget: int, fault: Fault | None
+) -> None:
+    keys = [Key(f"reset-{number}") for number in range(40)]
+    with (
+        a_relay(*keys) as relay,
+        Asker(relay, ids(relay), RELAY_SCANS_PER_RUN=str(budget)) as asker,
+    ):
+        used(relay, keys)
+        warm = [asker.run(), asker.run()]
+        relay.fault = batches(fault)
+        if budget:
+            warm.append(asker.run())
+        for key in keys:
+            key.usage.clear()
+            key.totals.clear()
+        run = asker.run()
+    assert [one.calls[STATS] for one in warm] == [40] * len(warm)
+    assert (run.scans, run.calls[STATS]) == (budget, budget)
+    assert len(run.figures("usage.total.requests")) == (budget if fault else 40)
+
+
 def test_a_key_keeps_its_start_its_name_and_its_expiry_while_it_is_not_asked() -> None:
     keys = [
         Key(f"unused-{number}", created_at=NOW - 7200, expires_at=NOW + 7200, models=())
@@ -401,6 +475,28 @@ def test_model_rows_keep_the_keys_name_where_nothing_else_comes() -> None:
         relay.fault = lambda request: Fault(status=500) if request.path != MODELS else None
         after = asker.run().readings(Scope.MODEL)
     assert [one.resource for one in after] == [one.resource for one in before] != []
+
+
+@pytest.mark.parametrize("others", [[], [Key(f"other-{number}") for number in range(7)]], ids=len)
+@pytest.mark.parametrize("remembers", [True, False])
+def test_an_expired_key_delivers_nothing_half_where_nothing_says_that_it_is_expired(
+    remembers: bool, others: list[Key]
+) -> None:
+    key = Key("expires", expires_at=NOW + 30)
+    with a_relay(key, *others) as relay, ExitStack() as opened:
+        asker = opened.enter_context(Asker(relay, ids(relay)))
+        assert key.name in asker.run().figures("expires_s")
+        later(relay)
+        if not remembers:
+            asker = opened.enter_context(Asker(relay, ids(relay)))
+        relay.fault = lambda request: (
+            Fault(status=500)
+            if request.path in (STATS, BATCH) and key.id.encode() in request.body
+            else None
+        )
+        run = asker.run()
+    assert key.id not in {one.resource.get("relay.key.id") for one in run.fetched.readings}
+    assert run.failures["user-stats", "500"] == 1
 
 
 def test_what_is_remembered_of_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

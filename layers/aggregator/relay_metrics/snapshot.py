@@ -246,7 +246,7 @@ class Snapshot:
             written["readings"] = [
                 [
                     r.scope,
-                    dict(r.fields),
+                    {path: in_64_bits(value) for path, value in r.fields.items()},
                     dict(r.attributes),
                     dict(r.resource),
                     r.start_ms,
@@ -290,6 +290,11 @@ class Snapshot:
             )
         except _DAMAGED as error:
             raise SnapshotError(f"the snapshot is damaged ({type(error).__name__})") from None
+
+
+def in_64_bits(value: Number) -> Number:
+    """A figure as data points and snapshots hold it: an integer beyond 64 bits becomes a float."""
+    return value if isinstance(value, float) or value in INT64 else float(value)
 
 
 def well_formed(text: str) -> str:

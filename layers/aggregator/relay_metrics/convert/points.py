@@ -19,7 +19,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from relay_metrics import catalogue
-from relay_metrics.snapshot import INT64, NO_ATTRIBUTES, Number
+from relay_metrics.snapshot import NO_ATTRIBUTES, Number, in_64_bits
 
 GAUGE, RUNNING = "gauge", "running sum"
 
@@ -90,7 +90,7 @@ class ResourcePoints:
                 attributes,
                 0 if start_ms is None else start_ms * _NANOS,
                 (self._time_ms if time_ms is None else time_ms) * _NANOS,
-                value if isinstance(value, float) or value in INT64 else float(value),
+                in_64_bits(value),
             )
         )
 

@@ -47,19 +47,28 @@ class Account(NamedTuple):
     state: str | None
     families: tuple[Reading, ...] = ()
 
-    def out_for(self, seconds: Number) -> Account:
+    def out_for(self, seconds: Number | None) -> Account:
         """The account with the relay's information on accounts that are out of service.
 
         Args:
-            seconds: until it is used again; 0 if it is in service.
+            seconds: until it is used again; 0 if it is in service, None if they are unknown.
         """
-        fields = {**self.reading.fields, "unavailable_s": seconds}
-        if not seconds:
+        fields = dict(self.reading.fields)
+        if seconds is not None:
+            fields["unavailable_s"] = seconds
+        if seconds == 0:
             return self._replace(reading=self.reading._replace(fields=fields))
         if "up" in fields:
             fields["up"] = 0
         state = self.state if self.state == "abnormal" else "unavailable"
         return self._replace(reading=self.reading._replace(fields=fields), state=state)
+
+    def without_up(self) -> Account:
+        """The account if nothing tells whether it is out of service: it may still be down."""
+        fields = {
+            name: one for name, one in self.reading.fields.items() if (name, one) != ("up", 1)
+        }
+        return self._replace(reading=self.reading._replace(fields=fields))
 
 
 def account(
@@ -100,9 +109,8 @@ def account(
             state = "rate_limited"
     if schedulable is not None:
         fields["schedulable"] = int(schedulable)
-    daily = figures(_DAILY, row, left_out)
+    daily = _usage(row, left_out)
     fields.update(daily)
-    fields.update(_totals(row, left_out))
     if "dailyQuota" in row:
         # The row's own dailyUsage is never updated on some platforms, and that of yesterday on
         # another.
@@ -126,18 +134,24 @@ def idle(row: object) -> bool:
     return number(dig(row, "usage.daily.requests")) == 0
 
 
-def _totals(row: Mapping[str, Any], left_out: Callable[[str], None]) -> dict[str, Number]:
-    """The running totals.
+def _usage(row: Mapping[str, Any], left_out: Callable[[str], None]) -> dict[str, Number]:
+    """The usage of the day and the running totals, without zeros that the relay made up.
 
-    There are none if all are 0 although the account was used: then the relay's database failed.
+    If the relay cannot read an account's usage, it answers some zeros and omits the other fields.
+    Totals of 0 of an account that was used are left out as well, and so are zeros of its day.
     """
-    if not isinstance(dig(row, "usage.total"), dict):
-        return {}
-    totals = figures(_TOTALS, row, left_out)
-    if not any(totals.values()) and text(row.get("lastUsedAt")):
+    parts = [(_DAILY, figures(_DAILY, row, left_out))]
+    zero_of_used = False
+    if isinstance(dig(row, "usage.total"), dict):
+        parts.append((_TOTALS, figures(_TOTALS, row, left_out)))
+        zero_of_used = bool(text(row.get("lastUsedAt"))) and not any(parts[1][1].values())
+    if zero_of_used:
         left_out("zero_of_used")
-        return {}
-    return totals
+    found: dict[str, Number] = {}
+    for rows, part in parts:
+        if any(part.values()) or (len(part) == len(rows) and not zero_of_used):
+            found.update(part)
+    return found
 
 
 def _more(row: Mapping[str, Any]) -> dict[str, Number]:

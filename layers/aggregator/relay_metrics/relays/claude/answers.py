@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from relay_metrics import catalogue
@@ -24,7 +24,9 @@ class Answers:
         pages: the pages of the list of keys, by number.
         usage: usage-stats, by the id of the key.
         of_relay: readings that are delivered unchanged, by endpoint.
-        unavailable: the seconds for which accounts are out of service, by account id.
+        unavailable: the seconds for which accounts are out of service, by account id; None if an
+            older relay does not have them.
+        unavailable_came: whether `unavailable` was answered; if not, any account may be out.
         accounts: the lists of accounts, by platform.
     """
 
@@ -33,7 +35,8 @@ class Answers:
     dashboard: at_large.Dashboard | None = None
     concurrency: at_large.Concurrency | None = None
     of_relay: dict[str, list[Reading] | None] = field(default_factory=dict)
-    unavailable: Mapping[str, Number] | None = None
+    unavailable: Mapping[str, Number | None] | None = None
+    unavailable_came: bool = False
     accounts: dict[str, at_large.Accounts] = field(default_factory=dict)
 
     @property
@@ -54,22 +57,24 @@ class Answers:
         """Whether `listed` has every key. It does not if a page failed or keys were deleted."""
         return bool(self.pages) and len(listed) >= self.total
 
-    def readings(self, client: RelayClient, *, used: bool) -> Iterator[Reading]:
+    def readings(self, client: RelayClient, never_used: Callable[[], bool]) -> Iterator[Reading]:
         """The readings of the relay and its accounts.
 
         Args:
             client: counts the values that are left out.
-            used: whether any key was ever used.
+            never_used: returns whether it is certain that no key was ever used.
         """
         accounts = {
             platform: [self._in_service(one) for one in self.accounts[platform].accounts]
             for platform in PLATFORMS
             if platform in self.accounts
         }
-        if self.dashboard is not None and (
-            figures := self._plausible(client, self.dashboard.figures, used=used)
-        ):
-            yield Reading(Scope.RELAY, figures)
+        if self.dashboard is not None and (figures := self.dashboard.figures):
+            # the dashboard has zeros as well if the relay's database does not answer it
+            if any(figures.values()) or never_used():
+                yield Reading(Scope.RELAY, figures)
+            else:
+                client.left_out(at_large.DASHBOARD, "zero_of_used")
         yield from self._accounts_by_state(accounts)
         if self.concurrency is not None:
             yield Reading(Scope.RELAY, self.concurrency.figures)
@@ -85,17 +90,10 @@ class Answers:
             for state in catalogue.KEY_STATES:
                 yield Reading(Scope.KEY_STATE, {"keys": states[state]}, {"state": state})
 
-    def _plausible(
-        self, client: RelayClient, figures: Mapping[str, Number], *, used: bool
-    ) -> Mapping[str, Number]:
-        """The dashboard's usage of all keys; nothing if all of it is 0 although a key was used."""
-        if any(figures.values()) or not used:
-            return figures
-        client.left_out(at_large.DASHBOARD, "zero_of_used")
-        return {}
-
     def _in_service(self, account: Account) -> Account:
         """An account, marked if it is out of service."""
+        if not self.unavailable_came:
+            return account.without_up()
         if self.unavailable is None:
             return account
         return account.out_for(self.unavailable.get(account.id, 0))
@@ -104,15 +102,24 @@ class Answers:
         """The number of accounts by state: from their rows, or else from the dashboard.
 
         The dashboard does not know which accounts are out of service, and counts a rate-limited
-        console account as abnormal.
+        console account as abnormal. If an account may be out of service, only the number of
+        abnormal ones and zeros are certain.
         """
-        by_platform = dict(self.dashboard.states) if self.dashboard else {}
+        listed_ids = {one.id for listed in accounts.values() for one in listed}
+        others_work = self.unavailable_came and listed_ids.issuperset(self.unavailable or ())
+        by_platform = {
+            platform: (states, others_work)
+            for platform, states in (self.dashboard.states if self.dashboard else {}).items()
+        }
         for platform, listed in accounts.items():
             if self.accounts[platform].whole and (listed or platform in by_platform):
-                counted = Counter(one.state for one in listed)
-                by_platform[platform] = {state: counted[state] for state in ACCOUNT_STATES.values()}
-        for platform, states in by_platform.items():
+                counted: Counter[str | None] = Counter(one.state for one in listed)
+                states = {state: counted[state] for state in ACCOUNT_STATES.values()}
+                if self.unavailable is None:
+                    del states["unavailable"]
+                by_platform[platform] = states, self.unavailable_came
+        for platform, (counts, certain) in by_platform.items():
             for state in ACCOUNT_STATES.values():
-                if state in states:
+                if state in counts and (certain or state == "abnormal" or not counts[state]):
                     attributes = {"platform": platform, "state": state}
-                    yield Reading(Scope.ACCOUNT_STATE, {"accounts": states[state]}, attributes)
+                    yield Reading(Scope.ACCOUNT_STATE, {"accounts": counts[state]}, attributes)

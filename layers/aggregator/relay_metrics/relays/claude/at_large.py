@@ -77,11 +77,14 @@ class Concurrency(NamedTuple):
     Attributes:
         figures: their sums, by the fields of the catalogue. The sum of running requests is our
             own: the relay's counts those of accounts with a limit twice.
-        active: the running requests of each key that has a limit, by key id.
+        active: the running requests of keys that have a limit, by key id; None if the row of the
+            key does not tell them.
+        of_others: those of every other key: 0, or None if a row does not tell whose it is.
     """
 
     figures: Mapping[str, Number]
-    active: Mapping[str, Number]
+    active: Mapping[str, Number | None]
+    of_others: Number | None
 
 
 def concurrency(client: RelayClient, administrator: Administrator) -> Concurrency | None:
@@ -94,16 +97,24 @@ def concurrency(client: RelayClient, administrator: Administrator) -> Concurrenc
     status = answer.get("concurrencyStatus")
     if not isinstance(status, list):
         client.left_out(CONCURRENCY, "missing_field")
-        return Concurrency(sums, {})
-    active: dict[str, Number] = {}
+        return Concurrency(sums, {}, None)
+    active: dict[str, Number | None] = {}
+    of_others: Number | None = 0
     for one in status:
-        key_id = text(one.get("apiKeyId")) if isinstance(one, dict) else ""
-        count = number(one.get("activeCount")) if key_id else None
-        if count is None:
+        key_id = text(dig(one, "apiKeyId"))
+        if key_id.startswith("console_account:"):
+            continue
+        count = number(dig(one, "activeCount"))
+        if not key_id or count is None:
             client.left_out(CONCURRENCY, "invalid_row")
-        elif not key_id.startswith("console_account:"):
+        if key_id:
             active[key_id] = count
-    return Concurrency({**sums, "active": sum(active.values())}, active)
+        else:
+            of_others = None
+    known = [count for count in active.values() if count is not None]
+    if of_others is not None and len(known) == len(active):
+        sums["active"] = sum(known)
+    return Concurrency(sums, active, of_others)
 
 
 def health(client: RelayClient) -> list[Reading] | None:
@@ -132,24 +143,28 @@ def health(client: RelayClient) -> list[Reading] | None:
     return readings
 
 
-def unavailable(client: RelayClient, administrator: Administrator) -> Mapping[str, Number] | None:
+def unavailable(
+    client: RelayClient, administrator: Administrator
+) -> Mapping[str, Number | None] | None:
     """The seconds, from the time of the run, until accounts out of service are used again, by id.
 
-    The relay runs one `KEYS` for it, which does not count as a scan.
+    They are None for an account that is out of service until nobody knows when. The relay runs one
+    `KEYS` for it, which does not count as a scan.
     """
     answer = administrator.ask_if_there(f"/{UNAVAILABLE}")
     if answer is None:
         return None
     data = part(client, UNAVAILABLE, answer, "data", dict, "data")
-    found: dict[str, Number] = {}
+    found: dict[str, Number | None] = {}
     for name, one in data.items():
         seconds = number(dig(one, "remainingSeconds"))
         if seconds is None:
             seconds = number(dig(one, "ttl"))
         if seconds is None:
             client.left_out(UNAVAILABLE, "missing_field")
-        elif seconds > 0:
-            found[text(name).partition(":")[2]] = seconds + client.elapsed_s
+        if seconds is None or seconds > 0:
+            rest = None if seconds is None else seconds + client.elapsed_s
+            found[text(name).partition(":")[2]] = rest
     return found
 
 

@@ -17,6 +17,7 @@ from relay_metrics import catalogue
 from relay_metrics.errors import RelayError
 from relay_metrics.relays.claude.admin import Administrator
 from relay_metrics.relays.claude.at_large import DASHBOARD
+from relay_metrics.relays.claude.discovery import PAGE_SIZE, rows_of_page
 from relay_metrics.relays.claude.keys import in_shard
 from relay_metrics.relays.claude.stats import counter, part
 from relay_metrics.relays.client import RelayClient
@@ -32,7 +33,6 @@ KEPT = 33
 """How many days the relay keeps, including the current one."""
 GROUPS = ("claude", "openai", "gemini", "droid", "bedrock")
 """The groups of accounts. The relay refuses any other."""
-PAGE_SIZE, MAX_PAGES = 100, 10_000
 BYTES_A_KEY_AND_DAY = 127
 """The size of an answer of `KEYS` for each key and day: 2,000 keys and all days are 8 MiB."""
 
@@ -133,11 +133,8 @@ class Days:
 
     def _page(self, page: int) -> tuple[list[Any], int]:
         answer = self._administrator.ask(f"/{LIST}?page={page}&pageSize={PAGE_SIZE}", endpoint=LIST)
-        data = answer.get("data")
-        items = data if isinstance(data, list) else dig(data, "items")
-        if not isinstance(items, list):
-            raise self._client.invalid(LIST, "incomplete", "answered without a list of keys")
-        return items, min(int(number(dig(data, "pagination.totalPages")) or 1), MAX_PAGES)
+        items, _, pages = rows_of_page(self._client, LIST, answer)
+        return items, pages
 
     @property
     def used(self) -> list[date]:

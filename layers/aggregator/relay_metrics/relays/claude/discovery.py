@@ -75,15 +75,7 @@ def page_of_keys(client: RelayClient, administrator: Administrator, page: int) -
     """
     path = f"/{KEYS}?page={page}&pageSize={PAGE_SIZE}"
     answer = administrator.ask(path, endpoint=KEYS)  # kept: its memory is reserved as long
-    data = answer.get("data")
-    items, total, pages = data, 0, 1
-    if isinstance(data, dict):  # a relay before 1.1.208 answers with a list of all keys
-        items = data.get("items")
-        total, pages = (
-            int(number(dig(data, f"pagination.{name}")) or 0) for name in ("total", "totalPages")
-        )
-    if not isinstance(items, list):
-        raise client.invalid(KEYS, "incomplete", "answered without a list of keys")
+    items, total, pages = rows_of_page(client, KEYS, answer)
     left_out = counter(client, KEYS)
     keys = {}
     for item in items:
@@ -92,7 +84,26 @@ def page_of_keys(client: RelayClient, administrator: Administrator, page: int) -
             keys[key_id] = _listed(client, item, left_out)
         else:
             left_out("invalid_row")
-    return Page(keys, min(pages, MAX_PAGES), total)
+    return Page(keys, pages, total)
+
+
+def rows_of_page(
+    client: RelayClient, endpoint: str, answer: Mapping[str, Any]
+) -> tuple[list[Any], int, int]:
+    """The rows of a page of keys, how many keys there are, and on how many pages.
+
+    Raises:
+        InvalidAnswer: one of them is missing, so that keys may be on other pages.
+    """
+    data = answer.get("data")
+    if isinstance(data, list):  # a relay before 1.1.208 answers with a list of all keys
+        return data, len(data), 1
+    items = dig(data, "items")
+    total, pages = (number(dig(data, f"pagination.{name}")) for name in ("total", "totalPages"))
+    if not isinstance(items, list) or total is None or pages is None:
+        message = "answered without a list of keys, or without how many there are"
+        raise client.invalid(endpoint, "incomplete", message)
+    return items, int(total), int(min(pages, MAX_PAGES))
 
 
 def _listed(
@@ -103,6 +114,7 @@ def _listed(
         described=key,
         state=_state(key, item, client.time_ms),
         last_used_ms=instant_ms(item.get("lastUsedAt")),
+        never_used=item.get("lastUsedAt", ...) in ("", None),
         limits=figures(_LIMITS, {"limits": item}, left_out),
         # The relay names its administrator as the owner of keys that belong to no user.
         owner=text(item.get("userUsername")) or text(item.get("ownerDisplayName")),

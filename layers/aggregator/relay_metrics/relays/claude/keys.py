@@ -88,12 +88,14 @@ class Known(NamedTuple):
         created_ms: when it was created, epoch milliseconds.
         expires_ms: when it expires, epoch milliseconds.
         has_cost: whether it ever had a cost; None if unknown.
+        counted: the fields of its running totals that were more than 0.
     """
 
     name: str
     created_ms: int | None
     expires_ms: int | None
     has_cost: bool | None
+    counted: frozenset[str] = frozenset()
 
 
 class Memory:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from relay_metrics import catalogue
@@ -11,11 +12,12 @@ from relay_metrics.relays.claude.keys import Identity, Known
 from relay_metrics.snapshot import Number, Reading, Scope
 
 STATS = catalogue.rows(Scope.KEY, "user-stats")
-TOTALS = catalogue.answered_by(Scope.KEY, "admin/usage-stats")
+USAGE_STATS = "admin/usage-stats"
+TOTALS = catalogue.answered_by(Scope.KEY, USAGE_STATS)
 SPENT: Mapping[str, str] = {row.field: row.spent_of for row in STATS if row.spent_of}
 """The fields of user-stats with the usage of a limit, and the field of that limit."""
 
-TOKENS = "usage.total.allTokens"
+REQUESTS, TOKENS = "usage.total.requests", "usage.total.allTokens"
 COST, DAY_COST = "usage.total.cost", "limits.currentDailyCost"
 _WINDOW = "limits.rateLimitWindow"
 _IN_WINDOW = frozenset(field for field in SPENT if "indow" in field)
@@ -40,7 +42,8 @@ class Listed(NamedTuple):
 
     Attributes:
         state: one of `catalogue.KEY_STATES`.
-        last_used_ms: epoch milliseconds; None if it was never used.
+        last_used_ms: epoch milliseconds; None if it was never used, or the list does not say.
+        never_used: whether the list says that it was never used.
         limits: by the fields of the catalogue.
         labels: those of its tags that `RELAY_KEY_LABELS` names.
     """
@@ -48,6 +51,7 @@ class Listed(NamedTuple):
     described: Described
     state: str
     last_used_ms: int | None
+    never_used: bool
     limits: Mapping[str, Number]
     owner: str
     labels: Mapping[str, str]
@@ -100,7 +104,9 @@ class Record(NamedTuple):
 
     Attributes:
         known: facts from earlier runs.
-        absent: whether it was missing in batch-stats, as keys are that may not be read.
+        expired: whether it has expired according to an earlier run.
+        absent: whether it was missing in batch-stats, as keys are that may not be read, and others
+            if the relay's database fails.
         cost: its total cost, from a batch with this key only.
         refused: whether the relay refused its user-stats because of the key.
         active: its running requests; None if they are not counted.
@@ -108,6 +114,7 @@ class Record(NamedTuple):
 
     identity: Identity
     known: Known | None = None
+    expired: bool = False
     listed: Listed | None = None
     usage: Usage | None = None
     batched: Batched | None = None
@@ -127,75 +134,98 @@ class Record(NamedTuple):
             # totals may be 0 for a used key, after an administrator has reset them
             return True
         totals = self.totals
-        return any(totals.values()) or (False if totals else None)
+        return any(totals.values()) or (False if REQUESTS in totals else None)
 
     @property
     def has_cost(self) -> bool | None:
         """Whether it ever had a cost; None if unknown. Without one, its user-stats takes a scan.
 
-        A cost of 0 this month does not decide it: there may have been a cost before.
+        A cost of 0 this month does not decide it: there may have been a cost before. A cost that
+        the relay did not keep is none: its user-stats computes it, with a scan.
         """
-        batched = self.batched
-        if self.stats is not None and COST in self.stats.figures:
-            return self.stats.figures[COST] > 0
+        batched, known = self.batched, self.known
         if self.cost is not None:
             return self.cost > 0
-        if batched is not None and (batched.day_cost or batched.month_cost):
+        if self.cost_in_usage_stats or (batched and (batched.day_cost or batched.month_cost)):
             return True
-        if self._usage_holds and self.usage is not None and COST in self.usage.totals:
-            return self.usage.totals[COST] > 0
-        if self.known is None or self.known.has_cost is None:
-            return None
-        if batched is not None and any(batched.totals.values()) != self.known.has_cost:
+        known_cost = None if known is None else known.has_cost
+        zero = self.usage is not None and self.usage.totals.get(COST) == 0
+        if zero and (self._never_used or known_cost is False):
+            return False  # the relay answers 0 as well if it cannot read the cost
+        if self.stats is not None and COST in self.stats.figures:
+            computed = known_cost is False and COST in self._counted
+            return self.stats.figures[COST] > 0 and not computed
+        if batched is not None and any(batched.totals.values()) != known_cost:
             return None  # it was used since then, or its totals were reset
-        return self.known.has_cost
+        return known_cost or (None if self.absent else known_cost)
 
     @property
     def readable(self) -> bool:
-        """Whether the relay may answer requests for it, as far as is known.
-
-        For a key that may not be read, the relay refuses the request before it scans.
-        """
+        """Whether the relay may answer requests for it, as far as is known."""
         return self.stats is not None or not (self.refused or self.absent)
 
     @property
     def may_scan(self) -> bool:
-        """Whether its user-stats may make the relay scan."""
+        """Whether its user-stats may make the relay scan.
+
+        For a key that may not be read, the relay refuses the request before it scans. A batch also
+        leaves out a key if the relay's database fails.
+        """
         listed = self.listed is None or self.listed.readable
-        return not self.has_cost and self.readable and listed
+        return not self.has_cost and not self.refused and listed
 
     @property
     def totals(self) -> dict[str, Number]:
-        """Its running totals, without those that another answer of this run contradicts.
+        """Its running totals, without zeros that nothing confirms.
 
-        If the relay's database fails while it answers usage-stats, used keys have totals of 0.
+        If the relay's database fails while it answers usage-stats, totals of used keys are 0.
         This does not happen with batch-stats and user-stats.
         """
-        found: dict[str, Number] = {}
-        if self._usage_holds and self.usage is not None:
-            found.update(self.usage.totals)
+        found = self._usage_totals
         if self.batched is not None:
             for field, figure in self.batched.totals.items():
                 found[field] = max(figure, found.get(field, 0))
-        if self.cost is not None:
-            found[COST] = self.cost
-        elif self.has_cost and not found.get(COST):
+        if self.cost is not None or (self.has_cost is False and found):
+            found.setdefault(COST, self.cost or 0)
+        if not found.get(COST) and (
+            self.has_cost or (COST in self._counted and not self._never_used)
+        ):
             found.pop(COST, None)
-        elif self.has_cost is False and COST not in found and found:
-            found[COST] = 0
         if self.stats is not None:
             figures = self.stats.figures
             found.update({row.field: figures[row.field] for row in TOTALS if row.field in figures})
         return found
 
     @property
-    def _usage_holds(self) -> bool:
-        """Whether the totals of usage-stats are used; zeros are only if another answer agrees."""
-        if self.usage is None or any(self.usage.totals.values()):
-            return self.usage is not None
+    def _usage_totals(self) -> dict[str, Number]:
+        """The totals of usage-stats, without zeros that may only mean that the relay failed.
+
+        It reads the cost by itself, and the other totals together.
+        """
+        totals = {} if self.usage is None else dict(self.usage.totals)
+        if self._never_used:
+            return totals
+        doubtful = self._counted | {COST} if totals.get(REQUESTS) else totals.keys()
+        return {field: one for field, one in totals.items() if one or field not in doubtful}
+
+    @property
+    def zeros_left_out(self) -> int:
+        """How many totals of usage-stats are zeros that nothing confirms."""
+        return 0 if self.usage is None else len(self.usage.totals.keys() - self.totals.keys())
+
+    @property
+    def _never_used(self) -> bool:
+        """Whether two answers agree that it was never used, or was reset by an administrator."""
         if self.batched is not None:
-            return not any(self.batched.totals.values())
-        return self.listed is not None and self.listed.last_used_ms is None
+            totals = self.batched.totals.values()
+            return bool(totals) and not any(totals)
+        if self.usage is None or any(self.usage.totals.values()):
+            return False
+        return self.listed is not None and self.listed.never_used
+
+    @property
+    def _counted(self) -> frozenset[str]:
+        return frozenset() if self.known is None else self.known.counted
 
     @property
     def fields(self) -> dict[str, Number]:
@@ -274,7 +304,10 @@ class Record(NamedTuple):
     def to_keep(self) -> Known:
         """The facts to keep for later runs."""
         name, created_ms, expires_ms, _ = self.described
-        return Known(name, created_ms, expires_ms, self.has_cost)
+        totals = self.totals
+        counted = {field for field, total in totals.items() if total}
+        counted |= self._counted - totals.keys()
+        return Known(name, created_ms, expires_ms, self.has_cost, _shared(frozenset(counted)))
 
     @property
     def latest_identity(self) -> Identity:
@@ -356,7 +389,14 @@ class Record(NamedTuple):
         if self.listed is not None:
             return self.listed.readable and self.readable
         # A key that is on no page may be disabled or expired; batches leave those out.
-        return self.readable and (self.identity.place is not None or self.batched is not None)
+        was_readable = self.identity.place is not None and self.known is not None
+        return self.readable and (self.batched is not None or (was_readable and not self.expired))
+
+
+@cache
+def _shared(fields: frozenset[str]) -> frozenset[str]:
+    """The same object for the same fields, of which there are few: one is kept for each key."""
+    return fields
 
 
 def most_used(records: Mapping[str, Record], most: int) -> dict[str, Record]:

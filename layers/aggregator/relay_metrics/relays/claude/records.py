@@ -10,7 +10,7 @@ from relay_metrics.errors import RelayError
 from relay_metrics.relays.claude.admin import Sessions
 from relay_metrics.relays.claude.calendar import Calendar
 from relay_metrics.relays.claude.keys import Identity, KeyIds, Memory
-from relay_metrics.relays.claude.record import Record, Stats
+from relay_metrics.relays.claude.record import USAGE_STATS, Record, Stats
 from relay_metrics.relays.claude.stats import (
     BATCH,
     BATCH_SIZE,
@@ -70,6 +70,7 @@ class Records:
         self.asked: set[str] = set()
         self.answered: Callable[[str], None] = lambda _: None
         self._handed_over: set[str] = set()
+        self._renewed: dict[str, str] = {}  # the ids that keys have by now, and their former ones
         self._client = client
         self._kept = kept
         for key in keys:
@@ -77,14 +78,23 @@ class Records:
 
     def add(self, record: Record) -> None:
         """Add a record, with the facts from earlier runs."""
-        key_id = record.identity.id
-        known = self._kept.keys.recall(self._client.relay.base_url, key_id)
-        self.of[key_id] = record._replace(known=known)
+        self.of[record.identity.id] = self._with_known(record)
+
+    def _with_known(self, record: Record) -> Record:
+        known = self._kept.keys.recall(self._client.relay.base_url, record.identity.id)
+        expires_ms = None if known is None else known.expires_ms
+        expired = expires_ms is not None and expires_ms <= self._client.time_ms
+        return record._replace(known=known, expired=expired)
 
     def learn(self, key_id: str, **answer: Any) -> None:
         """Add an answer to the record of a key, unless the key was left out meanwhile."""
         if key_id in self.of:
             self.of[key_id] = self.of[key_id]._replace(**answer)
+
+    def _learn_of(self, key_id: str, identity: Identity, **answer: Any) -> None:
+        if identity.id != key_id:
+            self._renewed[identity.id] = key_id
+        self.learn(key_id, **answer)
 
     # -- requests
 
@@ -99,7 +109,7 @@ class Records:
 
         def take(stats: Stats) -> None:
             if key_id in self.of:
-                self.learn(key_id, stats=stats)
+                self._learn_of(key_id, stats.identity, stats=stats)
                 self.answered(key_id)
 
         return Request(
@@ -111,11 +121,12 @@ class Records:
 
     def models(self, key_id: str) -> Request[Any]:
         """The request for the model rows of a key."""
-        key = self.of[key_id].identity
+        key = self.of[key_id].latest_identity
+
         return Request(
             USER_MODELS,
             lambda: user_models(self._client, self._kept.key_ids, key),
-            lambda models: self.learn(key_id, models=models),
+            lambda models: self._learn_of(key_id, models.identity, models=models),
         )
 
     def batches(self, ids: Sequence[str]) -> Iterable[Request[Any]]:
@@ -146,20 +157,46 @@ class Records:
 
     def figures(self, ids: Iterable[str]) -> list[Reading]:
         """The readings of keys, without those of models. `readings` then leaves them out."""
-        ids = list(ids)
-        self._handed_over.update(ids)
+        told = {key_id: record for key_id in ids if (record := self._told(key_id)) is not None}
+        self._handed_over.update(told)
         calendar = self.calendar
-        return [reading for key_id in ids for reading in self.of[key_id].figures(calendar)]
+        return [reading for record in told.values() for reading in record.figures(calendar)]
 
     def readings(self) -> Iterable[Reading]:
         """The readings of all keys. The facts about them are kept for later runs."""
         calendar = self.calendar
-        for key_id, record in self.of.items():
+        if zeros := sum(record.zeros_left_out for record in self.of.values()):
+            self._client.left_out(USAGE_STATS, "zero_of_used", zeros)
+        for key_id in self.of:
+            record = self._told(key_id)
+            if record is None:
+                continue
             identity = record.latest_identity
             self._kept.keys.keep(self._client.relay.base_url, identity.id, record.to_keep)
             if key_id not in self._handed_over:
                 yield from record.figures(calendar)
             yield from record.use_of_models()
+
+    def _told(self, key_id: str) -> Record | None:
+        """The record that is delivered of a key; None if another one is delivered in its place.
+
+        A configured key may have got a new id, which the relay lists as well. Then it wins over
+        its twin, unless that was handed over before.
+        """
+        record = self.of[key_id]
+        identity = record.latest_identity
+        twin_told = identity.id in self._handed_over
+        if key_id != (identity.id if twin_told else self._renewed.get(identity.id, key_id)):
+            return None
+        if identity.id == key_id:
+            return record
+        twin = self.of.get(identity.id) or self._with_known(Record(identity))
+        stats, models = record.stats or twin.stats, record.models or twin.models
+        return twin._replace(
+            identity=identity,
+            stats=stats and stats._replace(identity=identity),
+            models=models and models._replace(identity=identity),
+        )
 
     @property
     def calendar(self) -> Calendar:

@@ -8,7 +8,9 @@ from relay_metrics.relays.claude.admin import Administrator
 from relay_metrics.relays.claude.keys import Identity, configured, in_shard
 from relay_metrics.relays.claude.records import Records, State
 from relay_metrics.relays.claude.settings import Login, access
+from relay_metrics.relays.claude.stats import BATCH_SIZE
 from relay_metrics.relays.client import RelayClient
+from relay_metrics.relays.phases import Request
 
 __all__ = ["State", "fetch"]
 
@@ -20,7 +22,7 @@ def fetch(client: RelayClient, kept: State) -> Fetched:
     login = access(client.relay).login
     environment = client.environment
     if login is None and not keys and everyone:
-        fetched = _whether_up(client, kept, everyone[0])
+        fetched = _whether_up(client, kept, everyone[:BATCH_SIZE])
     elif (
         login is None
         and 2 * len(keys) <= environment.scans_per_run
@@ -59,11 +61,18 @@ def _a_few(client: RelayClient, kept: State, keys: list[Identity]) -> Fetched:
     )
 
 
-def _whether_up(client: RelayClient, kept: State, key: Identity) -> Fetched:
-    """Check that the relay is up, with a key of another shard, if this shard has no keys."""
-    records = Records(client, kept, [key])
-    client.together([records.stats(key.id)])
-    return Fetched(up=records.accepted, keys_failed=records.failed)
+def _whether_up(client: RelayClient, kept: State, keys: list[Identity]) -> Fetched:
+    """Check that the relay is up, with keys of other shards, if this shard has no keys."""
+    records = Records(client, kept, keys)
+    client.together([records.batch([key.id for key in keys])])
+    healthy: list[object] = []
+    if not records.accepted and client.environment.scans_per_run > 0:
+        client.together([records.stats(keys[0].id)])  # it may scan; an older relay has no batch
+    elif not records.accepted:
+        from relay_metrics.relays.claude.at_large import HEALTH, health
+
+        client.together([Request(HEALTH, lambda: health(client), healthy.append)])
+    return Fetched(up=records.accepted or bool(healthy), keys_failed=records.failed)
 
 
 def _administrator(client: RelayClient, kept: State, login: Login) -> Administrator | None:

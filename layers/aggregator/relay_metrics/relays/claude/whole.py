@@ -143,8 +143,8 @@ class Whole:
     def unavailable(self) -> Iterator[Round]:
         """The accounts that are out of service."""
 
-        def take(answer: Mapping[str, Number] | None) -> None:
-            self._answers.unavailable = answer
+        def take(answer: Mapping[str, Number | None] | None) -> None:
+            self._answers.unavailable, self._answers.unavailable_came = answer, True
 
         yield [self._ask(at_large.UNAVAILABLE, at_large.unavailable, take)]
 
@@ -173,33 +173,50 @@ class Whole:
         """The accounts of each platform that has any by the dashboard.
 
         A list that scans is only requested if enough scans are left: one, and one more for each
-        account without a request on the current day. Their number comes from an earlier run, or
-        at most from the dashboard.
+        account without a request on the current day. If nothing tells how many accounts there are,
+        the list is requested after all others, alone, if any scan is left.
         """
-        empty = self._answers.dashboard.empty if self._answers.dashboard else frozenset()
-        requests = []
+        dashboard = self._answers.dashboard
+        empty = dashboard.empty if dashboard else frozenset()
+        requests, unknown = [], []
         for platform in PLATFORMS:
             scans = self._scans_of(platform)
-            if platform in empty or scans is None or scans > self.scans:
+            if platform in empty or scans is None:
                 continue
-            self.scans -= scans
-            requests.append(self._list(platform, scans))
+            if not scans and platform in SCANNED:
+                unknown.append(platform)
+            elif scans <= self.scans:
+                self.scans -= scans
+                requests.append(self._list(platform, scans))
+        for platform in unknown:
+            if self.scans > 0:
+                self.scans -= 1
+                yield [*requests, self._list(platform, 1)]
+                requests = []
         yield requests
 
     def _scans_of(self, platform: str) -> int | None:
-        """How many scans a list of accounts takes at most; None if this run leaves it out."""
+        """How many scans a list of accounts takes at most.
+
+        Returns:
+            None if this run leaves it out; 0 for a list that scans if nothing tells how often.
+        """
         if platform not in SCANNED:
             return 0
+        dashboard = self._answers.dashboard
+        total = dashboard.states.get(platform, {}).get("total") if dashboard else None
         counted = self._kept.lists.get((self._client.relay.base_url, platform))
         if counted is None:
-            states = (
-                self._answers.dashboard.states.get(platform, {}) if self._answers.dashboard else {}
-            )
-            return 1 + int(states.get("total", 0))
-        if not counted.accounts and self._client.scheduled_s // 60 % EMPTY_LIST_MINUTES:
+            if total is None:
+                # The dashboard knows all of them but gemini-api: without it, better none is asked.
+                return 0 if dashboard else None
+            return 1 + int(total)
+        gained = max(0, int(total or 0) - counted.accounts)
+        minute = self._client.scheduled_s // 60
+        if not counted.accounts and not gained and minute % EMPTY_LIST_MINUTES:
             return None
         today = counted.day == self._records.calendar.day
-        return 1 + (counted.idle if today else counted.accounts)
+        return 1 + gained + (counted.idle if today else counted.accounts)
 
     def _list(self, platform: str, scans: int) -> Request[Any]:
         def take(listed: at_large.Accounts | None) -> None:
@@ -239,19 +256,17 @@ class Whole:
         yield self._spent(lambda record: record.cost_in_usage_stats)
 
     def believed(self) -> Iterator[Round]:
-        """User-stats that are needed and take no scan according to an earlier run.
-
-        This may have changed, so they are left out if no scan is left.
-        """
-        if self.scans > 0:
-            yield self._spent(lambda record: not record.cost_in_usage_stats)
+        """User-stats that are needed and take no scan: the batch, or an earlier run, has a cost."""
+        yield self._spent(lambda record: record.batched is not None)
 
     def _spent(self, among: Callable[[Record], bool]) -> Round:
         records = self._records
         return [
             records.stats(key_id)
             for key_id in self._batched
-            if records.of[key_id].spends and among(records.of[key_id])
+            if key_id not in records.asked
+            and records.of[key_id].spends
+            and among(records.of[key_id])
         ]
 
     @property
@@ -286,7 +301,8 @@ class Whole:
 
         If it is unknown whether they do, because an older relay has no batch or the batch failed,
         as many are requested at once as scans are left. The answer of a key with a cost took no
-        scan, which is then free for the next round, until none is left.
+        scan, which is then free for the next round, until none is left. What an earlier run knew is
+        not enough without a batch: the totals may have been reset since.
         """
         records = self._records
         self._take_scanned(records.asked)
@@ -295,13 +311,21 @@ class Whole:
             for key_id, one in records.of.items()
             if key_id not in records.asked and self._may_be_asked(one) and one.lacks_stats
         )
-        sure = [key_id for key_id in wanting if not records.of[key_id].may_scan]
+        unsure = {
+            key_id
+            for key_id in wanting
+            if (one := records.of[key_id]).batched is None and one._replace(known=None).may_scan
+        }
+        sure = [
+            key_id for key_id in wanting if key_id not in unsure and not records.of[key_id].may_scan
+        ]
         yield [records.stats(key_id) for key_id in sure]
         self._take_scanned(sure)
         unknown = [
             key_id
             for key_id in wanting
-            if key_id not in records.asked and records.of[key_id].has_cost is None
+            if key_id not in records.asked
+            and (key_id in unsure or records.of[key_id].has_cost is None)
         ]
         first = in_turn(unknown, self.scans, self._client.scheduled_s)
         waiting = list(dict.fromkeys([*first, *unknown]))
@@ -391,10 +415,10 @@ class Whole:
 
     def _learn_active(self) -> None:
         """Add the running requests of each key to its record."""
-        if self._answers.concurrency is not None:
-            active = self._answers.concurrency.active
+        if (answer := self._answers.concurrency) is not None:
             for key_id in self._records.of:
-                self._records.learn(key_id, active=active.get(key_id, 0))
+                active = answer.active.get(key_id, answer.of_others)
+                self._records.learn(key_id, active=active)
 
     # -- requests of the phases
 
@@ -492,8 +516,7 @@ class Whole:
         accepted = records.accepted or at_large.HEALTH in self._answers.of_relay
         of_relay: Iterable[Reading] = ()
         if administrator is not None and self.reports_relay():
-            used = any(one.used for one in records.of.values())
-            of_relay = self._answers.readings(self._client, used=used)
+            of_relay = self._answers.readings(self._client, self._never_used)
         day_before = self._day_before
         timed = () if day_before is None else tuple(day_before.readings)
         return Fetched(
@@ -505,6 +528,16 @@ class Whole:
             keys_left_out=self._keys_left_out,
             models_left_out=records.models_left_out,
         )
+
+    def _never_used(self) -> bool:
+        """Whether it is certain that no key of the relay, of any shard, was ever used."""
+        listed, usage = self._answers.listed, self._answers.usage or {}
+        records = (
+            self._records.of.get(key_id)
+            or Record(Identity.discovered(key_id), listed=one, usage=usage.get(key_id))
+            for key_id, one in listed.items()
+        )
+        return self._answers.lists_all(listed) and all(one.used is False for one in records)
 
     @property
     def _unconfirmed(self) -> int:
@@ -560,7 +593,7 @@ STEPS = (
     Step("keys", ("pages", "totals"), 0, Whole.keys, of_administrator=False),
     Step("batches", ("keys",), 0, Whole.batches, of_administrator=False),
     Step("spent", ("keys",), 0, Whole.spent),
-    Step("believed", ("keys",), 0, Whole.believed, of_administrator=False),
+    Step("believed", ("batches",), 0, Whole.believed, of_administrator=False),
     Step("costs", ("batches",), 0, Whole.costs, of_administrator=False),
     # one scan for each key without cost
     Step("stats", ("costs", "believed", "accounts"), 0, Whole.stats, of_administrator=False),
