@@ -263,7 +263,7 @@ def running(run: Run) -> dict[tuple[str, ...], Number]:
     }
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(st.lists(FAILURES, min_size=1, max_size=2), st.booleans(), st.booleans())
 def test_no_running_total_falls(failures: list[Failure], by_login: bool, remembers: bool) -> None:
     """In an environment that remembers earlier runs, and in new ones."""
