@@ -7,6 +7,7 @@ relay's database is only sent if `RELAY_SCANS_PER_RUN` leaves room for it. `STEP
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from relay_metrics.relays import Fetched
@@ -98,6 +99,10 @@ class Whole:
         """Whether this shard requests the dashboard, which has the relay's clock."""
         known = self._client.relay.base_url in self._kept.utc_offset_hours
         return self.reports_relay() or not known
+
+    def has_no_login(self) -> bool:
+        """Whether only configured keys are read, so that nothing else takes scans meanwhile."""
+        return self._administrator is None
 
     # -- phases that need no other answer
 
@@ -255,19 +260,26 @@ class Whole:
         """
         yield self._spent(lambda record: record.cost_in_usage_stats)
 
+    def first_believed(self) -> Iterator[Round]:
+        """User-stats that take no scan according to an earlier run, beside the batch.
+
+        They may have been reset since, so they are no more than the scans that are left.
+        """
+        yield islice(self._spent(lambda _: True), self.scans)
+
     def believed(self) -> Iterator[Round]:
         """User-stats that are needed and take no scan: the batch, or an earlier run, has a cost."""
         yield self._spent(lambda record: record.batched is not None)
 
     def _spent(self, among: Callable[[Record], bool]) -> Round:
         records = self._records
-        return [
+        return (
             records.stats(key_id)
             for key_id in self._batched
             if key_id not in records.asked
             and records.of[key_id].spends
             and among(records.of[key_id])
-        ]
+        )
 
     @property
     def _batched(self) -> Sequence[str]:
@@ -593,10 +605,24 @@ STEPS = (
     Step("keys", ("pages", "totals"), 0, Whole.keys, of_administrator=False),
     Step("batches", ("keys",), 0, Whole.batches, of_administrator=False),
     Step("spent", ("keys",), 0, Whole.spent),
+    Step(
+        "first believed",
+        ("keys",),
+        0,
+        Whole.first_believed,
+        of_administrator=False,
+        wanted=Whole.has_no_login,
+    ),
     Step("believed", ("batches",), 0, Whole.believed, of_administrator=False),
     Step("costs", ("batches",), 0, Whole.costs, of_administrator=False),
     # one scan for each key without cost
-    Step("stats", ("costs", "believed", "accounts"), 0, Whole.stats, of_administrator=False),
+    Step(
+        "stats",
+        ("costs", "first believed", "believed", "accounts"),
+        0,
+        Whole.stats,
+        of_administrator=False,
+    ),
     Step("models of today", ("batches",), 0, Whole.models_of_today),
     # one scan each
     Step("turn", ("stats", "models of today"), 0, Whole.turn, of_administrator=False),
