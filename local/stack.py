@@ -283,6 +283,9 @@ def secret_of(variables: Mapping[str, str]) -> Secret:
         for name, key in CREDENTIALS.items()
         if variables.get(name, "").strip()
     }
+    if variables.get("RELAY_KIND", "") != "wyolet-relay":
+        # a Wyolet Relay itself reads a variable of this name, which may be exported
+        secret.pop("relay_admin_token", None)
     if "relay_headers" in secret:
         try:
             secret["relay_headers"] = json.loads(secret["relay_headers"])

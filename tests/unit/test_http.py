@@ -409,6 +409,7 @@ def test_no_time_is_left(server: HttpServer, client: Client) -> None:
         ("gzip", gzip.compress(b"a 1\nb 2\n", mtime=0) + bytes(1000)),
         ("X-Gzip , identity", gzip.compress(b"a 1\nb 2\n", mtime=0)),
         ("identity,gzip", gzip.compress(b"a 1\nb 2\n", mtime=0)),
+        ("gzip, gzip", gzip.compress(b"a 1\nb 2\n", mtime=0)),
         ("gzip, x-gzip", gzip.compress(gzip.compress(b"a 1\nb 2\n", mtime=0), mtime=0)),
         ("UTF-8", b"a 1\nb 2\n"),
         ("none", b"a 1\nb 2\n"),
@@ -758,6 +759,7 @@ def test_a_proxy_that_says_nothing_is_named(
         ("http://10.0.0.1:99999/", "the proxy 10.0.0.1:99999"),
         ("http://name:t0/ken@[::1]:3128", "the proxy [::1]:3128"),
         ("http://name:пароль@10.0.0.1:3128", "the proxy 10.0.0.1:3128"),
+        ("http://name:t0[ken]@10.0.0.1:3128", "the proxy 10.0.0.1:3128"),
         ("http://name:t0ken", "the proxy"),
         ("http://", "the proxy"),
     ],
@@ -768,6 +770,16 @@ def test_a_proxy_url_that_cannot_be_used_is_named(
     monkeypatch.setenv("https_proxy", url)
     error = failure(client, "https://relay.invalid/")
     assert (error.type, str(error)) == ("proxy", f"{named} is no http://HOST:PORT")
+
+
+@pytest.mark.parametrize("password", ["2024/t0ken", "#t0ken", "?t0ken"])
+def test_what_urllib_takes_for_a_proxy_s_host_is_not_shown(
+    client: Client, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    monkeypatch.setenv("https_proxy", f"http://name:{password}@127.0.0.1:9")
+    error = failure(client, "https://relay.invalid")
+    assert error.type == "proxy"
+    assert not re.search("name|2024|t0ken", str(error).removeprefix("the name of "))
 
 
 def test_a_proxy_that_drips_its_consent(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

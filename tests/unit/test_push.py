@@ -337,13 +337,18 @@ def test_the_status_decides_where_a_body_is_cut_unless_it_could_say_more(
     assert type(outcome.error) is error
 
 
-def test_the_user_s_name_is_not_repeated(receiver: Receiver) -> None:
-    said = "Username and password does not match, username: alice-writer"
+@pytest.mark.parametrize("header", ["authorization", "X-Greptime-Auth"])
+@pytest.mark.parametrize("user", ["alice-writer", "müller"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_user_s_name_is_not_repeated(
+    receiver: Receiver, header: str, user: str, *, nested: bool
+) -> None:
+    said: Any = f"Username and password does not match, username: {user}"
+    said = {"message": said} if nested else said
     receiver.answer = lambda request: Response.of_json({"error": said}, 401)
-    token = b64encode(b"alice-writer:a-password").decode()
-    outcome = receiver.push(headers={"authorization": f"Basic {token}"})
+    token = b64encode(f"{user}:a-password".encode()).decode()
+    outcome = receiver.push(headers={header: f"Basic {token}"})
     assert "does not match, username: ***" in str(outcome.error)
-    assert "alice" not in str(outcome.error)
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 599])

@@ -17,6 +17,7 @@ RelayMetricsError
 │   ├── Unavailable         … because of a temporary failure: retried, then spooled
 │   ├── TooLarge            … because the request is too large: split
 │   └── Impossible          … and never will: split, the refused part goes to the dead-letter queue
+│       └── Incompatible    … because only some of its tables were made by OTLP
 ├── SpoolError              the queue did not accept a snapshot
 └── NotDelivered            a snapshot could be neither pushed nor spooled
 """

@@ -16,6 +16,7 @@ from relay_metrics.errors import (
 from relay_metrics.net.http import CLIENT_CERTIFICATE, NO_TLS, PROXY, UNTRUSTED
 from relay_metrics.relays import kinds
 from relay_metrics.settings import DEFAULT_DESTINATION, Destination, Environment, Relay
+from relay_metrics.settings.headers import AUTHENTICATING
 
 CORRECT = "set what the message names, then check again"
 FILL_IN = (
@@ -63,8 +64,6 @@ _ASKS = (
     "(relay_headers)"
 )
 _ANY_RELAY = "see the relay's own log for this minute"
-_AUTHENTICATING = ("authorization", "x-greptime-auth")
-"""Headers that hold a destination's credential, in lower case."""
 
 
 def of_settings(error: SettingsError) -> str:
@@ -155,7 +154,7 @@ def _of_credentials(destination: Destination, environment: Environment, entry: s
     if entry:
         return denied + entry
     for name, text in environment.export_headers.items():
-        if name.lower() in _AUTHENTICATING and destination.headers.get(name) == text:
+        if name.lower() in AUTHENTICATING and destination.headers.get(name) == text:
             return f"{denied}{name} in OTEL_EXPORT_HEADERS, GREPTIME_DATABASE"
     credentials = "greptime_username and greptime_password"
     if environment.secret_id is None:

@@ -50,11 +50,17 @@ def _forms(secret: str) -> set[str]:
     }
 
 
-def redact(text: str) -> str:
-    """A text with all hidden secrets replaced by `HIDDEN`."""
+def redact(text: str, user: str = "") -> str:
+    """A text with all hidden secrets replaced by `HIDDEN`.
+
+    Args:
+        user: a user's name to hide as well, as a whole word; in all output, a name like `admin`
+            would garble addresses.
+    """
     with _lock:
+        words = _short | _forms(user) if user else _short
         found = sorted((one for one in _hidden if one in text), key=len, reverse=True)
-        short = sorted((one for one in _short if one in text), key=len, reverse=True)
+        short = sorted((one for one in words if one in text), key=len, reverse=True)
     for secret in found:
         text = text.replace(secret, HIDDEN)
     for secret in short:

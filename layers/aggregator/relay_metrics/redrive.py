@@ -146,14 +146,9 @@ class _Batch:
         if destination is None:
             destination = self._invocation.renew().destination(message.destination)
         if destination is None:
-            gone = "there is no destination of this name any more"
-            error: PushError = Impossible(message.destination, gone)
-            # a wrong entry may be the one: its name itself may be mistyped
-            wrong = [one.wrong for one in self._invocation.settings.destinations if one.wrong]
-            if wrong:
-                error = Refused(message.destination, f"no destination has this name; {wrong[0]}")
-            return Outcome.failed(message.piece, error)
-        outcome = deliver(message.piece, destination, self._runtime, self._invocation, deadline)
+            outcome = Outcome.failed(message.piece, self._unknown(message.destination))
+        else:
+            outcome = deliver(message.piece, destination, self._runtime, self._invocation, deadline)
         level = logger.info if outcome.error is None else logger.warning
         level(
             "redriven" if outcome.error is None else "not redriven",
@@ -168,6 +163,13 @@ class _Batch:
             },
         )
         return outcome
+
+    def _unknown(self, name: str) -> PushError:
+        """The error for a destination that no entry has; a wrong entry's name may be mistyped."""
+        wrong = [one.wrong for one in self._invocation.settings.destinations if one.wrong]
+        if wrong:
+            return Refused(name, f"no destination has this name; {wrong[0]}")
+        return Impossible(name, "there is no destination of this name any more")
 
     def _kept(self, record: Mapping[str, Any], message: Message, left: list[Left]) -> bool:
         """Queue the undelivered parts of a message as messages of their own.

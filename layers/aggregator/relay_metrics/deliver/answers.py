@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from relay_metrics.errors import Impossible, Incompatible, PushError, Refused, TooLarge, Unavailable
 from relay_metrics.net.http import Answer
-from relay_metrics.observability import HIDDEN, redact
+from relay_metrics.observability import redact
 
 INCOMPATIBLE = b"incompatible existing tables"
 """In GreptimeDB's 500 for a request that names tables made by OTLP and tables made otherwise."""
@@ -170,10 +170,7 @@ def _plain(text: str, user: str) -> str:
 
     The text is redacted before it is cut, as half a secret would not be recognised.
     """
-    safe = redact(text)
-    if user:
-        # only here: in all output, a name like `admin` would garble addresses
-        safe = re.sub(rf"(?<!\w){re.escape(user)}(?!\w)", HIDDEN, safe)
+    safe = redact(text, user)
     return " ".join("".join(c if c.isprintable() else " " for c in safe).split())[:_MAX_TEXT]
 
 

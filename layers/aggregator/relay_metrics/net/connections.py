@@ -22,6 +22,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterable
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -118,8 +119,9 @@ class _Response(http.client.HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
-        codings = _listed(self.headers.get_all("transfer-encoding"))
-        lengths = set(_listed(self.headers.get_all("content-length")))
+        # some servers repeat the line, which says nothing more
+        codings = _listed(dict.fromkeys(self.headers.get_all("transfer-encoding", ())))
+        lengths = set(_listed(self.headers.get_all("content-length", ())))
         if codings not in ([], ["identity"], ["chunked"]):
             raise http.client.HTTPException("a Transfer-Encoding that was not asked for")
         if len(lengths) > 1 or not all(one.isascii() and one.isdigit() for one in lengths):
@@ -133,9 +135,9 @@ class _Response(http.client.HTTPResponse):
             self.will_close = True  # the end of the body is ambiguous
 
 
-def _listed(values: list[str] | None) -> list[str]:
+def _listed(values: Iterable[str]) -> list[str]:
     """The elements of a header that is a list, in lower case."""
-    return [one.strip().lower() for value in values or () for one in value.split(",")]
+    return [one.strip().lower() for value in values for one in value.split(",")]
 
 
 class _TimedHTTPConnection(urllib3.connection.HTTPConnection):

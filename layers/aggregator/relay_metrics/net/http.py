@@ -13,6 +13,7 @@ import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -33,7 +34,9 @@ _GZIP = frozenset({"gzip", "x-gzip"})
 _OTHER_CODINGS = frozenset({"br", "compress", "dcb", "dcz", "deflate", "x-compress", "zstd"})
 """Codings that the request did not allow. Other words, like `UTF-8`, are no codings and ignored."""
 _MOST_GZIP = 2
-"""A server and a proxy before it may both compress."""
+"""A server and a proxy before it may both compress, or may both only name it."""
+_GZIP_STARTS = b"\x1f"
+"""No text begins with it."""
 _PROXY_URL = r"(?:.*@|[\w+.-]+://)?((?:[\w.-]+|\[[\w.:]+\])(?::[0-9]+)?)/?"
 """What may precede a proxy's host and port, and these; a password can hold any character."""
 _TUNNEL_STATUS = r"Tunnel connection failed: ([0-9]{3})"
@@ -133,8 +136,12 @@ class OpenAnswer:
             if next(given, None):
                 raise ExchangeError("encoding", "the body's Content-Encoding was not asked for")
             return  # no body, nothing to decode
-        for _ in range(times):
+        if times:
             given = self._within(_gunzipped(given))
+        if times > 1 and (first := next(given, b"")):
+            given = chain([first], given)
+            if first.startswith(_GZIP_STARTS):
+                given = self._within(_gunzipped(given))
         yield from given
 
     def read(self) -> bytes:
@@ -327,7 +334,7 @@ def _own_errors(seconds: float) -> Iterator[None]:
         requests.RequestException,
         urllib3.exceptions.HTTPError,
         OSError,
-        UnicodeError,
+        ValueError,  # urllib's, with a part of a proxy's URL, which may be its password
     ) as error:
         raise _failure(error, seconds) from None
 
@@ -382,7 +389,7 @@ def _failure(error: BaseException, seconds: float) -> ExchangeError:
     if _first_cause(error, (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)):
         proxy = _proxy_of(error)
         return TimedOut(seconds, f", through {proxy}" if proxy else "")
-    if _first_cause(error, _NO_PROXY_URL):
+    if _first_cause(error, _NO_PROXY_URL) or type(error) is ValueError:
         return ExchangeError("proxy", f"{_configured_proxy()} is no http://HOST:PORT")
     if _first_cause(error, (urllib3.exceptions.ProxyError,)):
         return ExchangeError("proxy", _of_proxy(error))
@@ -408,14 +415,23 @@ def _proxy_of(error: BaseException) -> str:
     """The proxy that an exchange went through, as messages name it; empty if there is none."""
     pool = getattr(_first_cause(error, (urllib3.exceptions.PoolError,)), "pool", None)
     proxy = getattr(pool, "proxy", None)
-    return f"{PROXY} {proxy.host}:{proxy.port}" if proxy else ""
+    if proxy is None:
+        return ""
+    # with a password that is not escaped, urllib3 takes a part of it for the host
+    known = {proxy.host, f"{proxy.host}:{proxy.port}"}.intersection(_configured())
+    return f"{PROXY} {proxy.host}:{proxy.port}" if known else PROXY
 
 
 def _configured_proxy() -> str:
-    """The proxies of the environment, without what may be a user or password."""
+    """The proxies of the environment as messages name them."""
+    return " ".join([PROXY, *_configured()])
+
+
+def _configured() -> Iterable[str]:
+    """Host and port of each proxy of the environment, without what may be a user or password."""
     urls = (url for name, url in sorted(getproxies().items()) if name != "no")
     found = (re.fullmatch(_PROXY_URL, url) for url in urls)
-    return " ".join(dict.fromkeys([PROXY, *(one[1] for one in found if one)]))
+    return dict.fromkeys(one[1] for one in found if one)
 
 
 def _of_proxy(error: BaseException) -> str:

@@ -9,8 +9,11 @@ from typing import Any
 
 from relay_metrics.errors import SettingsError
 
-_OPEN = ("accept", "x-greptime-db-name", "x-greptime-hints", "x-greptime-otlp-")
-"""Prefixes of headers that hold no credential; of GreptimeDB's, `x-greptime-auth` does."""
+_OPEN = re.compile("accept|x-greptime-(?:db-name|hints|otlp-.*)")
+"""Headers that hold no credential; of GreptimeDB's, `x-greptime-auth` does."""
+
+AUTHENTICATING = ("authorization", "x-greptime-auth")
+"""Headers that hold a destination's credential, in lower case."""
 
 _FRAMING = frozenset(
     {
@@ -82,10 +85,10 @@ def with_basic(
 
 
 def basic_user(headers: Mapping[str, str]) -> str:
-    """The user name in the `Authorization` header; empty if it has none."""
+    """The user name of a basic credential among the headers; empty if there is none."""
     for name, value in headers.items():
         scheme, _, token = value.partition(" ")
-        if name.lower() == "authorization" and scheme.lower() == "basic":
+        if name.lower() in AUTHENTICATING and scheme.lower() == "basic":
             return _basic(token)[0]
     return ""
 
@@ -96,7 +99,7 @@ def credentials_in(headers: Mapping[str, str]) -> Iterator[str]:
     The name of the database is left out: hiding it would garble every log line with `public`.
     """
     for name, value in headers.items():
-        if value and not name.lower().startswith(_OPEN):
+        if value and not _OPEN.fullmatch(name.lower()):
             yield value
             scheme, _, token = value.partition(" ")
             if token and scheme.lower() in ("basic", "bearer"):

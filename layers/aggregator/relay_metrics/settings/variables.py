@@ -143,7 +143,7 @@ class _Variables:
         names = tuple(dict.fromkeys(one for one in stripped if one))
         of_key = catalogue.ATTRIBUTES[Scope.KEY_INFO]
         taken = {tag(one): "" for one in (*_RESOURCE, *of_key)}
-        _check_tags(name, names, taken | {tag(one).lower(): one for one in attributes})
+        _check_tags(name, names, {tag(one).lower(): one for one in attributes} | taken)
         return names
 
     def choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
