@@ -203,8 +203,8 @@ def test_zeros_of_a_used_account_are_left_out() -> None:
     daily = {"requests": 0, "allTokens": 0, "cost": 0}
     total = {name.removeprefix("usage.total."): 0 for name in EVER}
     used = row(lastUsedAt=iso(NOW), usage={"daily": daily, "total": total}, dailyQuota=5)
-    assert fields("ccr", used, ["zero_of_used"]) == {"up": 1, "dailyQuota": 5}
     quota = {"dailyQuota": 5, "quota_used": 0}
+    assert fields("ccr", used, ["zero_of_used"]) == {"up": 1, **TODAY, **quota}
     assert fields("ccr", used | {"lastUsedAt": ""}) == {"up": 1, **TODAY, **EVER, **quota}
     today = used | {"usage": {"daily": daily | {"requests": 3}, "total": total}}
     found = fields("ccr", today, ["zero_of_used"])

@@ -309,3 +309,21 @@ def test_accounts_that_a_list_gained_are_counted_before_it_is_requested_again() 
         second = asker.run()
     assert [lists(run, "droid") for run in (first, second)] == [(1,), (0,)]
     assert (first.scans, second.scans) == (8, 5 + 1), "and the empty list of gemini-api"
+
+
+def test_lists_that_scan_are_requested_of_a_relay_that_has_no_dashboard() -> None:
+    with a_relay(accounts=idle("droid", 2)) as relay, Asker(relay) as asker:
+        relay.fault = lambda request: Fault(status=404) if request.path == DASHBOARD else None
+        runs = [asker.run(), asker.run()]
+    assert [lists(run, "droid") for run in runs] == [(1,), (1,)]
+    assert all(run.scans <= 10 for run in runs)
+
+
+def test_a_list_that_a_relay_does_not_have_is_not_requested_in_every_run() -> None:
+    clock = Clock(NOW + 60)  # every 15 minutes it is
+    relay = a_relay(*many_keys(20), accounts=idle("gemini-api", 1), clock=clock)
+    with relay, Asker(relay) as asker:
+        gone = Fault(rewrite=lambda _: Response(404))
+        relay.fault = lambda request: gone if request.path == "/admin/gemini-api-accounts" else None
+        runs = [asker.run(), asker.run()]
+    assert [lists(run, "gemini-api") for run in runs] == [(1,), (0,)]

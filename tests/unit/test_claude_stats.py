@@ -144,8 +144,18 @@ def test_keys_that_may_not_be_read_are_counted_and_cost_no_scan(budget: int) -> 
     # that they are in no batch may be the relay's fault: their requests need a scan to be left
     failures = {("user-stats", "403"): 2, ("user-stats", "404"): 1}
     assert run.failures == (failures if budget else {("user-stats", "no_scan_left"): 3})
-    assert run.fetched.keys_failed == (3 if budget else 0)
+    assert run.fetched.keys_failed == 3
     assert run.fetched.up
+
+
+@pytest.mark.parametrize("budget", [0, 1])
+def test_a_single_key_that_is_no_key_of_the_relay_is_down(budget: int) -> None:
+    with a_relay() as relay:
+        secret = {"api_ids": ["00000000-0000-4000-8000-000000000000"]}
+        with Asker(relay, secret, RELAY_SCANS_PER_RUN=str(budget)) as asker:
+            run = asker.run()
+    assert not run.fetched.up
+    assert run.fetched.keys_failed == 1
 
 
 def test_a_key_without_cost_that_is_disabled_is_refused_in_every_run() -> None:
@@ -343,6 +353,18 @@ def test_without_the_batch_an_older_relays_keys_all_come_every_run(count: int) -
         assert run.error is None
     assert first.figures("usage.total.requests").keys() == everyone
     assert runtime.figures("usage.total.requests").keys() >= that_were_used
+
+
+def test_model_rows_come_in_turn_though_other_keys_cost_nothing_and_there_is_no_batch() -> None:
+    keys = [*many_keys(12), *(Key(f"free-{number}", models=()) for number in range(12))]
+    with a_relay(*keys, release="1.1.120") as relay, Asker(relay, ids(relay)) as asker:
+        runs = []
+        for _ in range(6):
+            runs.append(asker.run())
+            later(relay)
+    assert all(run.scans <= 10 for run in runs)
+    assert any(run.calls[MODELS] for run in runs)
+    assert {type for run in runs[3:] for _, type in run.failures} <= {"missing_field"}
 
 
 def test_a_batch_that_fails_costs_no_key_its_totals() -> None:

@@ -137,21 +137,21 @@ def idle(row: object) -> bool:
 def _usage(row: Mapping[str, Any], left_out: Callable[[str], None]) -> dict[str, Number]:
     """The usage of the day and the running totals, without zeros that the relay made up.
 
-    If the relay cannot read an account's usage, it answers some zeros and omits the other fields.
-    Totals of 0 of an account that was used are left out as well, and so are zeros of its day.
+    If the relay cannot read an account's usage, it answers zeros, and totals without some fields.
+    Totals of 0 of an account that was used are left out as well.
     """
-    parts = [(_DAILY, figures(_DAILY, row, left_out))]
-    zero_of_used = False
-    if isinstance(dig(row, "usage.total"), dict):
-        parts.append((_TOTALS, figures(_TOTALS, row, left_out)))
-        zero_of_used = bool(text(row.get("lastUsedAt"))) and not any(parts[1][1].values())
-    if zero_of_used:
+    daily = figures(_DAILY, row, left_out)
+    if not isinstance(dig(row, "usage.total"), dict):
+        return daily
+    totals = figures(_TOTALS, row, left_out)
+    if any(totals.values()):
+        return daily | totals
+    used = bool(text(row.get("lastUsedAt")))
+    if used:
         left_out("zero_of_used")
-    found: dict[str, Number] = {}
-    for rows, part in parts:
-        if any(part.values()) or (len(part) == len(rows) and not zero_of_used):
-            found.update(part)
-    return found
+    if len(totals) < len(_TOTALS):
+        return daily if any(daily.values()) else {}
+    return daily if used else daily | totals
 
 
 def _more(row: Mapping[str, Any]) -> dict[str, Number]:

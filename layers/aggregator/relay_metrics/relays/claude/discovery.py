@@ -103,7 +103,7 @@ def rows_of_page(
     if not isinstance(items, list) or total is None or pages is None:
         message = "answered without a list of keys, or without how many there are"
         raise client.invalid(endpoint, "incomplete", message)
-    return items, int(total), int(min(pages, MAX_PAGES))
+    return items, int(min(total, MAX_PAGES * PAGE_SIZE)), int(min(pages, MAX_PAGES))
 
 
 def _listed(

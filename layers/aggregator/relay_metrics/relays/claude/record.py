@@ -175,6 +175,17 @@ class Record(NamedTuple):
         return not self.has_cost and not self.refused and listed
 
     @property
+    def has_cost_by_memory(self) -> bool:
+        """Whether only an earlier run tells that its user-stats takes no scan."""
+        forgotten = self._replace(known=None)
+        return self.batched is None and bool(self.has_cost) and not forgotten.has_cost
+
+    @property
+    def lost_its_cost(self) -> bool:
+        """Whether it had a cost in an earlier run and has none now, as after a reset."""
+        return self.known is not None and bool(self.known.has_cost) and self.has_cost is False
+
+    @property
     def totals(self) -> dict[str, Number]:
         """Its running totals, without zeros that nothing confirms.
 

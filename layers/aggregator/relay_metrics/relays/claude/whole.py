@@ -67,6 +67,8 @@ class Whole:
         self._keys_left_out = 0
         self._day_before: DayBefore | None = None
         self._complete: list[str] = []
+        self._dashboard_fails = False
+        self._keys_unread = 0
 
     # -- the phases
 
@@ -123,10 +125,12 @@ class Whole:
         base_url = self._client.relay.base_url
 
         def take(dashboard: at_large.Dashboard | None) -> None:
+            self._dashboard_fails = False
             self._answers.dashboard = dashboard
             if dashboard is not None and dashboard.utc_offset_hours is not None:
                 self._kept.utc_offset_hours[base_url] = dashboard.utc_offset_hours
 
+        self._dashboard_fails = True  # until it answers
         yield [self._ask(at_large.DASHBOARD, at_large.dashboard, take)]
 
     def concurrency(self) -> Iterator[Round]:
@@ -193,12 +197,11 @@ class Whole:
             elif scans <= self.scans:
                 self.scans -= scans
                 requests.append(self._list(platform, scans))
-        for platform in unknown:
-            if self.scans > 0:
-                self.scans -= 1
-                yield [*requests, self._list(platform, 1)]
-                requests = []
+        alone = unknown[: self.scans]
+        self.scans -= len(alone)
         yield requests
+        for platform in alone:
+            yield [self._list(platform, 1)]
 
     def _scans_of(self, platform: str) -> int | None:
         """How many scans a list of accounts takes at most.
@@ -213,8 +216,8 @@ class Whole:
         counted = self._kept.lists.get((self._client.relay.base_url, platform))
         if counted is None:
             if total is None:
-                # The dashboard knows all of them but gemini-api: without it, better none is asked.
-                return 0 if dashboard else None
+                # the dashboard of a later run may know it
+                return None if self._dashboard_fails else 0
             return 1 + int(total)
         gained = max(0, int(total or 0) - counted.accounts)
         minute = self._client.scheduled_s // 60
@@ -225,15 +228,16 @@ class Whole:
 
     def _list(self, platform: str, scans: int) -> Request[Any]:
         def take(listed: at_large.Accounts | None) -> None:
+            there = Counted(self._records.calendar.day, 0, 0)
             if listed is None:  # an older relay does not have the list
                 self.scans += scans
-                return
-            self._answers.accounts[platform] = listed
+            else:
+                self._answers.accounts[platform] = listed
+                there = there._replace(accounts=len(listed.accounts), idle=listed.idle)
+                if scans:
+                    self.scans = max(0, self.scans + scans - 1 - listed.idle)
             if scans:
-                self.scans = max(0, self.scans + scans - 1 - listed.idle)
-                self._kept.lists[self._client.relay.base_url, platform] = Counted(
-                    self._records.calendar.day, len(listed.accounts), listed.idle
-                )
+                self._kept.lists[self._client.relay.base_url, platform] = there
 
         return self._ask(
             f"admin/{platform}-accounts",
@@ -313,8 +317,10 @@ class Whole:
 
         If it is unknown whether they do, because an older relay has no batch or the batch failed,
         as many are requested at once as scans are left. The answer of a key with a cost took no
-        scan, which is then free for the next round, until none is left. What an earlier run knew is
-        not enough without a batch: the totals may have been reset since.
+        scan, which is then free for the next round, until none is left.
+
+        Without a batch, what an earlier run knew is tried with as many keys as scans are left,
+        before the others: an administrator may have reset all of them.
         """
         records = self._records
         self._take_scanned(records.asked)
@@ -323,21 +329,20 @@ class Whole:
             for key_id, one in records.of.items()
             if key_id not in records.asked and self._may_be_asked(one) and one.lacks_stats
         )
-        unsure = {
-            key_id
-            for key_id in wanting
-            if (one := records.of[key_id]).batched is None and one._replace(known=None).may_scan
-        }
-        sure = [
-            key_id for key_id in wanting if key_id not in unsure and not records.of[key_id].may_scan
-        ]
-        yield [records.stats(key_id) for key_id in sure]
-        self._take_scanned(sure)
+        sure = [key_id for key_id in wanting if not records.of[key_id].may_scan]
+        remembered = [key_id for key_id in sure if records.of[key_id].has_cost_by_memory]
+        untried = frozenset(remembered[self.scans :])
+        tried = [key_id for key_id in sure if key_id not in untried]
+        yield [records.stats(key_id) for key_id in tried]
+        self._take_scanned(tried)
+        if self.scans > 0 and not any(one.lost_its_cost for one in records.of.values()):
+            yield [records.stats(key_id) for key_id in sure if key_id in untried]
+            self._take_scanned(untried)
         unknown = [
             key_id
             for key_id in wanting
             if key_id not in records.asked
-            and (key_id in unsure or records.of[key_id].has_cost is None)
+            and (key_id in untried or records.of[key_id].has_cost is None)
         ]
         first = in_turn(unknown, self.scans, self._client.scheduled_s)
         waiting = list(dict.fromkeys([*first, *unknown]))
@@ -347,7 +352,11 @@ class Whole:
             self._take_scanned(asked)
         if waiting:
             self._client.left_out("user-stats", "no_scan_left", len(waiting))
-            if not records.asked and not records.accepted and self._administrator is None:
+            # keys that the batch leaves out are most likely disabled, or no keys of the relay
+            absent = sum(records.of[key_id].absent for key_id in waiting)
+            self._keys_unread = absent
+            none_came = not records.asked and not records.accepted and absent < len(waiting)
+            if none_came and self._administrator is None:
                 # this shows without a scan whether the relay is up
                 yield [self._relays_own(at_large.HEALTH, lambda one, _: at_large.health(one))]
 
@@ -536,7 +545,7 @@ class Whole:
             taken=day_before.taken if timed and day_before is not None else lambda: None,
             up=accepted if administrator is None else administrator.accepted,
             readings=(*of_relay, *records.readings()),
-            keys_failed=records.failed + self._unconfirmed,
+            keys_failed=records.failed + self._keys_unread + self._unconfirmed,
             keys_left_out=self._keys_left_out,
             models_left_out=records.models_left_out,
         )
